@@ -1,0 +1,67 @@
+//! The only place that wires: from a configuration to addresses, and from there to a running exporter.
+
+use std::io;
+use std::net::SocketAddr;
+
+use prometheus::Registry;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::exposition::Exposition;
+use crate::openai::{Client, ClientError};
+use crate::poller::Poller;
+use crate::web::{self, BindError, Limits, Server};
+
+/// Why the exporter cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The upstream client cannot be set up.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A socket does not say where it listens.
+    #[error("the listening sockets have no address: {0}")]
+    Address(#[from] io::Error),
+    /// Two metrics stand in each other's way.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// An exporter that is bound, but does nothing yet.
+#[derive(Debug)]
+pub struct App {
+    poller: Poller,
+    server: Server,
+    router: axum::Router,
+    addresses: Vec<SocketAddr>,
+}
+
+impl App {
+    /// Sets everything up and binds its sockets, so that whatever can fail at the start fails here.
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let server = Server::bind(&config.web.listen_address, Limits::of_this_process()).await?;
+        let addresses = server.addresses()?;
+        let registry = Registry::new();
+        let client = Client::new(&config.api)?;
+        client.register(&registry)?;
+        let (poller, state) = Poller::new(client, config);
+        let router = web::router(Exposition::new(registry, state.clone())?, state);
+        Ok(Self { poller, server, router, addresses })
+    }
+
+    /// Where metrics are served.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Polls and serves until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        for address in &self.addresses {
+            tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), "serving /metrics");
+        }
+        tokio::join!(self.poller.run(shutdown.clone()), self.server.run(self.router, shutdown));
+    }
+}

@@ -1,0 +1,92 @@
+//! The command line, in the style of the Prometheus exporters.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use figment::value::Value;
+
+use crate::config::ListenAddress;
+
+/// `--version`, with what a bug report needs.
+const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (revision ", env!("BUILD_REVISION"), ", rustc ", env!("BUILD_RUSTC"), ")");
+
+/// Prometheus exporter for the mutual-TLS certificates of an OpenAI organization.
+///
+/// Polls the full certificate list of the Admin API on an interval and serves days until expiry and active status at
+/// /metrics.
+#[derive(Debug, Parser)]
+#[command(name = "openai-cert-exporter", version = VERSION, subcommand_help_heading = "Commands", disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do; without one, `run`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Poll on an interval and serve metrics (the default)
+    Run,
+    /// The same, against a built-in simulated organization: no key, no network
+    Demo {
+        /// Where the simulated API listens [default: a free port of 127.0.0.1, which is printed]
+        #[arg(
+            long = "api.listen-address",
+            value_name = "ADDRESS",
+            default_value = "127.0.0.1:0",
+            hide_default_value = true
+        )]
+        api_listen_address: ListenAddress,
+    },
+    /// Print the effective configuration, secrets redacted, and where each value came from
+    CheckConfig,
+}
+
+/// Flags that every command takes. Each but the file itself is a key of the configuration, and wins over it.
+#[derive(Clone, Debug, Args)]
+pub struct Flags {
+    /// Configuration file (TOML)
+    #[arg(long = "config.file", value_name = "FILE", global = true)]
+    pub config_file: Option<PathBuf>,
+    /// Address to serve metrics on; may be repeated [default: 0.0.0.0:10099]
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", global = true)]
+    pub web_listen_address: Vec<String>,
+    /// error, warn, info, debug or trace [default: info]
+    #[arg(long = "log.level", value_name = "LEVEL", global = true)]
+    pub log_level: Option<String>,
+    /// text or json [default: text]
+    #[arg(long = "log.format", value_name = "FORMAT", global = true)]
+    pub log_format: Option<String>,
+}
+
+impl Flags {
+    /// The flags that were given, as a layer of the configuration: key, name and value.
+    #[must_use]
+    pub fn layer(self) -> Vec<(&'static str, &'static str, Value)> {
+        let addresses = (!self.web_listen_address.is_empty()).then(|| Value::from(self.web_listen_address));
+        [
+            ("web.listen_address", "--web.listen-address", addresses),
+            ("log.level", "--log.level", self.log_level.map(Value::from)),
+            ("log.format", "--log.format", self.log_format.map(Value::from)),
+        ]
+        .into_iter()
+        .filter_map(|(key, flag, value)| Some((key, flag, value?)))
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,16 @@
+//! What an organization's certificates are, as pure data.
+//!
+//! Nothing here reads a clock, a socket or a file: `now` is an argument. Everything else of the program either fills
+//! these types (`openai`, `poller`) or reads them (`exposition`, `web`).
+
+mod certificate;
+mod changes;
+mod listing;
+mod state;
+mod time;
+
+pub use certificate::Certificate;
+pub use changes::Change;
+pub use listing::{Fault, Identified, Listing, Malformed};
+pub use state::{Attempt, FailureReason, Liveness, Snapshot, State};
+pub use time::{SECONDS_PER_DAY, UnixSeconds, days_until, unix_now};

@@ -1,0 +1,68 @@
+//! Instants and the days between them.
+
+use std::time::SystemTime;
+
+/// Whole seconds since 1970-01-01T00:00:00Z, as the API gives them. Any 64-bit value is valid.
+pub type UnixSeconds = i64;
+
+/// Length of a day in seconds. Unix time has no leap seconds, so every day has as many.
+pub const SECONDS_PER_DAY: f64 = 86_400.0;
+
+/// Days from `now` (seconds since the epoch, with fraction) to `instant`, negative once it is past, rounded to 1e-5 day
+/// (0.9 s): more digits would only be noise, and cost bytes in every scrape.
+#[must_use]
+pub fn days_until(instant: UnixSeconds, now: f64) -> f64 {
+    let days = (instant as f64 - now) / SECONDS_PER_DAY;
+    // Adding 0.0 turns -0.0, which would be printed as "-0", into 0.0.
+    (days * 1e5).round() / 1e5 + 0.0
+}
+
+/// The wall clock as seconds since the epoch, with fraction; negative before 1970.
+///
+/// It stands here so that it is read in one way; only the outer modules call it.
+#[must_use]
+pub fn unix_now() -> f64 {
+    match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => since.as_secs_f64(),
+        Err(before) => -before.duration().as_secs_f64(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_day_is_a_day() {
+        for (instant, now, days) in [
+            (86_400, 0.0, "1"),
+            (0, 86_400.0, "-1"),
+            (1_000, 1_000.0, "0"),
+            (1_000, 1_000.1, "0"), // and not "-0"
+            (100, 0.0, "0.00116"),
+        ] {
+            assert_eq!(days_until(instant, now).to_string(), days);
+        }
+    }
+
+    proptest! {
+        /// Exact integer arithmetic as the independent model.
+        #[test]
+        fn agrees_with_whole_seconds(now in -10_000_000_000_i64..10_000_000_000, left in -10_000_000_000_i64..10_000_000_000) {
+            let days = days_until(now + left, now as f64);
+            prop_assert!((days * 86_400.0 - left as f64).abs() <= 0.4321, "{days} days for {left} s");
+        }
+
+        #[test]
+        fn never_rises_as_time_passes(instant: i32, now in 0.0..4e9_f64, passed in 0.0..1e6_f64) {
+            prop_assert!(days_until(instant.into(), now + passed) <= days_until(instant.into(), now));
+        }
+
+        #[test]
+        fn any_instant_is_finite(instant: i64, now in -1e12..1e12_f64) {
+            prop_assert!(days_until(instant, now).is_finite());
+        }
+    }
+}

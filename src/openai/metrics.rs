@@ -1,0 +1,60 @@
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+
+use super::Endpoint;
+
+/// What the client counts about its requests.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    requests: IntCounterVec,
+    retries: IntCounter,
+    duration: Histogram,
+}
+
+/// From a fast answer nearby to the default of `api.request_timeout` and one doubling more, in seconds.
+const DURATION_BUCKETS: [f64; 10] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
+
+impl Metrics {
+    pub(super) fn new() -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            // Both labels come from closed sets, of which no two pairs run together alike: a vector's hash tells label
+            // values apart only when they are joined.
+            requests: IntCounterVec::new(
+                Opts::new(
+                    "openai_cert_exporter_api_requests_total",
+                    "Requests to the OpenAI API, by endpoint and status code; the code is \"timeout\" or \"network\" where \
+                     there was no answer.",
+                ),
+                &["endpoint", "code"],
+            )?,
+            retries: IntCounter::new(
+                "openai_cert_exporter_api_retries_total",
+                "Requests to the OpenAI API that were a repetition of one that had failed.",
+            )?,
+            duration: Histogram::with_opts(
+                HistogramOpts::new(
+                    "openai_cert_exporter_api_request_duration_seconds",
+                    "Time from sending a request to the OpenAI API to having its whole answer, or giving up.",
+                )
+                .buckets(DURATION_BUCKETS.to_vec()),
+            )?,
+        })
+    }
+
+    pub(super) fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let collectors: [Box<dyn Collector>; 3] =
+            [Box::new(self.requests.clone()), Box::new(self.retries.clone()), Box::new(self.duration.clone())];
+        collectors.into_iter().try_for_each(|collector| registry.register(collector))
+    }
+
+    pub(super) fn requested(&self, endpoint: Endpoint, code: &str, took: Duration) {
+        self.requests.with_label_values(&[endpoint.as_str(), code]).inc();
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn retried(&self) {
+        self.retries.inc();
+    }
+}

@@ -1,0 +1,107 @@
+//! When a request is tried again, and when: as the official clients do it.
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+
+/// The first retry waits up to this long, each further one up to twice as long as the one before.
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+/// And none longer than this.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
+
+/// Whether an answer that is not a success is worth another try: `x-should-retry` says so, else 408, 409, 429 and 5xx
+/// are. A rejected key stays rejected, whatever the header says.
+pub(super) fn is_retryable(status: StatusCode, headers: &HeaderMap) -> bool {
+    if status == StatusCode::UNAUTHORIZED {
+        return false;
+    }
+    match headers.get("x-should-retry").map(HeaderValue::as_bytes) {
+        Some(b"true") => true,
+        Some(b"false") => false,
+        _ => matches!(status.as_u16(), 408 | 409 | 429) || status.is_server_error(),
+    }
+}
+
+/// How long the server asks to wait: `retry-after-ms` first, then `Retry-After` as seconds, which may have a fraction, or
+/// as an HTTP date. What is not in the future, or cannot be read, asks for nothing.
+pub(super) fn asked_wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let seconds = |text: &str, unit: f64| {
+        let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let seconds = text.parse::<f64>().ok().filter(|_| plain)? * unit;
+        // Beyond what a duration holds it is as good as never.
+        Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)).filter(|wait| !wait.is_zero())
+    };
+    let date =
+        |text: &str| httpdate::parse_http_date(text).ok()?.duration_since(now).ok().filter(|wait| !wait.is_zero());
+
+    text("retry-after-ms")
+        .and_then(|text| seconds(text, 1e-3))
+        .or_else(|| text(RETRY_AFTER.as_str()).and_then(|text| seconds(text, 1.0).or_else(|| date(text))))
+}
+
+/// Exponential backoff with full jitter: anything from nothing to the bound of retry number `retry`, which counts from 0.
+/// `random` is uniform in 0..1.
+pub(super) fn backoff(retry: u32, random: f64) -> Duration {
+    let bound = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(retry)).min(LONGEST_BACKOFF);
+    bound.mul_f64(random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn statuses_as_the_official_clients() {
+        for (status, expected) in [
+            (400, false),
+            (401, false),
+            (403, false),
+            (404, false),
+            (408, true),
+            (409, true),
+            (410, false),
+            (422, false),
+            (429, true),
+            (500, true),
+            (501, true),
+            (503, true),
+            (302, false),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(is_retryable(status, &HeaderMap::new()), expected, "{status}");
+            assert!(!is_retryable(status, &headers(&[("x-should-retry", "false")])), "{status}");
+            let told_to = is_retryable(status, &headers(&[("x-should-retry", "true")]));
+            assert_eq!(told_to, status != StatusCode::UNAUTHORIZED, "{status}");
+        }
+    }
+
+    #[test]
+    fn waits_as_asked() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777); // Sun, 06 Nov 1994 08:49:37 GMT
+        let wait = |pairs: &[_]| asked_wait(&headers(pairs), now);
+        assert_eq!(wait(&[("retry-after", "7")]), Some(Duration::from_secs(7)));
+        assert_eq!(wait(&[("retry-after", " 1.5 ")]), Some(Duration::from_millis(1500)));
+        assert_eq!(wait(&[("retry-after", "7"), ("retry-after-ms", "250")]), Some(Duration::from_millis(250)));
+        assert_eq!(wait(&[("retry-after", "7"), ("retry-after-ms", "x")]), Some(Duration::from_secs(7)));
+        assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT")]), Some(Duration::from_secs(60)));
+        assert_eq!(wait(&[("retry-after", "99999999999999999999999999")]), Some(Duration::MAX));
+        for nothing in ["0", "-1", "", "soon", "NaN", "inf", "1e3", "0.0", "Sun, 06 Nov 1994 08:49:36 GMT"] {
+            assert_eq!(wait(&[("retry-after", nothing)]), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn backs_off_within_bounds() {
+        assert_eq!(backoff(0, 0.0), Duration::ZERO);
+        assert_eq!(backoff(0, 1.0), Duration::from_millis(500));
+        assert_eq!(backoff(2, 1.0), Duration::from_secs(2));
+        assert_eq!(backoff(4, 0.5), Duration::from_secs(4));
+        assert_eq!(backoff(u32::MAX, 1.0), Duration::from_secs(8));
+    }
+}

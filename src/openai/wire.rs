@@ -1,0 +1,251 @@
+//! The shape of a list page, and how one is read: the page as a whole must be right, while each entry is decoded alone,
+//! so that one that cannot be read costs nothing but itself.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::inventory::{Certificate, Fault, Identified, Malformed};
+
+/// An object that stands in a list.
+pub trait Entry: Identified + Sized {
+    /// Decodes one entry.
+    fn decode(json: &str) -> Result<Self, Fault>;
+
+    /// What people call it.
+    fn name_mut(&mut self) -> &mut Option<Box<str>>;
+}
+
+/// One page of a list.
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "T: Entry"))]
+pub(super) struct Page<T> {
+    pub(super) data: Entries<T>,
+    /// Missing in a page that does not say whether it is the last.
+    pub(super) has_more: Option<bool>,
+    pub(super) last_id: Option<String>,
+}
+
+impl<T: Entry> Page<T> {
+    pub(super) fn parse(body: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(&as_text(body))
+    }
+}
+
+/// The entries of a page, read one after the other without a tree in between.
+pub(super) struct Entries<T> {
+    pub(super) items: Vec<T>,
+    pub(super) malformed: Malformed,
+    /// Whether the last entry is the last of `items`: only then does its identifier lead on.
+    pub(super) last_is_item: bool,
+}
+
+impl<T> Entries<T> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.malformed.count == 0
+    }
+}
+
+impl<'de, T: Entry> Deserialize<'de> for Entries<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneByOne<T>(PhantomData<T>);
+
+        impl<'de, T: Entry> Visitor<'de> for OneByOne<T> {
+            type Value = Entries<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of objects")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Entries { items: Vec::new(), malformed: Malformed::default(), last_is_item: false };
+                while let Some(raw) = sequence.next_element::<&RawValue>()? {
+                    let decoded = T::decode(raw.get());
+                    entries.last_is_item = decoded.is_ok();
+                    match decoded {
+                        Ok(item) => entries.items.push(item),
+                        Err(fault) => entries.malformed.add(fault),
+                    }
+                }
+                Ok(entries)
+            }
+        }
+
+        deserializer.deserialize_seq(OneByOne(PhantomData))
+    }
+}
+
+/// A body as text. JSON is UTF-8, but one broken string must not cost its page: each sequence that is not UTF-8 becomes
+/// an escape that no string may hold, so that the entry it stands in is malformed and the others are read.
+fn as_text(body: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = str::from_utf8(body) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(body.len() + 64);
+    for chunk in body.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            text.push_str("\\ud800");
+        }
+    }
+    Cow::Owned(text)
+}
+
+impl Entry for Certificate {
+    fn decode(json: &str) -> Result<Self, Fault> {
+        #[derive(Deserialize)]
+        struct Wire {
+            id: Box<str>,
+            #[serde(default)]
+            name: Option<Box<str>>,
+            active: bool,
+            #[serde(default)]
+            created_at: Option<i64>,
+            certificate_details: Details,
+        }
+
+        #[derive(Deserialize)]
+        struct Details {
+            #[serde(default)]
+            valid_at: Option<i64>,
+            #[serde(default)]
+            expires_at: Option<i64>,
+        }
+
+        match serde_json::from_str::<Wire>(json) {
+            Ok(wire) if is_identifier(&wire.id) => Ok(Self {
+                id: wire.id,
+                name: wire.name,
+                active: wire.active,
+                created_at: wire.created_at,
+                valid_at: wire.certificate_details.valid_at,
+                expires_at: wire.certificate_details.expires_at,
+            }),
+            Ok(_) => Err(Fault::Field("id")),
+            Err(_) => Err(fault(
+                json,
+                &[
+                    ("id", is::<Box<str>>),
+                    ("name", is::<Option<Box<str>>>),
+                    ("active", is::<bool>),
+                    ("created_at", is::<Option<i64>>),
+                    ("certificate_details", is::<Details>),
+                ],
+            )),
+        }
+    }
+
+    fn name_mut(&mut self) -> &mut Option<Box<str>> {
+        &mut self.name
+    }
+}
+
+/// An identifier leads to the next page and labels series: an empty one does neither, and NUL cannot be written in
+/// the exposition format.
+fn is_identifier(text: &str) -> bool {
+    !text.is_empty() && !text.contains('\0')
+}
+
+/// Whether a field's JSON is a `T`; a field that is not there counts as null.
+fn is<T: DeserializeOwned>(json: &str) -> bool {
+    serde_json::from_str::<T>(json).is_ok()
+}
+
+/// A field's name, and whether JSON may stand in it.
+type FieldCheck = (&'static str, fn(&str) -> bool);
+
+/// Which field of an entry that could not be decoded was at fault. serde's own messages repeat values, and values of an
+/// answer are not for the log.
+fn fault(json: &str, fields: &[FieldCheck]) -> Fault {
+    let Ok(object) = serde_json::from_str::<std::collections::HashMap<Cow<'_, str>, &RawValue>>(json) else {
+        return Fault::Entry;
+    };
+    fields
+        .iter()
+        .find(|(name, valid)| !valid(object.get(*name).map_or("null", |raw| raw.get())))
+        .map_or(Fault::Entry, |(name, _)| Fault::Field(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(json: &str) -> Result<Certificate, Fault> {
+        Certificate::decode(json)
+    }
+
+    #[test]
+    fn each_fault_is_named() {
+        let good = r#"{"id":"c","name":null,"active":true,"created_at":1,"certificate_details":{"valid_at":2,"expires_at":3}}"#;
+        assert!(decode(good).is_ok());
+        for (from, to, field) in [
+            (r#""id":"c","#, "", "id"),
+            (r#""id":"c""#, r#""id":7"#, "id"),
+            (r#""id":"c""#, r#""id":"""#, "id"),
+            (r#""id":"c""#, r#""id":"a\u0000b""#, "id"),
+            (r#""name":null"#, r#""name":"\ud800""#, "name"),
+            (r#""active":true"#, r#""active":"true""#, "active"),
+            (r#""active":true"#, r#""active":null"#, "active"),
+            (r#""created_at":1"#, r#""created_at":1e400"#, "created_at"),
+            (r#""created_at":1"#, r#""created_at":9223372036854775808"#, "created_at"),
+            (r#""created_at":1"#, r#""created_at":"1""#, "created_at"),
+            (r#"{"valid_at":2,"expires_at":3}"#, "null", "certificate_details"),
+            (r#""expires_at":3"#, r#""expires_at":"soon""#, "certificate_details"),
+        ] {
+            let bad = good.replace(from, to);
+            assert_eq!(decode(&bad), Err(Fault::Field(field)), "{bad}");
+        }
+        for bad in ["null", "7", "[]", r#""c""#, &good.replace(r#""name":null"#, r#""id":"d""#)] {
+            assert_eq!(decode(bad), Err(Fault::Entry), "{bad}");
+        }
+    }
+
+    #[test]
+    fn dates_may_be_missing() {
+        let certificate = decode(r#"{"id":"c","active":false,"certificate_details":{"expires_at":null}}"#).unwrap();
+        assert_eq!((certificate.created_at, certificate.valid_at, certificate.expires_at), (None, None, None));
+        assert_eq!(certificate.name, None);
+    }
+
+    #[test]
+    fn any_64_bit_instant_is_taken() {
+        let json = format!(
+            r#"{{"id":"c","active":false,"certificate_details":{{"valid_at":{},"expires_at":{}}}}}"#,
+            i64::MIN,
+            i64::MAX
+        );
+        let certificate = decode(&json).unwrap();
+        assert_eq!((certificate.valid_at, certificate.expires_at), (Some(i64::MIN), Some(i64::MAX)));
+    }
+
+    #[test]
+    fn one_bad_entry_costs_itself() {
+        let body = b"{\"data\":[1e400,{\"id\":\"a\xff\"},{\"id\":\"b\",\"active\":true,\"certificate_details\":{}}],\"has_more\":false}";
+        let page = Page::<Certificate>::parse(body).unwrap();
+        assert_eq!(page.data.malformed.count, 2);
+        assert_eq!(page.data.items[0].id.as_ref(), "b");
+        assert!(page.data.last_is_item);
+    }
+
+    #[test]
+    fn a_page_of_another_shape_is_refused() {
+        for body in [
+            "",
+            "{",
+            "[]",
+            "null",
+            "{}",
+            r#"{"data":null,"has_more":false}"#,
+            r#"{"data":{},"has_more":false}"#,
+            r#"{"data":[],"has_more":"no"}"#,
+            r#"{"data":[],"has_more":false}x"#,
+            r#"{"data":[],"last_id":7}"#,
+        ] {
+            assert!(Page::<Certificate>::parse(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+}

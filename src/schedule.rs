@@ -1,0 +1,91 @@
+//! When polls start.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Each start moves by up to this share of the interval, either way, so that many replicas do not strike together.
+const JITTER: f64 = 0.1;
+
+/// Poll *n* starts at `start + n × interval`, moved by a jitter of its own. Nothing adds up, so nothing drifts; ticks
+/// that a long poll has run past are skipped.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    start: Instant,
+    interval: Duration,
+    last: u64,
+}
+
+impl Schedule {
+    /// Poll 0 starts at `start`.
+    #[must_use]
+    pub fn new(start: Instant, interval: Duration) -> Self {
+        Self { start, interval, last: 0 }
+    }
+
+    /// The start of the next poll: of those ticks that come after the last one, the first that is no sooner than
+    /// `not_before`. `random` gives numbers uniform in 0..1.
+    pub fn next(&mut self, not_before: Instant, mut random: impl FnMut() -> f64) -> Instant {
+        // The tick before `not_before` may be moved past it; any earlier one may not.
+        let passed = not_before.saturating_duration_since(self.start).div_duration_f64(self.interval);
+        // A share of the interval per tick, so the cast loses nothing that matters.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "passed is positive and far below 2^64"
+        )]
+        let passed = passed as u64;
+        self.last = (self.last + 1).max(passed);
+        loop {
+            let shift = 1.0 + JITTER * (2.0 * random() - 1.0);
+            // One interval less the jitter's share, so that the duration never goes below zero.
+            let tick = self.start + self.interval.mul_f64((self.last - 1) as f64 + shift);
+            if tick >= not_before {
+                return tick;
+            }
+            self.last += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn ticks_keep_their_places(
+            interval_ms in 100..86_400_000_u64,
+            polls in prop::collection::vec((0.0..1.0_f64, 0.0..5.0_f64), 1..50),
+        ) {
+            let (start, interval) = (Instant::now(), Duration::from_millis(interval_ms));
+            let mut schedule = Schedule::new(start, interval);
+            let mut now = start;
+            for (random, poll_takes) in polls {
+                now += interval.mul_f64(poll_takes);
+                let tick = schedule.next(now, || random);
+                prop_assert!(tick >= now);
+                // Within a tenth of a whole multiple of the interval.
+                let place = (tick - start).div_duration_f64(interval);
+                prop_assert!((place - place.round()).abs() <= JITTER + 1e-6, "tick at {place} intervals");
+                // None is skipped without need: at most the ticks until the next whole one.
+                prop_assert!((tick - now).div_duration_f64(interval) <= 1.0 + 2.0 * JITTER + 1e-6);
+                now = tick;
+            }
+        }
+
+        #[test]
+        fn no_tick_comes_twice(random in prop::collection::vec(0.0..1.0_f64, 2..100)) {
+            let (start, interval) = (Instant::now(), Duration::from_secs(1));
+            let mut schedule = Schedule::new(start, interval);
+            let mut now = start;
+            for (n, random) in random.into_iter().enumerate() {
+                let tick = schedule.next(now, || random);
+                prop_assert_eq!((tick - start).div_duration_f64(interval).round() as usize, n + 1);
+                now = tick;
+            }
+        }
+    }
+}

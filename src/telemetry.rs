@@ -1,0 +1,27 @@
+//! Logs: to standard error, as text or JSON.
+
+use std::io::{self, IsTerminal};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use crate::config::{Log, LogFormat};
+
+/// Starts logging for the whole process.
+///
+/// The level is this program's own. Libraries are heard from `warn` up at any level: what they would say below it is
+/// about their insides, and not theirs to keep free of secrets.
+pub fn init(log: Log) -> Result<(), TryInitError> {
+    let level = LevelFilter::from_level(log.level);
+    let filter = Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(env!("CARGO_CRATE_NAME"), level);
+    let registry = tracing_subscriber::registry().with(filter);
+    match log.format {
+        LogFormat::Text => {
+            registry.with(fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal())).try_init()
+        }
+        LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true).with_writer(io::stderr)).try_init(),
+    }
+}

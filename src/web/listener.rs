@@ -1,0 +1,246 @@
+//! From addresses to connections, and never more of them than the process can bear.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection::{Activity, Answer, Patience, Timed};
+use crate::config::ListenAddress;
+
+/// More scrapers than this at once are no scrapers.
+const MAX_CONNECTIONS: u64 = 4_096;
+/// Descriptors kept for the rest: listeners, the upstream, files, the runtime.
+const RESERVED_DESCRIPTORS: u64 = 64;
+/// A request's head larger than this is refused with 431.
+const MAX_HEAD_BYTES: usize = 16 << 10;
+/// How long answers under way at the shutdown may take to end.
+const DRAIN: Duration = Duration::from_secs(1);
+/// After an accept that failed for want of descriptors or memory, others would too.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct BindError {
+    address: ListenAddress,
+    source: io::Error,
+}
+
+/// What clients may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: usize,
+    /// For the whole head of a request.
+    pub head_timeout: Duration,
+    /// Without a byte read or written.
+    pub idle_timeout: Duration,
+}
+
+impl Limits {
+    /// As many connections as the descriptor limit allows, whose soft limit is raised first where that helps.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        let wanted = MAX_CONNECTIONS + RESERVED_DESCRIPTORS;
+        let limit = getrlimit(Resource::Nofile);
+        let mut allowed = limit.current.unwrap_or(u64::MAX);
+        if allowed < wanted {
+            let raised = limit.maximum.unwrap_or(u64::MAX).min(wanted);
+            if setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum }).is_ok() {
+                allowed = raised;
+            }
+        }
+        let connections = allowed.saturating_sub(RESERVED_DESCRIPTORS).clamp(1, MAX_CONNECTIONS);
+        Self {
+            connections: connections.try_into().unwrap_or(1),
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Sockets that listen, before anybody is served.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<TcpListener>,
+    limits: Limits,
+}
+
+impl Server {
+    /// Listens on every address, or says on which one it cannot.
+    pub async fn bind(addresses: &[ListenAddress], limits: Limits) -> Result<Self, BindError> {
+        let mut listeners = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let error = |source| BindError { address: address.clone(), source };
+            let resolved: Vec<_> = lookup_host(address.as_str()).await.map_err(error)?.collect();
+            listeners.push(TcpListener::bind(resolved.as_slice()).await.map_err(error)?);
+        }
+        Ok(Self { listeners, limits })
+    }
+
+    /// Where it listens, with the ports that were free where port 0 was asked for.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.listeners.iter().map(TcpListener::local_addr).collect()
+    }
+
+    /// Serves until `shutdown`, then lets the answers under way end for a moment.
+    pub async fn run(self, router: Router, shutdown: CancellationToken) {
+        let connections = Arc::new(Connections::new(self.limits));
+        let mut accepting = JoinSet::new();
+        for listener in self.listeners {
+            accepting.spawn(accept(listener, router.clone(), Arc::clone(&connections), shutdown.clone()));
+        }
+        accepting.join_all().await;
+        connections.tasks.close();
+        if timeout(DRAIN, connections.tasks.wait()).await.is_err() {
+            tracing::warn!(connections = connections.tasks.len(), "connections closed before their answers had ended");
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, router: Router, connections: Arc<Connections>, shutdown: CancellationToken) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.cancelled() => return,
+        };
+        match accepted {
+            Ok((socket, _)) => {
+                let Some(place) = connections.place().await else { return };
+                let serving = serve(socket, router.clone(), Arc::clone(&connections), place, shutdown.clone());
+                connections.tasks.spawn(serving);
+            }
+            // The client went before it was accepted.
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
+            }
+            Err(error) => {
+                tracing::warn!("a connection cannot be accepted: {error}");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(
+    socket: TcpStream,
+    router: Router,
+    connections: Arc<Connections>,
+    place: Place,
+    shutdown: CancellationToken,
+) {
+    // Answers are written whole, so there is nothing to gather for a fuller packet.
+    let _ = socket.set_nodelay(true);
+    let activity = &place.activity;
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request: Request<Incoming>| {
+        activity.request_complete();
+        let answering = router.call(request.map(Body::new));
+        async move {
+            let response: Response<Body> = answering.await?;
+            Ok::<_, Infallible>(response.map(|body| Answer::new(body, Arc::clone(activity))))
+        }
+    });
+    let io = TokioIo::new(Timed::new(socket, Arc::clone(activity), connections.patience));
+    let connection = http1::Builder::new()
+        .header_read_timeout(None) // `Timed` does that
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(io, service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        // A client that breaks off or takes too long is no event.
+        _ = connection.as_mut() => return,
+        () = place.evicted.cancelled() => return,
+        () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+/// The connections there are.
+struct Connections {
+    next_id: AtomicU64,
+    open: Mutex<HashMap<u64, Open>>,
+    free: Arc<Semaphore>,
+    patience: Patience,
+    tasks: TaskTracker,
+}
+
+struct Open {
+    activity: Arc<Activity>,
+    evicted: CancellationToken,
+}
+
+/// A connection's place among them, given back when it goes.
+struct Place {
+    id: u64,
+    activity: Arc<Activity>,
+    evicted: CancellationToken,
+    connections: Arc<Connections>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connections {
+    fn new(limits: Limits) -> Self {
+        Self {
+            next_id: AtomicU64::new(0),
+            open: Mutex::default(),
+            free: Arc::new(Semaphore::new(limits.connections)),
+            patience: Patience { head: limits.head_timeout, idle: limits.idle_timeout },
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for one more. Where there is none, the connection that has gone longest without a complete request makes
+    /// way: clients that never finish one then cannot keep the scraper out.
+    async fn place(self: &Arc<Self>) -> Option<Place> {
+        let permit = match Arc::clone(&self.free).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.evict();
+                Arc::clone(&self.free).acquire_owned().await.ok()?
+            }
+        };
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let activity = Arc::new(Activity::new());
+        let evicted = CancellationToken::new();
+        self.open().insert(id, Open { activity: Arc::clone(&activity), evicted: evicted.clone() });
+        Some(Place { id, activity, evicted, connections: Arc::clone(self), _permit: permit })
+    }
+
+    fn evict(&self) {
+        let mut open = self.open();
+        let longest = open.iter().min_by_key(|(_, open)| open.activity.last_request()).map(|(id, _)| *id);
+        if let Some(open) = longest.and_then(|id| open.remove(&id)) {
+            open.evicted.cancel();
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.open().remove(&self.id);
+    }
+}

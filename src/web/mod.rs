@@ -1,0 +1,8 @@
+//! What is served: the metrics page and the state of health, to any number of clients of any kind.
+
+mod connection;
+mod listener;
+mod router;
+
+pub use listener::{BindError, Limits, Server};
+pub use router::router;
