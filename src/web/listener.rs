@@ -216,13 +216,10 @@ impl Connections {
     /// A place for one more. Where there is none, the connection that has gone longest without a complete request makes
     /// way: clients that never finish one then cannot keep the scraper out.
     async fn place(self: &Arc<Self>) -> Option<Place> {
-        let permit = match Arc::clone(&self.free).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                self.evict();
-                Arc::clone(&self.free).acquire_owned().await.ok()?
-            }
-        };
+        if self.free.available_permits() == 0 {
+            self.evict();
+        }
+        let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let activity = Arc::new(Activity::new());
         let evicted = CancellationToken::new();
