@@ -44,7 +44,7 @@ impl App {
         let server = Server::bind(&config.web.listen_address, Limits::of_this_process()).await?;
         let addresses = server.addresses()?;
         let registry = Registry::new();
-        let client = Client::new(&config.api)?;
+        let client = Client::new(&config.api, config.poll.concurrency as usize)?;
         client.register(&registry)?;
         let (poller, state) = Poller::new(client, config);
         let router = web::router(Exposition::new(registry, state.clone())?, state);

@@ -13,7 +13,7 @@
 //! | --- | --- | --- |
 //! | what is wanted | [`cli`], [`config`] | flags, file and environment become one validated configuration |
 //! | collect | [`openai`] | requests, retries, pages: a whole list or an error |
-//! | | [`schedule`], [`poller`] | when to collect, and what is published of it |
+//! | | [`poller`] | when to collect, and what is published of it |
 //! | know | [`inventory`] | pure data; `now` is an argument, never read inside |
 //! | show | [`exposition`] | what is known, and the moment, become the metrics page |
 //! | | [`web`] | pages and health over HTTP, to any kind of client |
@@ -33,6 +33,5 @@ pub mod exposition;
 pub mod inventory;
 pub mod openai;
 pub mod poller;
-pub mod schedule;
 pub mod telemetry;
 pub mod web;

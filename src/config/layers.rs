@@ -43,8 +43,10 @@ impl Demo {
 
     /// Keys whose values from other layers do not count in the demo.
     const OWN: [&'static str; 4] = ["api.base_url", ADMIN_KEY, "api.admin_key_file", "api.insecure_http"];
-    /// Below the user's layers: pages small enough that there are several, and polls that one can watch.
-    const DEFAULTS: [(&'static str, &'static str); 2] = [("api.page_size", "20"), ("poll.interval", "30s")];
+    /// Below the user's layers: pages small enough that there are several, polls that one can watch, and everything
+    /// that there is to see.
+    const DEFAULTS: [(&'static str, &'static str); 3] =
+        [("api.page_size", "20"), ("poll.interval", "30s"), ("poll.projects", "true")];
 }
 
 /// One layer: what it is called in messages, and its values.
@@ -163,7 +165,7 @@ impl Layers {
         for (name, key, value) in variables {
             let origin = format!("environment variable {name}");
             if key.split('.').any(str::is_empty) {
-                return Err(ConfigError::Unknown { key, origin, known: "api, poll, web, log".into() });
+                return Err(ConfigError::Unknown { key, origin, known: "api, poll, certificates, web, log".into() });
             }
             match value.into_string() {
                 Ok(text) => self.add(origin, nest(&key, text.into())),

@@ -10,6 +10,7 @@ mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use regex::Regex;
 use reqwest::header::HeaderValue;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
@@ -27,6 +28,8 @@ pub struct Config {
     pub api: Api,
     /// `poll.*`: when, and for how long.
     pub poll: Poll,
+    /// `certificates.*`: how names are read.
+    pub certificates: Certificates,
     /// `web.*`: where metrics are served.
     pub web: Web,
     /// `log.*`: what is told on standard error.
@@ -72,6 +75,27 @@ pub struct Poll {
     /// `poll.timeout`: one whole poll. May exceed the interval.
     #[serde(deserialize_with = "values::duration::<_, 100, 86_400_000>")]
     pub timeout: Duration,
+    /// `poll.projects`: also poll every project's certificates.
+    #[serde(deserialize_with = "values::boolean")]
+    pub projects: bool,
+    /// `poll.concurrency`: requests under way at once, 1–32.
+    #[serde(deserialize_with = "values::number::<_, 1, 32>")]
+    pub concurrency: u32,
+    /// `poll.project_include`: patterns of which one must match a project's name or identifier; empty where all do.
+    #[serde(default, deserialize_with = "values::patterns")]
+    pub project_include: Vec<Regex>,
+    /// `poll.project_exclude`: patterns of which none may.
+    #[serde(default, deserialize_with = "values::patterns")]
+    pub project_exclude: Vec<Regex>,
+}
+
+/// `certificates.*`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificates {
+    /// `certificates.rotation_group`; it has at least one group, whose first names the authority.
+    #[serde(deserialize_with = "values::pattern_with_group")]
+    pub rotation_group: Regex,
 }
 
 /// `web.*`
@@ -291,5 +315,46 @@ pub fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
         Some(Host::Domain(name)) => name.trim_end_matches('.').eq_ignore_ascii_case("localhost"),
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn defaults() -> Config {
+        let key = ("OPENAI_ADMIN_KEY".into(), "sk-admin".into());
+        Config::load(&Layers::stack(None, [key], Vec::new(), None).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_default_rotation_group_cuts_off_a_trailing_generation() {
+        let pattern = defaults().certificates.rotation_group;
+        for (name, authority) in [
+            ("edge-2026", "edge"),
+            ("edge_v3", "edge"),
+            ("edge gen 4", "edge"),
+            ("edge gen4", "edge"),
+            ("Edge Generation 12", "Edge"),
+            ("edge.V12", "edge"),
+            ("edge-2026-01", "edge"),
+            ("edge-2026-01-15", "edge"),
+            ("edge-20260115", "edge"),
+            ("edge 2026 q3", "edge"),
+            ("edge (2026)", "edge"),
+            ("edge-2026-v2", "edge"),
+            ("edge", "edge"),
+            // A bare number may as well be a region or a node: taking it for a generation would silence a page.
+            ("eu-west-1", "eu-west-1"),
+            ("edge-v", "edge-v"),
+            ("dev3", "dev3"),
+            ("edge-20260", "edge-20260"),
+            ("2026", "2026"),
+            ("v3", "v3"),
+        ] {
+            let group = pattern.captures(name).and_then(|captures| captures.get(1));
+            assert_eq!(group.map(|group| group.as_str()), Some(authority), "{name}");
+        }
+        assert!(pattern.captures("").is_none());
     }
 }

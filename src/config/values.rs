@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use regex::Regex;
 use serde::de::{Deserializer, Error, SeqAccess, Unexpected, Visitor};
 use tracing::Level;
 use url::Url;
@@ -215,41 +215,57 @@ impl fmt::Display for ListenAddress {
 
 /// `web.listen_address`: a list, or text with commas.
 pub(super) fn listen_addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ListenAddress>, D::Error> {
-    struct Addresses;
+    let expected = "an address such as \"0.0.0.0:10099\" or \":10099\", or a list of them";
+    let parse = |texts: &[&str]| {
+        let texts = texts.iter().flat_map(|text| text.split(','));
+        let addresses: Option<Vec<_>> = texts.map(|text| ListenAddress::parse(text.trim())).collect();
+        addresses.filter(|addresses| !addresses.is_empty())
+    };
+    deserializer.deserialize_any(Texts { expected, parse, value: PhantomData })
+}
 
-    impl Addresses {
-        fn all<'a, E: Error>(&self, texts: impl Iterator<Item = &'a str>) -> Result<Vec<ListenAddress>, E> {
-            let addresses: Option<Vec<_>> = texts.map(|text| ListenAddress::parse(text.trim())).collect();
-            addresses.filter(|addresses| !addresses.is_empty()).ok_or_else(|| refused::<E>(self))
-        }
+/// Regular expressions: a list, or one without brackets.
+pub(super) fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Regex>, D::Error> {
+    let expected = "a regular expression, or a list of them";
+    let parse = |texts: &[&str]| texts.iter().map(|text| Regex::new(text).ok()).collect();
+    deserializer.deserialize_any(Texts { expected, parse, value: PhantomData })
+}
+
+/// A regular expression with a group in it.
+pub(super) fn pattern_with_group<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Regex, D::Error> {
+    parsed(deserializer, "a regular expression with a group, such as \"^(.+)-[0-9]{4}$\"", |text| {
+        Regex::new(text).ok().filter(|pattern| pattern.captures_len() > 1)
+    })
+}
+
+/// A visitor like [`Text`], for a list of texts or a single one.
+struct Texts<T, F> {
+    expected: &'static str,
+    parse: F,
+    value: PhantomData<T>,
+}
+
+impl<'de, T, F: Fn(&[&str]) -> Option<T>> Visitor<'de> for Texts<T, F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
     }
 
-    impl<'de> Visitor<'de> for Addresses {
-        type Value = Vec<ListenAddress>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an address such as \"0.0.0.0:10099\" or \":10099\", or a list of them")
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-            self.all(text.split(','))
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
-            #[derive(Deserialize)]
-            struct Element(#[serde(deserialize_with = "element")] String);
-
-            fn element<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-                parsed(deserializer, "an address such as \"0.0.0.0:10099\"", |text| Some(text.to_owned()))
-            }
-
-            let mut texts = Vec::new();
-            while let Some(Element(text)) = sequence.next_element()? {
-                texts.push(text);
-            }
-            self.all(texts.iter().map(String::as_str))
-        }
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        (self.parse)(&[text]).ok_or_else(|| refused(&self))
     }
 
-    deserializer.deserialize_any(Addresses)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<T, A::Error> {
+        let mut texts: Vec<String> = Vec::new();
+        loop {
+            match sequence.next_element() {
+                Ok(Some(text)) => texts.push(text),
+                Ok(None) => break,
+                Err(_) => return Err(refused(&self)),
+            }
+        }
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        (self.parse)(&texts).ok_or_else(|| refused(&self))
+    }
 }

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::organization::Uploaded;
+use super::organization::{Project, Uploaded};
 use super::{ADMIN_KEY, Organization};
 
 /// Documented bounds of `limit`, and its default.
@@ -30,6 +30,8 @@ pub fn router(organization: Organization) -> Router {
     let paths = Router::new()
         .route("/organization/certificates", get(list_certificates))
         .route("/organization/certificates/{id}", get(get_certificate))
+        .route("/organization/projects", get(list_projects))
+        .route("/organization/projects/{id}/certificates", get(list_project_certificates))
         .fallback(|| async { Refusal::not_found("Unknown request URL") })
         .method_not_allowed_fallback(|| async { Refusal::read_only() });
     Router::new().nest("/v1", paths).layer(from_fn_with_state(Arc::clone(&api), exchange)).with_state(api)
@@ -99,11 +101,12 @@ struct ListQuery {
     limit: usize,
     after: Option<String>,
     ascending: bool,
+    include_archived: bool,
 }
 
 impl ListQuery {
     fn parse(query: Option<String>) -> Result<Self, Refusal> {
-        let mut parsed = Self { limit: DEFAULT_LIMIT, after: None, ascending: false };
+        let mut parsed = Self { limit: DEFAULT_LIMIT, after: None, ascending: false, include_archived: false };
         for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match name.as_ref() {
                 "limit" => {
@@ -118,6 +121,7 @@ impl ListQuery {
                         _ => return Err(Refusal::invalid("order", "order must be asc or desc")),
                     }
                 }
+                "include_archived" => parsed.include_archived = value == "true",
                 _ => {} // as the real API
             }
         }
@@ -162,18 +166,51 @@ fn shown(certificate: &Uploaded, object: &str) -> Value {
     })
 }
 
-async fn list_certificates(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {
+/// A page of certificates, as the organization's list or as a project's.
+fn list(certificates: &[Uploaded], object: &str, query: Option<String>) -> Result<Response, Refusal> {
     let show = |certificate: &Uploaded| {
-        let mut value = shown(certificate, "organization.certificate");
+        let mut value = shown(certificate, object);
         value["active"] = certificate.active.into();
         value
     };
-    let page = ListQuery::parse(query)?.page(api.organization.certificates(), |certificate| &certificate.id, show)?;
+    let page = ListQuery::parse(query)?.page(certificates, |certificate| &certificate.id, show)?;
     Ok(json_response(&page).into_response())
+}
+
+async fn list_certificates(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {
+    list(api.organization.certificates(), "organization.certificate", query)
 }
 
 async fn get_certificate(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, Refusal> {
     let found = api.organization.certificates().iter().find(|certificate| certificate.id == id);
     let certificate = found.ok_or_else(|| Refusal::not_found("No such certificate"))?;
     Ok(json_response(&shown(certificate, "certificate")).into_response())
+}
+
+async fn list_projects(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {
+    let query = ListQuery::parse(query)?;
+    let all = api.organization.projects().iter();
+    let listed: Vec<_> = all.filter(|project| query.include_archived || project.archived_at.is_none()).collect();
+    let show = |project: &&Project| {
+        json!({
+            "object": "organization.project",
+            "id": project.id,
+            "name": project.name,
+            "created_at": project.created_at,
+            "archived_at": project.archived_at,
+            "status": if project.archived_at.is_some() { "archived" } else { "active" },
+        })
+    };
+    let page = query.page(&listed, |project| &project.id, show)?;
+    Ok(json_response(&page).into_response())
+}
+
+async fn list_project_certificates(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refusal> {
+    let found = api.organization.projects().iter().find(|project| project.id == id);
+    let project = found.ok_or_else(|| Refusal::not_found("No such project"))?;
+    list(&project.certificates, "organization.project.certificate", query)
 }

@@ -10,6 +10,7 @@ const DAY: i64 = 24 * HOUR;
 #[derive(Debug)]
 pub struct Organization {
     certificates: Vec<Uploaded>,
+    projects: Vec<Project>,
 }
 
 /// A certificate as it was uploaded; the exporter sees it only over HTTP.
@@ -23,63 +24,106 @@ pub struct Uploaded {
     pub(super) expires_at: Option<UnixSeconds>,
 }
 
-/// Name, whether it is active, and from when until when it is valid, in seconds from now.
+/// A project, and the certificates that it has, each with whether it is active there.
+#[derive(Clone, Debug)]
+pub struct Project {
+    pub(super) id: String,
+    pub(super) name: Option<String>,
+    pub(super) created_at: UnixSeconds,
+    pub(super) archived_at: Option<UnixSeconds>,
+    pub(super) certificates: Vec<Uploaded>,
+}
+
+/// Name, whether it is active at the organization, and from when until when it is valid, in seconds from now.
 type Kind = (Option<&'static str>, bool, Option<i64>, Option<i64>);
 
-/// One of each kind that somebody on call may meet.
+/// One of each kind that somebody on call may meet. The organization's own anchors last for four days more, so that
+/// projects show what becomes of those that have, and have not, others besides.
 const KINDS: [Kind; 18] = [
     (Some("batch-pipeline-2024"), false, Some(-700 * DAY), Some(-335 * DAY)),
     (Some("batch-pipeline-2025"), true, Some(-368 * DAY), Some(-3 * DAY)),
     (Some("webhook-relay-2025"), true, Some(-365 * DAY), Some(-40 * MINUTE)),
     (Some("ci-runners-2025"), true, Some(-365 * DAY), Some(25 * MINUTE)),
     (Some("support-tools-2025"), true, Some(-364 * DAY), Some(9 * HOUR)),
+    (Some("support-tools-2026"), true, Some(-2 * DAY), Some(3 * DAY)),
     (Some("edge-gateway-2025"), true, Some(-361 * DAY), Some(4 * DAY)),
-    (Some("edge-gateway-2026"), true, Some(-10 * DAY), Some(355 * DAY)),
-    (Some("search-indexer gen 3"), true, Some(-344 * DAY), Some(21 * DAY)),
-    (Some("search-indexer gen 4"), false, Some(-DAY), Some(364 * DAY)),
-    (Some("mobile-backend_v2"), true, Some(-300 * DAY), Some(65 * DAY)),
     (Some("data-platform-2027"), true, Some(12 * DAY), Some(377 * DAY)),
-    (Some("partner-portal-2027"), false, Some(30 * DAY), Some(395 * DAY)),
-    (Some("organization-root-2020"), true, Some(-2_000 * DAY), Some(1_650 * DAY)),
+    (Some("edge-gateway-2026"), false, Some(-10 * DAY), Some(355 * DAY)),
+    (Some("ledger-2026"), false, Some(-355 * DAY), Some(10 * DAY)),
+    (Some("search-indexer gen 3"), false, Some(-344 * DAY), Some(21 * DAY)),
+    (Some("search-indexer gen 4"), false, Some(-DAY), Some(364 * DAY)),
+    (Some("mobile-backend_v2"), false, Some(-300 * DAY), Some(65 * DAY)),
     (Some("offline-root-2016"), false, Some(-3_600 * DAY), Some(3_700 * DAY)),
-    (None, true, Some(-90 * DAY), Some(275 * DAY)),
+    (None, true, Some(-90 * DAY), Some(2 * DAY)),
     (None, false, Some(-500 * DAY), Some(-135 * DAY)),
-    (Some("imported-without-dates"), false, None, None),
+    (Some("imported-without-dates"), true, None, None),
     (Some("imported-without-end"), false, Some(-30 * DAY), None),
 ];
 
-/// The rest: a fleet of authorities, a few days apart.
-const FLEET: [&str; 6] = ["eu-west-1", "eu-central-1", "us-east-1", "us-west-2", "ap-south-1", "ap-northeast-1"];
-const FLEET_GENERATIONS: i64 = 5;
+/// The rest: the same authority for each region, five generations of it.
+const REGIONS: [&str; 6] = ["eu-west-1", "eu-central-1", "us-east-1", "us-west-2", "ap-south-1", "ap-northeast-1"];
+const GENERATIONS: i64 = 5;
+
+/// Name, and the names of its certificates: those that are active, and one that no longer is.
+type Case = (Option<&'static str>, &'static [&'static str], Option<&'static str>);
+
+/// A project for each thing that can be the matter with one. Enforcement that is off cannot be shown beside the others:
+/// one anchor active at the organization enforces mutual TLS everywhere.
+const CASES: [Case; 5] = [
+    // Covered twice, for years.
+    (Some("Checkout"), &["edge-gateway-2026", "offline-root-2016"], None),
+    // Covered by the organization only.
+    (Some("Internal tools"), &[], None),
+    // Its own anchor has gone, the organization's are about to.
+    (Some("Batch pipeline"), &["batch-pipeline-2025"], Some("batch-pipeline-2024")),
+    // A gap of two days between its own anchor and the organization's next.
+    (Some("Ledger"), &["ledger-2026"], None),
+    // A rotation under way, in a project that nobody has named.
+    (None, &["search-indexer gen 3", "search-indexer gen 4"], None),
+];
 
 impl Organization {
     /// An organization as of `now`.
     #[must_use]
     pub fn new(now: UnixSeconds) -> Self {
-        let fleet = (0..FLEET_GENERATIONS).flat_map(|generation| {
-            (0..).zip(FLEET).map(move |(region, name)| {
-                let begin = (generation - 4) * 180 * DAY - (30 + 7 * region) * DAY;
-                let name = format!("inference-clients-{name} gen {}", generation + 1);
-                // The two newest generations are in use; the older ones wait to be deleted.
-                (Some(name), generation >= 3, Some(begin), Some(begin + 365 * DAY))
-            })
+        let mut certificates = uploads(now);
+        let named = |name: &str, active| {
+            let found = certificates.iter().find(|certificate| certificate.name.as_deref() == Some(name));
+            found.map(|certificate| Uploaded { active, ..certificate.clone() })
+        };
+        let cases = CASES.into_iter().map(|(name, active, inactive)| {
+            let own =
+                active.iter().filter_map(|name| named(name, true)).chain(inactive.and_then(|name| named(name, false)));
+            (name.map(str::to_owned), own.collect::<Vec<_>>())
         });
-        let kinds = KINDS.into_iter().map(|(name, active, begin, end)| (name.map(str::to_owned), active, begin, end));
-        let mut certificates: Vec<_> = kinds
-            .chain(fleet)
-            .enumerate()
-            .map(|(index, (name, active, begin, end))| Uploaded {
-                id: identifier("cert", index as u64),
+        let regions = REGIONS.into_iter().map(|region| {
+            // The two newest generations are in use.
+            let own =
+                (1..=GENERATIONS).filter_map(|number| named(&fleet_name(region, number), number + 2 > GENERATIONS));
+            (Some(format!("Inference {region}")), own.collect())
+        });
+        let mut projects: Vec<_> = (0_u64..)
+            .zip(cases.chain(regions))
+            .map(|(number, (name, certificates))| Project {
+                id: identifier("proj", 1_000 + number),
                 name,
-                active,
-                // Uploaded a little after it was issued, and never in the future.
-                created_at: now + begin.unwrap_or(-60 * DAY).min(-2 * DAY) + 3 * HOUR,
-                valid_at: begin.map(|begin| now + begin),
-                expires_at: end.map(|end| now + end),
+                created_at: now - 800 * DAY + DAY * number.cast_signed(),
+                archived_at: None,
+                certificates,
             })
             .collect();
+        projects.push(Project {
+            id: identifier("proj", 2_000),
+            name: Some("Prototype (archived)".to_owned()),
+            created_at: now - 900 * DAY,
+            archived_at: Some(now - 100 * DAY),
+            certificates: Vec::new(),
+        });
         certificates.sort_by_key(|certificate| certificate.created_at);
-        Self { certificates }
+        for project in &mut projects {
+            project.certificates.sort_by_key(|certificate| certificate.created_at);
+        }
+        Self { certificates, projects }
     }
 
     /// Every certificate, oldest upload first.
@@ -87,6 +131,38 @@ impl Organization {
     pub fn certificates(&self) -> &[Uploaded] {
         &self.certificates
     }
+
+    /// Every project.
+    #[must_use]
+    pub fn projects(&self) -> &[Project] {
+        &self.projects
+    }
+}
+
+fn uploads(now: UnixSeconds) -> Vec<Uploaded> {
+    let kinds = KINDS.into_iter().map(|(name, active, begin, end)| (name.map(str::to_owned), active, begin, end));
+    let fleet = (1..=GENERATIONS).flat_map(|number| {
+        (0..).zip(REGIONS).map(move |(position, region)| {
+            let begin = (number - GENERATIONS) * 180 * DAY - (30 + 7 * position) * DAY;
+            (Some(fleet_name(region, number)), false, Some(begin), Some(begin + 365 * DAY))
+        })
+    });
+    (0..)
+        .zip(kinds.chain(fleet))
+        .map(|(number, (name, active, begin, end))| Uploaded {
+            id: identifier("cert", number),
+            name,
+            active,
+            // Uploaded a little after it was issued, and never in the future.
+            created_at: now + begin.unwrap_or(-60 * DAY).min(-2 * DAY) + 3 * HOUR,
+            valid_at: begin.map(|begin| now + begin),
+            expires_at: end.map(|end| now + end),
+        })
+        .collect()
+}
+
+fn fleet_name(region: &str, generation: i64) -> String {
+    format!("inference-clients-{region} gen {generation}")
 }
 
 /// An opaque identifier that is the same in every run.

@@ -61,11 +61,11 @@ impl Malformed {
         *self.faults.entry(fault).or_default() += 1;
     }
 
-    /// Counts those of another part of the list too.
-    pub fn merge(&mut self, other: Self) {
+    /// Counts those of another part, or list, too.
+    pub fn merge(&mut self, other: &Self) {
         self.count += other.count;
-        for (fault, count) in other.faults {
-            *self.faults.entry(fault).or_default() += count;
+        for (fault, count) in &other.faults {
+            *self.faults.entry(*fault).or_default() += count;
         }
     }
 }

@@ -6,11 +6,19 @@
 mod certificate;
 mod changes;
 mod listing;
+mod project;
+mod rotation;
+mod scope;
+mod snapshot;
 mod state;
 mod time;
 
 pub use certificate::Certificate;
 pub use changes::Change;
 pub use listing::{Fault, Identified, Listing, Malformed};
-pub use state::{Attempt, FailureReason, Liveness, Snapshot, State};
+pub use project::Project;
+pub use rotation::RotationGroup;
+pub use scope::Scope;
+pub use snapshot::{ProjectCertificates, Projects, Snapshot};
+pub use state::{Attempt, FailureReason, Liveness, State};
 pub use time::{SECONDS_PER_DAY, UnixSeconds, days_until, unix_now};

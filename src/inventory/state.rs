@@ -2,16 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Certificate, Listing};
-
-/// What one successful poll saw, whole.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Snapshot {
-    /// The organization's list.
-    pub organization: Listing<Certificate>,
-    /// When its last page had been read, in seconds since the epoch.
-    pub completed_at: f64,
-}
+use super::Snapshot;
 
 /// All that readers know: the last good snapshot, and what became of the polls. Replaced whole after every poll, so that
 /// nobody sees half of one.
@@ -19,6 +10,8 @@ pub struct Snapshot {
 pub struct State {
     /// The last good snapshot; none before the first.
     pub snapshot: Option<Arc<Snapshot>>,
+    /// When a poll last read every list, in seconds since the epoch.
+    pub last_success_at: Option<f64>,
     /// The poll that ended last; none before the first.
     pub last_attempt: Option<Attempt>,
     /// Polls that ended, whatever came of them.
@@ -33,19 +26,29 @@ impl State {
     /// Before the first poll.
     #[must_use]
     pub fn new(liveness: Liveness) -> Self {
-        Self { snapshot: None, last_attempt: None, polls: 0, failures: Default::default(), liveness }
+        Self {
+            snapshot: None,
+            last_success_at: None,
+            last_attempt: None,
+            polls: 0,
+            failures: Default::default(),
+            liveness,
+        }
     }
 
-    /// Whether the last poll got the whole list.
+    /// Whether the last poll read every list.
     #[must_use]
     pub fn up(&self) -> bool {
         self.last_attempt.as_ref().is_some_and(|attempt| attempt.failures.is_empty())
     }
 
     /// Takes over what became of a poll: its snapshot where it has one, else the last good one stays.
-    pub fn record(&mut self, snapshot: Option<Snapshot>, attempt: Attempt) {
+    pub fn record(&mut self, snapshot: Option<Arc<Snapshot>>, attempt: Attempt) {
         if let Some(snapshot) = snapshot {
-            self.snapshot = Some(Arc::new(snapshot));
+            self.snapshot = Some(snapshot);
+        }
+        if attempt.failures.is_empty() {
+            self.last_success_at = Some(attempt.ended_at);
         }
         self.polls += 1;
         for reason in &attempt.failures {

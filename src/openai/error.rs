@@ -40,11 +40,15 @@ pub(super) enum Fault {
     /// An answer that is too large after decompression.
     TooLarge(usize),
     /// An answer that cannot be decompressed.
-    Undecodable(String),
+    Encoding(String),
     /// A page that does not belong to a whole list.
     Page(PageError),
     /// A wait that the poll has no time for.
     Wait(Duration),
+    /// Another request was told to wait longer than the poll has left.
+    Held,
+    /// Another request was told that the key is not accepted.
+    Rejected,
 }
 
 impl fmt::Display for Error {
@@ -61,16 +65,25 @@ impl fmt::Display for Error {
             Fault::Status(None) => Ok(()),
             Fault::Status(Some(code)) => write!(f, ", {code}"),
             Fault::TooLarge(limit) => write!(f, "an answer is larger than {} MiB", limit >> 20),
-            Fault::Undecodable(causes) => write!(f, "an answer cannot be decompressed: {causes}"),
+            Fault::Encoding(causes) => write!(f, "an answer cannot be decompressed: {causes}"),
             Fault::Page(error) => error.fmt(f),
             Fault::Wait(wait) => {
                 write!(f, ", to be asked again in {} s, which is later than the poll may end", wait.as_secs())
             }
+            Fault::Held => f.write_str("not asked: the API wants to be left alone for longer than the poll has left"),
+            Fault::Rejected => f.write_str("not asked: the key was rejected"),
         }
     }
 }
 
 impl std::error::Error for Error {}
+
+impl Error {
+    /// An error of which there is no more to say.
+    pub(super) fn new(reason: FailureReason, endpoint: Endpoint, fault: Fault) -> Self {
+        Self { reason, endpoint, status: None, request_id: None, asked_wait: None, fault, retryable: false }
+    }
+}
 
 /// The identifier that the server gave an exchange, cut to what an identifier is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,13 +7,16 @@ mod pages;
 mod retry;
 mod wire;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use prometheus::Registry;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use url::Url;
 
 pub use error::{Error, RequestId};
@@ -21,7 +24,7 @@ pub use pages::{MAX_PAGES, PageError, Step, Walk};
 pub use wire::Entry;
 
 use crate::config::{Api, is_loopback};
-use crate::inventory::{Certificate, FailureReason, Listing};
+use crate::inventory::{Certificate, FailureReason, Listing, Project};
 use error::Fault;
 use metrics::Metrics;
 
@@ -35,6 +38,10 @@ const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
 pub enum Endpoint {
     /// `/organization/certificates`
     Certificates,
+    /// `/organization/projects`
+    Projects,
+    /// `/organization/projects/{project_id}/certificates`
+    ProjectCertificates,
 }
 
 impl Endpoint {
@@ -43,6 +50,8 @@ impl Endpoint {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Certificates => "certificates",
+            Self::Projects => "projects",
+            Self::ProjectCertificates => "project_certificates",
         }
     }
 }
@@ -66,12 +75,14 @@ pub struct Client {
     page_size: u32,
     request_timeout: Duration,
     max_retries: u32,
+    /// Requests that may be under way at once.
+    concurrency: usize,
     metrics: Metrics,
 }
 
 impl Client {
-    /// Prepares a client; nothing is sent yet.
-    pub fn new(api: &Api) -> Result<Self, ClientError> {
+    /// Prepares a client that has at most `concurrency` requests under way; nothing is sent yet.
+    pub fn new(api: &Api, concurrency: usize) -> Result<Self, ClientError> {
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("openai-cert-exporter/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -90,6 +101,7 @@ impl Client {
             page_size: api.page_size,
             request_timeout: api.request_timeout,
             max_retries: api.max_retries,
+            concurrency,
             metrics: Metrics::new()?,
         })
     }
@@ -102,42 +114,65 @@ impl Client {
     /// What one poll may use: this key, until this deadline.
     #[must_use]
     pub fn session(&self, key: SecretString, deadline: Instant) -> Session<'_> {
-        Session { client: self, key, deadline }
+        Session {
+            client: self,
+            key,
+            deadline,
+            places: Semaphore::new(self.concurrency),
+            held_until: Mutex::new(None),
+            rejected: AtomicBool::new(false),
+        }
     }
 }
 
-/// One poll's use of the client.
+/// One poll's use of the client. What one request learns of the server holds for all of them.
 #[derive(Debug)]
 pub struct Session<'a> {
     client: &'a Client,
     key: SecretString,
     deadline: Instant,
+    /// One for each request that may be under way.
+    places: Semaphore,
+    /// After a 429, until when nothing is sent.
+    held_until: Mutex<Option<Instant>>,
+    /// Whether the key was rejected; then nothing more is sent.
+    rejected: AtomicBool,
 }
 
 impl Session<'_> {
     /// The organization's whole list of certificates.
     pub async fn organization_certificates(&self) -> Result<Listing<Certificate>, Error> {
-        self.list(Endpoint::Certificates, &["organization", "certificates"]).await
+        // Ascending by upload, so that what is uploaded during the walk lands at its end.
+        self.list(Endpoint::Certificates, &["organization", "certificates"], &[("order", "asc")]).await
     }
 
-    /// Every page of a list. Ascending by upload, so that what is uploaded during the walk lands at its end.
-    async fn list<T: Entry>(&self, endpoint: Endpoint, path: &[&str]) -> Result<Listing<T>, Error> {
+    /// The organization's whole list of projects, archived ones left out. The API has no order for it.
+    pub async fn projects(&self) -> Result<Listing<Project>, Error> {
+        self.list(Endpoint::Projects, &["organization", "projects"], &[("include_archived", "false")]).await
+    }
+
+    /// A project's whole list of certificates.
+    pub async fn project_certificates(&self, project_id: &str) -> Result<Listing<Certificate>, Error> {
+        let path = ["organization", "projects", project_id, "certificates"];
+        self.list(Endpoint::ProjectCertificates, &path, &[("order", "asc")]).await
+    }
+
+    /// Every page of a list.
+    async fn list<T: Entry>(
+        &self,
+        endpoint: Endpoint,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Listing<T>, Error> {
         let mut walk = Walk::new(&self.key);
         let mut after = None;
         loop {
-            let url = self.url(path, after.as_deref());
+            let url = self.url(path, query, after.as_deref());
             let answer = self.get(endpoint, &url).await?;
             let step = walk.take(&answer.body).map_err(|error| {
                 let reason = if error.is_decode() { FailureReason::Decode } else { FailureReason::Pagination };
-                Error {
-                    reason,
-                    endpoint,
-                    status: Some(answer.status),
-                    request_id: answer.request_id,
-                    asked_wait: None,
-                    retryable: false,
-                    fault: Fault::Page(error),
-                }
+                let (status, request_id) = (Some(answer.status), answer.request_id);
+                Error { status, request_id, ..Error::new(reason, endpoint, Fault::Page(error)) }
             })?;
             tracing::debug!(endpoint = endpoint.as_str(), page = walk.pages(), bytes = answer.body.len(), "page read");
             match step {
@@ -147,18 +182,16 @@ impl Session<'_> {
         }
     }
 
-    fn url(&self, path: &[&str], after: Option<&str>) -> Url {
+    fn url(&self, path: &[&str], query: &[(&str, &str)], after: Option<&str>) -> Url {
         let mut url = self.client.base_url.clone();
         // A URL with a host always has path segments.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
-        let mut query = url.query_pairs_mut();
-        query.append_pair("limit", &self.client.page_size.to_string()).append_pair("order", "asc");
-        if let Some(id) = after {
-            query.append_pair("after", id);
-        }
-        drop(query);
+        url.query_pairs_mut()
+            .append_pair("limit", &self.client.page_size.to_string())
+            .extend_pairs(query)
+            .extend_pairs(after.map(|id| ("after", id)));
         url
     }
 
@@ -168,14 +201,22 @@ impl Session<'_> {
         loop {
             let error = match self.attempt(endpoint, url).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) if error.retryable => error,
-                Err(error) => return Err(error),
+                Err(error) => error,
             };
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            if let Some(wait) = error.asked_wait.filter(|wait| *wait >= left) {
-                return Err(Error { reason: FailureReason::RateLimited, fault: Fault::Wait(wait), ..error });
+            if error.status == Some(StatusCode::UNAUTHORIZED) {
+                self.rejected.store(true, Ordering::Relaxed);
+            }
+            if !error.retryable {
+                return Err(error);
             }
             let wait = error.asked_wait.unwrap_or_else(|| retry::backoff(retries, fastrand::f64()));
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if error.status == Some(StatusCode::TOO_MANY_REQUESTS) {
+                self.hold(wait.min(left));
+            }
+            if let Some(asked) = error.asked_wait.filter(|asked| *asked >= left) {
+                return Err(Error { reason: FailureReason::RateLimited, fault: Fault::Wait(asked), ..error });
+            }
             if retries == self.client.max_retries || wait >= left {
                 return Err(error);
             }
@@ -188,8 +229,35 @@ impl Session<'_> {
         }
     }
 
+    /// Sends nothing for a while; an earlier hold that lasts longer stays.
+    fn hold(&self, wait: Duration) {
+        let mut held_until = self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *held_until = (*held_until).max(Some(Instant::now() + wait));
+    }
+
+    fn held_until(&self) -> Option<Instant> {
+        *self.held_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a place among the requests under way, and for the end of a hold.
+    async fn admission(&self, endpoint: Endpoint) -> Result<SemaphorePermit<'_>, Error> {
+        let over = || Error::new(FailureReason::Timeout, endpoint, Fault::PollTimeout);
+        let Ok(Ok(place)) = timeout_at(self.deadline, self.places.acquire()).await else { return Err(over()) };
+        while let Some(until) = self.held_until().filter(|until| *until > Instant::now()) {
+            if until >= self.deadline {
+                return Err(Error::new(FailureReason::RateLimited, endpoint, Fault::Held));
+            }
+            sleep_until(until).await;
+        }
+        if self.rejected.load(Ordering::Relaxed) {
+            return Err(Error::new(FailureReason::Unauthorized, endpoint, Fault::Rejected));
+        }
+        Ok(place)
+    }
+
     /// One try.
     async fn attempt(&self, endpoint: Endpoint, url: &Url) -> Result<Answer, Error> {
+        let _place = self.admission(endpoint).await?;
         let started = Instant::now();
         let outcome = self.exchange(endpoint, url, started + self.client.request_timeout).await;
         let (Ok(Answer { status, .. }) | Err(Error { status: Some(status), .. })) = &outcome else {
@@ -207,23 +275,14 @@ impl Session<'_> {
     /// Sends a request and reads its answer, both until `own_deadline` or the poll's, whichever comes first.
     async fn exchange(&self, endpoint: Endpoint, url: &Url, own_deadline: Instant) -> Result<Answer, Error> {
         let deadline = own_deadline.min(self.deadline);
-        let plain = |reason, fault| Error {
-            reason,
-            endpoint,
-            status: None,
-            request_id: None,
-            asked_wait: None,
-            retryable: false,
-            fault,
-        };
         let elapsed = || {
             let retryable = own_deadline < self.deadline;
             let fault = if retryable { Fault::RequestTimeout(self.client.request_timeout) } else { Fault::PollTimeout };
-            Error { retryable, ..plain(FailureReason::Timeout, fault) }
+            Error { retryable, ..Error::new(FailureReason::Timeout, endpoint, fault) }
         };
         let broken = |error: reqwest::Error| {
             let fault = Fault::Transport(causes(&error.without_url()));
-            Error { retryable: true, ..plain(FailureReason::Network, fault) }
+            Error { retryable: true, ..Error::new(FailureReason::Network, endpoint, fault) }
         };
 
         let request = self.client.http.get(url.clone()).header(AUTHORIZATION, self.authorization());
@@ -242,11 +301,8 @@ impl Session<'_> {
         let error = match timeout_at(deadline, read(&mut response, MAX_BODY_BYTES)).await {
             Ok(Ok(body)) => return Ok(Answer { status, body, request_id }),
             Ok(Err(ReadError::Broken(error))) => broken(error),
-            Ok(Err(ReadError::TooLarge)) => {
-                Error { status: Some(status), ..plain(FailureReason::Decode, Fault::TooLarge(MAX_BODY_BYTES)) }
-            }
-            Ok(Err(ReadError::Encoding(causes))) => {
-                Error { status: Some(status), ..plain(FailureReason::Decode, Fault::Undecodable(causes)) }
+            Ok(Err(ReadError::Undecodable(fault))) => {
+                Error { status: Some(status), ..Error::new(FailureReason::Decode, endpoint, fault) }
             }
             Err(_) => elapsed(),
         };
@@ -270,9 +326,10 @@ struct Answer {
 }
 
 enum ReadError {
-    TooLarge,
-    Encoding(String),
+    /// It breaks off.
     Broken(reqwest::Error),
+    /// It is whole, and yet of no use.
+    Undecodable(Fault),
 }
 
 /// A body, decompressed, up to a limit.
@@ -280,11 +337,13 @@ async fn read(response: &mut Response, limit: usize) -> Result<Vec<u8>, ReadErro
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Err(ReadError::TooLarge),
+            Ok(Some(chunk)) if body.len() + chunk.len() > limit => {
+                return Err(ReadError::Undecodable(Fault::TooLarge(limit)));
+            }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(body),
             Err(error) if is_transport(&error) => return Err(ReadError::Broken(error)),
-            Err(error) => return Err(ReadError::Encoding(causes(&error.without_url()))),
+            Err(error) => return Err(ReadError::Undecodable(Fault::Encoding(causes(&error.without_url())))),
         }
     }
 }

@@ -93,7 +93,7 @@ impl<'a, T: Entry> Walk<'a, T> {
 
         let has_more = page.has_more.ok_or(PageError::NoHasMore)?;
         let step = if has_more { Step::After(self.cursor(&page)?) } else { Step::Complete };
-        self.malformed.merge(page.data.malformed);
+        self.malformed.merge(&page.data.malformed);
         for item in page.data.items {
             self.keep(item);
         }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::inventory::{Certificate, Fault, Identified, Malformed};
+use crate::inventory::{Certificate, Fault, Identified, Malformed, Project};
 
 /// An object that stands in a list.
 pub trait Entry: Identified + Sized {
@@ -144,8 +144,44 @@ impl Entry for Certificate {
     }
 }
 
+impl Entry for Project {
+    fn decode(json: &str) -> Result<Self, Fault> {
+        #[derive(Deserialize)]
+        struct Wire {
+            id: Box<str>,
+            #[serde(default)]
+            name: Option<Box<str>>,
+            #[serde(default)]
+            status: Option<Box<str>>,
+            #[serde(default)]
+            archived_at: Option<i64>,
+        }
+
+        match serde_json::from_str::<Wire>(json) {
+            Ok(wire) if is_identifier(&wire.id) && !matches!(&*wire.id, "." | "..") => {
+                let archived = wire.archived_at.is_some() || wire.status.as_deref() == Some("archived");
+                Ok(Self { id: wire.id, name: wire.name, archived })
+            }
+            Ok(_) => Err(Fault::Field("id")),
+            Err(_) => Err(fault(
+                json,
+                &[
+                    ("id", is::<Box<str>>),
+                    ("name", is::<Option<Box<str>>>),
+                    ("status", is::<Option<Box<str>>>),
+                    ("archived_at", is::<Option<i64>>),
+                ],
+            )),
+        }
+    }
+
+    fn name_mut(&mut self) -> &mut Option<Box<str>> {
+        &mut self.name
+    }
+}
+
 /// An identifier leads to the next page and labels series: an empty one does neither, and NUL cannot be written in
-/// the exposition format.
+/// the exposition format. A project's is a segment of a path too, which "." and ".." are not.
 fn is_identifier(text: &str) -> bool {
     !text.is_empty() && !text.contains('\0')
 }

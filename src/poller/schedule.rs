@@ -10,7 +10,7 @@ const JITTER: f64 = 0.1;
 /// Poll *n* starts at `start + n × interval`, moved by a jitter of its own. Nothing adds up, so nothing drifts; ticks
 /// that a long poll has run past are skipped.
 #[derive(Clone, Debug)]
-pub struct Schedule {
+pub(super) struct Schedule {
     start: Instant,
     interval: Duration,
     last: u64,
@@ -18,14 +18,13 @@ pub struct Schedule {
 
 impl Schedule {
     /// Poll 0 starts at `start`.
-    #[must_use]
-    pub fn new(start: Instant, interval: Duration) -> Self {
+    pub(super) fn new(start: Instant, interval: Duration) -> Self {
         Self { start, interval, last: 0 }
     }
 
     /// The start of the next poll: of those ticks that come after the last one, the first that is no sooner than
     /// `not_before`. `random` gives numbers uniform in 0..1.
-    pub fn next(&mut self, not_before: Instant, mut random: impl FnMut() -> f64) -> Instant {
+    pub(super) fn next(&mut self, not_before: Instant, mut random: impl FnMut() -> f64) -> Instant {
         // The tick before `not_before` may be moved past it; any earlier one may not.
         let passed = not_before.saturating_duration_since(self.start).div_duration_f64(self.interval);
         // A share of the interval per tick, so the cast loses nothing that matters.

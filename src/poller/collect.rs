@@ -1,0 +1,116 @@
+//! One poll: the organization's list first, then the projects', side by side. Each list is whole or not taken.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use regex::Regex;
+use reqwest::StatusCode;
+
+use crate::inventory::{
+    Certificate, Listing, Project, ProjectCertificates, Projects, RotationGroup, Snapshot, unix_now,
+};
+use crate::openai::{Error, Session};
+
+/// Lists that are walked at once, for each request that may be under way: one that waits to be tried again should not
+/// take the place of one that could go on.
+const WALKS_PER_REQUEST: usize = 8;
+
+/// What to collect, and how to read it.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The projects to poll, where they are polled.
+    pub(super) projects: Option<ProjectFilter>,
+    pub(super) concurrency: usize,
+    pub(super) rotation_group: RotationGroup,
+}
+
+/// Which projects are polled.
+#[derive(Debug)]
+pub(super) struct ProjectFilter {
+    pub(super) include: Vec<Regex>,
+    pub(super) exclude: Vec<Regex>,
+}
+
+impl ProjectFilter {
+    fn takes(&self, project: &Project) -> bool {
+        let is_any = |patterns: &[Regex]| {
+            patterns.iter().any(|pattern| {
+                pattern.is_match(&project.id) || project.name.as_deref().is_some_and(|name| pattern.is_match(name))
+            })
+        };
+        !project.archived && (self.include.is_empty() || is_any(&self.include)) && !is_any(&self.exclude)
+    }
+}
+
+/// What a poll brought in.
+pub(super) struct Harvest {
+    pub(super) snapshot: Snapshot,
+    /// The lists that could not be read; they stand in the snapshot as they were before.
+    pub(super) missed: Vec<Missed>,
+}
+
+/// A list that could not be read.
+#[derive(Debug)]
+pub(super) struct Missed {
+    /// Whose; without one, it is the list of projects itself.
+    pub(super) project_id: Option<Box<str>>,
+    pub(super) error: Error,
+}
+
+impl Plan {
+    /// Reads every list. An error is the organization's: without its list nothing is taken.
+    pub(super) async fn collect(&self, session: &Session<'_>, before: Option<&Snapshot>) -> Result<Harvest, Error> {
+        let organization = session.organization_certificates().await?;
+        let (projects, missed) = match &self.projects {
+            None => (Projects::default(), Vec::new()),
+            Some(filter) => self.collect_projects(session, filter, before.map(Snapshot::projects)).await,
+        };
+        Ok(Harvest { snapshot: Snapshot::new(organization, projects, &self.rotation_group), missed })
+    }
+
+    async fn collect_projects(
+        &self,
+        session: &Session<'_>,
+        filter: &ProjectFilter,
+        before: Option<&Projects>,
+    ) -> (Projects, Vec<Missed>) {
+        let listed = match session.projects().await {
+            Ok(listed) => listed,
+            Err(error) => return (before.cloned().unwrap_or_default(), vec![Missed { project_id: None, error }]),
+        };
+        let reads = listed.items.into_iter().filter(|project| filter.takes(project)).map(|project| async {
+            let certificates = session.project_certificates(&project.id).await;
+            (project, certificates, unix_now())
+        });
+        let mut reads = stream::iter(reads).buffer_unordered(self.concurrency * WALKS_PER_REQUEST);
+
+        let (mut items, mut missed, mut vanished) = (Vec::new(), Vec::new(), 0);
+        while let Some((project, certificates, read_at)) = reads.next().await {
+            let known = before.and_then(|before| before.get(&project.id));
+            match certificates {
+                Ok(certificates) => {
+                    let certificates = shared(certificates, known);
+                    items.push(ProjectCertificates { project, certificates, read_at });
+                }
+                Err(error) if error.status == Some(StatusCode::NOT_FOUND) => vanished += 1,
+                Err(error) => {
+                    missed.push(Missed { project_id: Some(project.id.clone()), error });
+                    items.extend(known.map(|known| ProjectCertificates { project, ..known.clone() }));
+                }
+            }
+        }
+        drop(reads);
+        items.sort_by(|a, b| a.project.id.cmp(&b.project.id));
+        let projects =
+            Projects { items: items.into(), malformed: listed.malformed, duplicates: listed.duplicates, vanished };
+        (projects, missed)
+    }
+}
+
+/// The list as it was where nothing has changed, so that it is held once.
+fn shared(read: Listing<Certificate>, known: Option<&ProjectCertificates>) -> Arc<Listing<Certificate>> {
+    match known {
+        Some(known) if *known.certificates == read => Arc::clone(&known.certificates),
+        _ => Arc::new(read),
+    }
+}
