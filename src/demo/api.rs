@@ -190,7 +190,7 @@ async fn get_certificate(State(api): State<Arc<Api>>, Path(id): Path<String>) ->
 async fn list_projects(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {
     let query = ListQuery::parse(query)?;
     let all = api.organization.projects().iter();
-    let listed: Vec<_> = all.filter(|project| query.include_archived || project.archived_at.is_none()).collect();
+    let listed: Vec<_> = all.filter(|project| query.include_archived || !project.is_archived()).collect();
     let show = |project: &&Project| {
         json!({
             "object": "organization.project",
@@ -198,7 +198,7 @@ async fn list_projects(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -
             "name": project.name,
             "created_at": project.created_at,
             "archived_at": project.archived_at,
-            "status": if project.archived_at.is_some() { "archived" } else { "active" },
+            "status": if project.is_archived() { "archived" } else { "active" },
         })
     };
     let page = query.page(&listed, |project| &project.id, show)?;

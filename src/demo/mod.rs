@@ -19,7 +19,8 @@ pub const ADMIN_KEY: &str = "demo";
 pub fn welcome(organization: &Organization, api: SocketAddr, web: &[SocketAddr]) -> String {
     use std::fmt::Write as _;
 
-    let (certificates, projects) = (organization.certificates().len(), organization.projects().len());
+    let certificates = organization.certificates().len();
+    let projects = organization.projects().iter().filter(|project| !project.is_archived()).count();
     let mut text = format!(
         "A simulated organization with {certificates} certificates and {projects} projects is at http://{api}/v1 (admin key: {ADMIN_KEY}).\n\
          The exporter polls it like a real one. Look at:\n"

@@ -82,6 +82,14 @@ const CASES: [Case; 5] = [
     (None, &["search-indexer gen 3", "search-indexer gen 4"], None),
 ];
 
+impl Project {
+    /// Whether it is listed only where archived projects are asked for.
+    #[must_use]
+    pub fn is_archived(&self) -> bool {
+        self.archived_at.is_some()
+    }
+}
+
 impl Organization {
     /// An organization as of `now`.
     #[must_use]
@@ -171,7 +179,7 @@ fn identifier(prefix: &str, number: u64) -> String {
     let mut bits = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    format!("{prefix}_{:016x}{:08x}", bits ^ (bits >> 31), bits >> 32)
+    format!("{prefix}_{:016x}{:08x}", bits ^ (bits >> 31), bits.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32)
 }
 
 #[cfg(test)]
