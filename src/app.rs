@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct App {
     poller: Poller,
+    exposition: Arc<Exposition>,
     server: Server,
     router: axum::Router,
     addresses: Vec<SocketAddr>,
@@ -47,8 +49,9 @@ impl App {
         let client = Client::new(&config.api, config.poll.concurrency as usize)?;
         client.register(&registry)?;
         let (poller, state) = Poller::new(client, config);
-        let router = web::router(Exposition::new(registry, state.clone())?, state);
-        Ok(Self { poller, server, router, addresses })
+        let exposition = Arc::new(Exposition::new(registry, state.clone())?);
+        let router = web::router(Arc::clone(&exposition), state);
+        Ok(Self { poller, exposition, server, router, addresses })
     }
 
     /// Where metrics are served.
@@ -62,6 +65,10 @@ impl App {
         for address in &self.addresses {
             tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), "serving /metrics");
         }
-        tokio::join!(self.poller.run(shutdown.clone()), self.server.run(self.router, shutdown));
+        tokio::join!(
+            self.poller.run(shutdown.clone()),
+            self.exposition.keep_up(),
+            self.server.run(self.router, shutdown)
+        );
     }
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::rotation::{Known, RotationGroup, known};
 use super::scope::{Scope, active, in_effect};
-use super::{Certificate, Listing, Malformed, Project};
+use super::{Certificate, Listing, Malformed, Project, UnixSeconds};
 
 /// The lists as they were last read, and what follows from them. Built whole, never changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,15 +85,39 @@ impl Snapshot {
         self.projects.items.iter().zip(&self.project_scopes)
     }
 
+    /// The scope of the project at this position.
+    #[must_use]
+    pub fn project_scope(&self, position: usize) -> &Scope {
+        &self.project_scopes[position]
+    }
+
+    /// The first instant after `now` at which an active certificate begins or ends in any scope.
+    #[must_use]
+    pub fn next_change(&self, now: UnixSeconds) -> Option<UnixSeconds> {
+        let projects = self.project_scopes.iter().filter_map(|scope| scope.next_change(now));
+        self.scope.next_change(now).into_iter().chain(projects).min()
+    }
+
     /// Every certificate of any list, once, sorted by identifier, with the one that supersedes it.
     pub fn certificates(&self) -> impl Iterator<Item = (&Certificate, Option<&Certificate>)> {
-        self.known.iter().map(|known| {
-            let at = |(list, index): (u32, u32)| match list {
-                0 => &self.organization.items[index as usize],
-                project => &self.projects.items[project as usize - 1].certificates.items[index as usize],
-            };
-            (at(known.at), known.successor.map(at))
-        })
+        (0..self.certificate_count()).map(|position| self.certificate(position))
+    }
+
+    /// How many of them there are.
+    #[must_use]
+    pub fn certificate_count(&self) -> usize {
+        self.known.len()
+    }
+
+    /// The one at this position.
+    #[must_use]
+    pub fn certificate(&self, position: usize) -> (&Certificate, Option<&Certificate>) {
+        let known = self.known[position];
+        let at = |(list, index): (u32, u32)| match list {
+            0 => &self.organization.items[index as usize],
+            project => &self.projects.items[project as usize - 1].certificates.items[index as usize],
+        };
+        (at(known.at), known.successor.map(at))
     }
 
     /// List entries that could not be read, in all lists.

@@ -1,12 +1,15 @@
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use futures_util::stream;
 use tokio::sync::watch;
 
 use crate::exposition::{self, Exposition};
@@ -20,7 +23,7 @@ struct View {
 }
 
 /// Every path that is served.
-pub fn router(exposition: Exposition, state: watch::Receiver<State>) -> Router {
+pub fn router(exposition: Arc<Exposition>, state: watch::Receiver<State>) -> Router {
     Router::new()
         .route("/", get(landing))
         .route("/metrics", get(metrics))
@@ -28,15 +31,19 @@ pub fn router(exposition: Exposition, state: watch::Receiver<State>) -> Router {
         .route("/-/healthy", get(healthy))
         .route("/readyz", get(ready))
         .route("/-/ready", get(ready))
-        .with_state(View { exposition: Arc::new(exposition), state })
+        .with_state(View { exposition, state })
 }
 
 async fn metrics(Shared(view): Shared<View>, headers: HeaderMap) -> Response {
     let gzip = accepts_gzip(&headers);
-    let page = if gzip { view.exposition.gzip_page() } else { view.exposition.page() };
+    let page = if gzip {
+        view.exposition.gzip().await.map(Body::new)
+    } else {
+        view.exposition.text().map(|page| Body::from_stream(stream::iter(page.map(Ok::<_, Infallible>))))
+    };
     match page {
         Ok(page) => {
-            let mut response = page.into_response();
+            let mut response = Response::new(page);
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(exposition::CONTENT_TYPE));
             headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
