@@ -28,7 +28,8 @@ struct Reference {
     descs: Vec<Desc>,
 }
 
-type Labels<'a> = Vec<(&'static str, &'a str)>;
+type Labels = Vec<(&'static str, String)>;
+type Series = Vec<(Labels, Option<f64>)>;
 
 impl Reference {
     fn page(snapshot: &Arc<Snapshot>, now: f64) -> String {
@@ -39,17 +40,17 @@ impl Reference {
         TextEncoder::new().encode_to_string(&registry.gather()).unwrap()
     }
 
-    fn family(name: &'static str, series: Vec<(Labels<'_>, Option<f64>)>) -> MetricFamily {
-        let metric = |(labels, value): (Labels<'_>, Option<f64>)| {
-            let pair = |(name, value): (&str, &str)| {
+    fn family(name: &'static str, series: &Series) -> MetricFamily {
+        let metric = |(labels, value): &(Labels, Option<f64>)| {
+            let pair = |(name, value): &(&str, String)| {
                 let mut pair = LabelPair::default();
-                pair.set_name(name.to_owned());
+                pair.set_name((*name).to_owned());
                 pair.set_value(value.replace('\0', "\u{fffd}"));
                 pair
             };
             let mut gauge = Gauge::default();
-            gauge.set_value(value?);
-            let mut metric = Metric::from_label(labels.into_iter().map(pair).collect());
+            gauge.set_value((*value)?);
+            let mut metric = Metric::from_label(labels.iter().map(pair).collect());
             metric.set_gauge(gauge);
             Some(metric)
         };
@@ -58,7 +59,7 @@ impl Reference {
         family.set_name(name.to_owned());
         family.set_help(help.to_owned());
         family.set_field_type(MetricType::GAUGE);
-        family.set_metric(series.into_iter().filter_map(metric).collect());
+        family.set_metric(series.iter().filter_map(metric).collect());
         family
     }
 }
@@ -69,16 +70,16 @@ impl Collector for Reference {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let certificate = |c: &'_ Certificate| -> Vec<(&'static str, String)> {
+        let certificate = |c: &Certificate| -> Labels {
             vec![
                 ("certificate_id", c.id.to_string()),
                 ("certificate_name", c.name.as_deref().unwrap_or("").to_string()),
             ]
         };
-        let project = |p: &'_ Project| -> Vec<(&'static str, String)> {
+        let project = |p: &Project| -> Labels {
             vec![("project_id", p.id.to_string()), ("project_name", p.name.as_deref().unwrap_or("").to_string())]
         };
-        let mut families: HashMap<&'static str, Vec<(Vec<(&'static str, String)>, Option<f64>)>> = HashMap::new();
+        let mut families: HashMap<&'static str, Series> = HashMap::new();
         let mut add = |name, labels, value| families.entry(name).or_default().push((labels, value));
         for c in &self.snapshot.organization().items {
             add("openai_certificate_active", certificate(c), Some(f64::from(u8::from(c.active))));
@@ -109,14 +110,7 @@ impl Collector for Reference {
                 add("openai_project_certificate_active", labels, Some(f64::from(u8::from(c.active))));
             }
         }
-        let borrowed = |series: &[(Vec<(&'static str, String)>, Option<f64>)], name| {
-            let labels = |labels: &[(&'static str, String)]| -> Labels<'static> {
-                // Leaked for the length of a test, which is simpler than a second set of types.
-                labels.iter().map(|(name, value)| (*name, &*value.clone().leak())).collect()
-            };
-            Self::family(name, series.iter().map(|(l, value)| (labels(l), *value)).collect())
-        };
-        families.iter().map(|(name, series)| borrowed(series, name)).collect()
+        families.iter().map(|(name, series)| Self::family(name, series)).collect()
     }
 }
 
@@ -211,17 +205,17 @@ fn a_change_in_one_part_leaves_the_others() {
         valid_at: Some(n * 1_000),
         expires_at: Some(n * 1_000 + 500),
     };
-    let all = |edit: &dyn Fn(&mut Vec<Certificate>)| {
+    let all = |edit: fn(&mut Vec<Certificate>, Certificate)| {
         let mut certificates: Vec<_> = (0..5_000).map(certificate).collect();
-        edit(&mut certificates);
+        edit(&mut certificates, certificate(9_999));
         snapshot(Listing::new(certificates, Malformed::default()), Projects::default())
     };
-    let mut kept = Kept::new(all(&|_| ()), None, 0.0);
-    let edits: [&dyn Fn(&mut Vec<Certificate>); 4] = [
-        &|list| list[2_500].active ^= true,
-        &|list| drop(list.remove(17)),
-        &|list| list.push(certificate(9_999)),
-        &|list| list.truncate(900),
+    let mut kept = Kept::new(all(|_, _| ()), None, 0.0);
+    let edits: [fn(&mut Vec<Certificate>, Certificate); 4] = [
+        |list, _| list[2_500].active ^= true,
+        |list, _| drop(list.remove(17)),
+        |list, another| list.push(another),
+        |list, _| list.truncate(900),
     ];
     for edit in edits {
         let snapshot = all(edit);

@@ -29,7 +29,9 @@ const EXACT: f64 = 1e15;
 pub(super) fn push_number(out: &mut String, number: f64) {
     let scaled = (number * SCALE).round();
     // A negative zero has a sign that whole units would lose.
-    if scaled.abs() >= EXACT || scaled / SCALE != number || (number == 0.0 && number.is_sign_negative()) {
+    #[expect(clippy::float_cmp, reason = "the very same double is what is asked for")]
+    let is_units = scaled / SCALE == number;
+    if scaled.abs() >= EXACT || !is_units || (number == 0.0 && number.is_sign_negative()) {
         // Writing to a string cannot fail.
         let _ = write!(out, "{number}");
         return;
