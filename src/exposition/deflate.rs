@@ -280,9 +280,9 @@ mod tests {
 
     #[test]
     fn long_texts_and_long_lines_are_let_go_in_time() {
-        for length in [1, 100, 20_000, 40_000, 200_000] {
+        for length in [1, 100, 20_000, 40_000, 70_000] {
             let name = "x".repeat(length);
-            let lines: Vec<_> = (0..40).map(|n| [format!("{name}{n}"), name.clone(), n.to_string()]).collect();
+            let lines: Vec<_> = (0..12).map(|n| [format!("{name}{n}"), name.clone(), n.to_string()]).collect();
             assert_eq!(round_trip(&lines), lines.as_flattened().concat(), "{length}");
         }
     }
