@@ -17,3 +17,5 @@ mod page;
 mod upstream;
 
 mod answers;
+mod entries;
+mod lists;

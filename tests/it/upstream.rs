@@ -136,9 +136,9 @@ impl Upstream {
 pub(crate) struct Organization {
     certificates: Mutex<Vec<Value>>,
     /// Pages no larger than this, whatever was asked for.
-    pub(crate) cut: Option<usize>,
+    cut: Option<usize>,
     /// `last_id` is null, as the schema allows.
-    pub(crate) without_last_id: bool,
+    without_last_id: bool,
     /// In place of every page but the first.
     later_pages: Mutex<Option<ResponseTemplate>>,
 }
@@ -146,6 +146,14 @@ pub(crate) struct Organization {
 impl Organization {
     pub(crate) fn of(certificates: Vec<Value>) -> Self {
         Self { certificates: Mutex::new(certificates), ..Self::default() }
+    }
+
+    pub(crate) fn cut_into(self, size: usize) -> Self {
+        Self { cut: Some(size), ..self }
+    }
+
+    pub(crate) fn without_last_id(self) -> Self {
+        Self { without_last_id: true, ..self }
     }
 
     /// From now on it has these.
