@@ -19,3 +19,7 @@ mod upstream;
 mod answers;
 mod entries;
 mod lists;
+mod outages;
+mod polling;
+mod retries;
+mod signals;
