@@ -17,6 +17,8 @@ mod page;
 mod upstream;
 
 mod answers;
+mod command_line;
+mod configuration;
 mod entries;
 mod lists;
 mod outages;
