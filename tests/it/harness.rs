@@ -23,12 +23,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub(crate) struct Launch {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    shell: Option<String>,
 }
 
 impl Launch {
     /// With these arguments and nothing else: no key, no address, the default logs.
     pub(crate) fn bare(arguments: &[&str]) -> Self {
-        Self { arguments: arguments.iter().map(ToString::to_string).collect(), environment: Vec::new() }
+        Self { arguments: arguments.iter().map(ToString::to_string).collect(), environment: Vec::new(), shell: None }
     }
 
     /// An exporter that polls `base_url` once, retries nothing, and says everything there is to say.
@@ -66,8 +67,23 @@ impl Launch {
         self.env(&variable(key), value)
     }
 
+    /// In the place of a shell that has run this.
+    pub(crate) fn under(mut self, shell: &str) -> Self {
+        self.shell = Some(format!("{shell} && exec \"$0\" \"$@\""));
+        self
+    }
+
     fn spawn(self) -> Process {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_openai-cert-exporter"))
+        let binary = env!("CARGO_BIN_EXE_openai-cert-exporter");
+        let mut command = match self.shell {
+            None => Command::new(binary),
+            Some(script) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", &script, binary]);
+                shell
+            }
+        };
+        let mut child = command
             .args(self.arguments)
             .env_clear()
             .envs(self.environment)
