@@ -51,6 +51,11 @@ impl Launch {
         self
     }
 
+    pub(crate) fn without_arg(mut self, argument: &str) -> Self {
+        self.arguments.retain(|other| other != argument);
+        self
+    }
+
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.retain(|(other, _)| other != name);
         self.environment.push((name.into(), value.into()));
@@ -103,7 +108,14 @@ impl Launch {
         self.spawn().ended().await
     }
 
-    /// Starts an exporter and waits until it listens.
+    /// Starts an exporter that listens where it was told to, and waits until it does.
+    pub(crate) async fn start_at(self, address: SocketAddr) -> Exporter {
+        let process = self.spawn();
+        until("the exporter listens", async || tokio::net::TcpStream::connect(address).await.ok()).await;
+        Exporter { process, address, http: client() }
+    }
+
+    /// Starts an exporter and waits until it says where it listens.
     pub(crate) async fn start(self) -> Exporter {
         let mut process = self.spawn();
         let address = until("the exporter listens", async || {
@@ -128,6 +140,14 @@ fn address_in(log: &str) -> Option<SocketAddr> {
     let line = log.lines().find(|line| line.contains("serving /metrics"))?;
     let rest = ["address=", "\"address\":\""].iter().find_map(|mark| line.split_once(mark))?.1;
     rest.split([' ', '"']).next()?.parse().ok()
+}
+
+/// A free address on loopback that nobody else takes before it is used: its host is made of this process's identifier
+/// and of a number that each user of this function has of its own.
+pub(crate) fn free_address(user: u8) -> SocketAddr {
+    let [.., middle, low] = std::process::id().to_be_bytes();
+    let host = std::net::Ipv4Addr::new(127, user, middle, low);
+    std::net::TcpListener::bind((host, 0)).unwrap().local_addr().unwrap()
 }
 
 /// A client that goes straight to where it is told, and shows bodies as they came.
