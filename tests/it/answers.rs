@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wiremock::ResponseTemplate;
 
-use crate::harness::{Ended, KEY, Launch};
+use crate::harness::{Ended, KEY, Launch, all};
 use crate::page::Page;
 use crate::upstream::{RawServer, Then, Upstream, certificate, error_answer, page, text_answer};
 
@@ -49,29 +49,33 @@ fn gzip_answer(body: &[u8]) -> ResponseTemplate {
 
 #[tokio::test]
 async fn each_status_has_its_reason() {
-    for (status, reason) in [
-        (400, "client"),
-        (401, "unauthorized"),
-        (403, "forbidden"),
-        (404, "client"),
-        (408, "client"),
-        (409, "client"),
-        (410, "client"),
-        (418, "client"),
-        (422, "client"),
-        (429, "rate_limited"),
-        (500, "server"),
-        (501, "server"),
-        (502, "server"),
-        (503, "server"),
-        (504, "server"),
-        (599, "server"),
-        (204, "decode"),
-        (300, "client"),
-        (304, "client"),
-    ] {
-        assert_answer_fails(&status.to_string(), ResponseTemplate::new(status), reason).await;
-    }
+    all(
+        [
+            (400, "client"),
+            (401, "unauthorized"),
+            (403, "forbidden"),
+            (404, "client"),
+            (408, "client"),
+            (409, "client"),
+            (410, "client"),
+            (418, "client"),
+            (422, "client"),
+            (429, "rate_limited"),
+            (500, "server"),
+            (501, "server"),
+            (502, "server"),
+            (503, "server"),
+            (504, "server"),
+            (599, "server"),
+            (204, "decode"),
+            (300, "client"),
+            (304, "client"),
+        ],
+        async |(status, reason)| {
+            assert_answer_fails(&status.to_string(), ResponseTemplate::new(status), reason).await;
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -82,20 +86,19 @@ async fn certificate_error_codes_are_told_apart() {
         "certificate_verification_failed",
         "certificate_attribute_verification_failed",
     ];
-    for code in codes {
-        for status in [401, 403] {
-            assert_answer_fails(code, error_answer(status, Some(code)), "mtls_required").await;
-        }
-    }
-    for (status, code, reason) in [
+    let certificate_codes = codes.into_iter().flat_map(|code| [(401, Some(code)), (403, Some(code))]);
+    let others = [
         (401, Some("invalid_api_key"), "unauthorized"),
         (403, Some("insufficient_permissions"), "forbidden"),
         (403, None, "forbidden"),
         (429, Some("insufficient_quota"), "rate_limited"),
         (503, Some("authentication_temporarily_unavailable"), "server"),
-    ] {
+    ];
+    let cases = certificate_codes.map(|(status, code)| (status, code, "mtls_required")).chain(others);
+    all(cases, async |(status, code, reason)| {
         assert_answer_fails(&format!("{status} {code:?}"), error_answer(status, code), reason).await;
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -112,23 +115,27 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn what_is_no_page_is_a_decode_failure() {
     let page = whole_page();
-    for (what, body) in [
-        ("empty", ""),
-        ("markup", "<html><body>Welcome to this hotel</body></html>"),
-        ("an error in a success", r#"{"error":{"message":"no","code":"server_error"}}"#),
-        ("a list and more", &format!("{page}{page}")),
-        ("null", "null"),
-        ("a list without its object", "[]"),
-        ("fields without their names", r#"[[],false,null]"#),
-        ("data that is no list", r#"{"data":{},"has_more":false}"#),
-        ("data that is null", r#"{"data":null,"has_more":false}"#),
-        ("has_more that is text", r#"{"data":[],"has_more":"false"}"#),
-        ("last_id that is a number", r#"{"data":[],"has_more":false,"last_id":7}"#),
-        ("a page cut short", &page[..page.len() - 2]),
-        ("deeper than any stack", &"[".repeat(1 << 20)),
-    ] {
-        assert_answer_fails(what, text_answer(body), "decode").await;
-    }
+    all(
+        [
+            ("empty", ""),
+            ("markup", "<html><body>Welcome to this hotel</body></html>"),
+            ("an error in a success", r#"{"error":{"message":"no","code":"server_error"}}"#),
+            ("a list and more", &format!("{page}{page}")),
+            ("null", "null"),
+            ("a list without its object", "[]"),
+            ("fields without their names", "[[],false,null]"),
+            ("data that is no list", r#"{"data":{},"has_more":false}"#),
+            ("data that is null", r#"{"data":null,"has_more":false}"#),
+            ("has_more that is text", r#"{"data":[],"has_more":"false"}"#),
+            ("last_id that is a number", r#"{"data":[],"has_more":false,"last_id":7}"#),
+            ("a page cut short", &page[..page.len() - 2]),
+            ("deeper than any stack", &"[".repeat(1 << 20)),
+        ],
+        async |(what, body)| {
+            assert_answer_fails(what, text_answer(body), "decode").await;
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -188,20 +195,24 @@ async fn a_body_that_breaks_off_is_a_network_failure() {
         let head = format!("{head}transfer-encoding: chunked\r\n\r\n{:x}\r\n", body.len());
         [head.as_bytes(), body, b"\r\n"].concat()
     };
-    for (what, answer) in [
-        ("plain, with a length", with_length(head, page.as_bytes())),
-        ("gzip, with a length", with_length(&gzip, &packed)),
-        ("plain, in chunks", chunked(head, page.as_bytes())),
-        ("gzip, in chunks", chunked(&gzip, &packed)),
-        ("gzip, in chunks, cut within", chunked(&gzip, &packed)[..gzip.len() + 60].to_vec()),
-        ("nothing at all", Vec::new()),
-        ("half a head", head.as_bytes().to_vec()),
-        ("no HTTP", b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()),
-    ] {
-        let upstream = RawServer::start(answer, Then::Close).await;
-        assert_fails(what, Launch::once(&upstream.base_url()), "network").await;
-        assert_eq!(upstream.count(), 1, "{what}");
-    }
+    all(
+        [
+            ("plain, with a length", with_length(head, page.as_bytes())),
+            ("gzip, with a length", with_length(&gzip, &packed)),
+            ("plain, in chunks", chunked(head, page.as_bytes())),
+            ("gzip, in chunks", chunked(&gzip, &packed)),
+            ("gzip, in chunks, cut within", chunked(&gzip, &packed)[..gzip.len() + 60].to_vec()),
+            ("nothing at all", Vec::new()),
+            ("half a head", head.as_bytes().to_vec()),
+            ("no HTTP", b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()),
+        ],
+        async |(what, answer)| {
+            let upstream = RawServer::start(answer, Then::Close).await;
+            assert_fails(what, Launch::once(&upstream.base_url()), "network").await;
+            assert_eq!(upstream.count(), 1, "{what}");
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -220,31 +231,39 @@ async fn a_connection_that_is_refused_is_a_network_failure() {
 async fn an_answer_that_does_not_come_is_a_timeout() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
     let endless = format!("{head}transfer-encoding: chunked\r\n\r\n");
-    for (what, answer, then) in [
-        ("nothing", String::new(), Then::Hold),
-        ("half a head", head.into(), Then::Hold),
-        ("half a body", format!("{head}content-length: 100\r\n\r\n{{"), Then::Hold),
-        ("a slow body", endless.clone(), Then::Repeat(b"1\r\n \r\n".into(), Duration::from_millis(20))),
-        ("a slow head", head.into(), Then::Repeat(b"x-filler: 1\r\n".into(), Duration::from_millis(20))),
-    ] {
-        for key in ["api.request_timeout", "poll.timeout"] {
-            let upstream = RawServer::start(answer.as_str(), then.clone()).await;
-            let ended = assert_fails(what, Launch::once(&upstream.base_url()).set(key, "300ms"), "timeout").await;
-            assert!(ended.stderr.contains(&format!("({key})")), "{what}: the message names the key:\n{}", ended.stderr);
-        }
-    }
+    all(
+        [
+            ("nothing", String::new(), Then::Hold),
+            ("half a head", head.into(), Then::Hold),
+            ("half a body", format!("{head}content-length: 100\r\n\r\n{{"), Then::Hold),
+            ("a slow body", endless.clone(), Then::Repeat(b"1\r\n \r\n".into(), Duration::from_millis(20))),
+            ("a slow head", head.into(), Then::Repeat(b"x-filler: 1\r\n".into(), Duration::from_millis(20))),
+        ],
+        async |(what, answer, then)| {
+            for key in ["api.request_timeout", "poll.timeout"] {
+                let upstream = RawServer::start(answer.as_str(), then.clone()).await;
+                let ended = assert_fails(what, Launch::once(&upstream.base_url()).set(key, "300ms"), "timeout").await;
+                assert!(
+                    ended.stderr.contains(&format!("({key})")),
+                    "{what}: the message names the key:\n{}",
+                    ended.stderr
+                );
+            }
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn an_error_whose_body_never_ends_keeps_its_reason() {
-    for (status, reason) in
-        [(401, "unauthorized"), (403, "forbidden"), (404, "client"), (429, "rate_limited"), (500, "server")]
-    {
+    let reasons = [(401, "unauthorized"), (403, "forbidden"), (404, "client"), (429, "rate_limited"), (500, "server")];
+    all(reasons, async |(status, reason)| {
         let head = format!("HTTP/1.1 {status} No\r\ntransfer-encoding: chunked\r\n\r\n");
         for then in [Then::Hold, Then::Repeat(b"1\r\n \r\n".into(), Duration::from_millis(20)), Then::Close] {
             let upstream = RawServer::start(head.as_str(), then).await;
             let launch = Launch::once(&upstream.base_url()).set("api.request_timeout", "300ms");
             assert_fails(&status.to_string(), launch, reason).await;
         }
-    }
+    })
+    .await;
 }

@@ -4,7 +4,7 @@ use crate::harness::Launch;
 
 #[tokio::test]
 async fn help_names_every_command_and_flag() {
-    let ended = Launch::bare(&["--help"]).to_its_end().await;
+    let ended = Launch::bare(&["--help"]).until_it_ends().await;
     assert_eq!(ended.code(), Some(0));
     assert_eq!(ended.stderr, "");
     for word in [
@@ -23,14 +23,14 @@ async fn help_names_every_command_and_flag() {
             ended.stdout
         );
     }
-    let demo = Launch::bare(&["demo", "--help"]).to_its_end().await;
+    let demo = Launch::bare(&["demo", "--help"]).until_it_ends().await;
     assert_eq!(demo.code(), Some(0));
     assert!(demo.stdout.contains("--api.listen-address"), "{}", demo.stdout);
 }
 
 #[tokio::test]
 async fn the_version_says_what_was_built() {
-    let ended = Launch::bare(&["--version"]).to_its_end().await;
+    let ended = Launch::bare(&["--version"]).until_it_ends().await;
     assert_eq!(ended.code(), Some(0));
     let start = concat!("openai-cert-exporter ", env!("CARGO_PKG_VERSION"), " (revision ");
     assert!(ended.stdout.starts_with(start) && ended.stdout.contains(", rustc 1."), "{}", ended.stdout);
@@ -48,7 +48,7 @@ async fn what_is_not_understood_is_refused() {
         &["run", "--api.listen-address=:1"],
         &["demo", "--api.listen-address=x"],
     ] {
-        let ended = Launch::bare(arguments).to_its_end().await;
+        let ended = Launch::bare(arguments).until_it_ends().await;
         assert_eq!(ended.code(), Some(2), "{arguments:?}");
         assert_eq!(ended.stdout, "", "{arguments:?}");
         assert!(ended.stderr.starts_with("error: "), "{arguments:?}: {}", ended.stderr);

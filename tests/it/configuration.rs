@@ -53,7 +53,7 @@ async fn later_layers_win() {
     let file = File::with("[api]\nbase_url = \"http://127.0.0.1:1/file\"\n[log]\nlevel = \"warn\"\n");
     let origin = format!("file {}", file.path.display());
     let expect = async |launch: Launch, key: &str, value: &str, origin: &str| {
-        assert_eq!(setting(&launch.to_its_end().await, key), owned(value, origin));
+        assert_eq!(setting(&launch.until_it_ends().await, key), owned(value, origin));
     };
     let with = |layers: usize| {
         let mut launch = check_config();
@@ -90,14 +90,14 @@ async fn later_layers_win() {
 #[tokio::test]
 async fn flags_may_stand_before_and_after_the_command() {
     for arguments in [["--log.level=warn", "check-config"], ["check-config", "--log.level=warn"]] {
-        let ended = Launch::bare(&arguments).env("OPENAI_ADMIN_KEY", KEY).to_its_end().await;
+        let ended = Launch::bare(&arguments).env("OPENAI_ADMIN_KEY", KEY).until_it_ends().await;
         assert_eq!(setting(&ended, "log.level").0, "\"warn\"");
     }
 }
 
 #[tokio::test]
 async fn the_effective_configuration_is_valid_toml_and_tells_no_secret() {
-    let ended = check_config().to_its_end().await;
+    let ended = check_config().until_it_ends().await;
     assert_eq!(ended.code(), Some(0));
     assert_eq!(ended.stderr, "");
     assert!(ended.stdout.contains("api.admin_key = \"[redacted]\""), "{}", ended.stdout);
@@ -112,17 +112,17 @@ async fn the_effective_configuration_is_valid_toml_and_tells_no_secret() {
     let count = |table: &toml::Table| table.values().map(|section| section.as_table().unwrap().len()).sum::<usize>();
     assert_eq!(count(&shown), count(&defaults) + 1);
     let file = File::with(format!("[api]\nadmin_key = \"{KEY}\"\n"));
-    let ended = Launch::bare(&["check-config", &file.flag()]).to_its_end().await;
+    let ended = Launch::bare(&["check-config", &file.flag()]).until_it_ends().await;
     assert_eq!(setting(&ended, "api.admin_key"), owned("\"[redacted]\"", &format!("file {}", file.path.display())));
 }
 
 #[tokio::test]
 async fn the_shipped_files_are_valid() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/config");
-    let ended = check_config().arg(&format!("--config.file={folder}/default.toml")).to_its_end().await;
+    let ended = check_config().arg(&format!("--config.file={folder}/default.toml")).until_it_ends().await;
     assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
     // The example names a file that a test has not: everything else in it is right if that is all that is said.
-    let ended = Launch::bare(&["check-config", &format!("--config.file={folder}/example.toml")]).to_its_end().await;
+    let ended = Launch::bare(&["check-config", &format!("--config.file={folder}/example.toml")]).until_it_ends().await;
     let file = "/run/secrets/openai/admin-key";
     let fault = format!("the admin key file {file} cannot be read: No such file or directory (os error 2)");
     assert_refused("example", &ended, &format!("api.admin_key_file: {fault} (file {folder}/example.toml)"));
@@ -156,7 +156,7 @@ async fn variables_that_kubernetes_sets_are_not_ours() {
     ] {
         launch = launch.env(name, value);
     }
-    let ended = launch.to_its_end().await;
+    let ended = launch.until_it_ends().await;
     assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
     assert!(!ended.stdout.contains("environment variable OPENAI_CERT_EXPORTER"), "{}", ended.stdout);
 }
@@ -172,7 +172,7 @@ async fn unknown_keys_are_refused_by_name() {
         ("[web]\nport = 1", "web.port", "listen_address"),
     ] {
         let file = File::with(text);
-        let ended = check_config().arg(&file.flag()).to_its_end().await;
+        let ended = check_config().arg(&file.flag()).until_it_ends().await;
         let origin = format!("file {}", file.path.display());
         assert_refused(text, &ended, &format!("{key}: unknown key ({origin}); there are: {known}"));
     }
@@ -181,7 +181,7 @@ async fn unknown_keys_are_refused_by_name() {
         ("nonsense.key", "nonsense", "api, poll, web, log"),
         ("nonsense", "nonsense", "api, poll, web, log"),
     ] {
-        let ended = check_config().set(key, "1").to_its_end().await;
+        let ended = check_config().set(key, "1").until_it_ends().await;
         let origin = format!("environment variable {}", variable(key));
         assert_refused(key, &ended, &format!("{named}: unknown key ({origin}); there are: {known}"));
     }
@@ -226,7 +226,7 @@ async fn a_bad_value_in_the_environment_is_refused() {
             let launch = if key.starts_with("api.admin_key") { launch } else { launch.env("OPENAI_ADMIN_KEY", KEY) };
             let named = key.trim_end_matches(".part");
             let message = format!("{named}: {fault} (environment variable {})", variable(key));
-            assert_refused(value, &launch.to_its_end().await, &message);
+            assert_refused(value, &launch.until_it_ends().await, &message);
         }
     }
 }
@@ -268,7 +268,7 @@ async fn a_bad_value_in_a_file_is_refused() {
         let given = text.contains("admin_key");
         let launch = if given { launch } else { launch.env("OPENAI_ADMIN_KEY", KEY) };
         let message = format!("{key}: {fault} (file {})", file.path.display());
-        assert_refused(text, &launch.to_its_end().await, &message);
+        assert_refused(text, &launch.until_it_ends().await, &message);
     }
 }
 
@@ -280,7 +280,7 @@ async fn a_bad_flag_is_refused() {
         ("--web.listen-address=x", "web.listen_address", ADDRESSES),
     ] {
         let name = flag.split_once('=').unwrap().0;
-        let ended = check_config().arg(flag).to_its_end().await;
+        let ended = check_config().arg(flag).until_it_ends().await;
         assert_refused(flag, &ended, &format!("{key}: {fault} (flag {name})"));
     }
 }
@@ -307,7 +307,7 @@ async fn a_file_that_is_not_toml_is_refused_without_its_line() {
         ("[api]\nadmin_key = 0x7fffffffffffffffffff".into(), "a number is out of range (line 2, column 13)"),
     ] {
         let file = File::with(&text);
-        let ended = Launch::bare(&["check-config", &file.flag()]).to_its_end().await;
+        let ended = Launch::bare(&["check-config", &file.flag()]).until_it_ends().await;
         let message = format!("configuration file {} is not valid TOML: {fault}", file.path.display());
         assert_refused(&text, &ended, &message);
     }
@@ -323,7 +323,7 @@ async fn a_file_that_cannot_be_read_is_refused() {
         (folder.path(), "Is a directory (os error 21)"),
         (&not_text.path, "stream did not contain valid UTF-8"),
     ] {
-        let ended = check_config().arg(&format!("--config.file={}", path.display())).to_its_end().await;
+        let ended = check_config().arg(&format!("--config.file={}", path.display())).until_it_ends().await;
         assert_refused(fault, &ended, &format!("configuration file {} cannot be read: {fault}", path.display()));
     }
 }
@@ -333,18 +333,18 @@ async fn there_is_exactly_one_admin_key() {
     let none = "api.admin_key: no admin key is given; set OPENAI_ADMIN_KEY, api.admin_key or api.admin_key_file (the \
                 demo command needs none)";
     for command in [&["check-config"][..], &["run"], &[]] {
-        assert_refused("none", &Launch::bare(command).to_its_end().await, none);
+        assert_refused("none", &Launch::bare(command).until_it_ends().await, none);
         let both = Launch::bare(command).env("OPENAI_ADMIN_KEY", KEY).set("api.admin_key_file", "/dev/null");
         let message = "api.admin_key: set (environment variable OPENAI_ADMIN_KEY), but api.admin_key_file is too \
                        (environment variable OPENAI_CERT_EXPORTER__API__ADMIN_KEY_FILE); exactly one may be";
-        assert_refused("both", &both.to_its_end().await, message);
+        assert_refused("both", &both.until_it_ends().await, message);
     }
     for key in [" \t\n", "two\nlines", "naïve", "bell\u{7}"] {
         let fault = match key.trim() {
             "" => "the admin key is empty",
             _ => "the admin key has a character that an HTTP header cannot carry",
         };
-        let ended = Launch::bare(&[]).env("OPENAI_ADMIN_KEY", key).to_its_end().await;
+        let ended = Launch::bare(&[]).env("OPENAI_ADMIN_KEY", key).until_it_ends().await;
         let message = format!("api.admin_key: {fault} (environment variable OPENAI_ADMIN_KEY)");
         assert_refused(key, &ended, &message);
     }
@@ -356,7 +356,7 @@ async fn a_key_file_without_a_key_ends_the_start() {
     let path = folder.path().join("key");
     let shown = path.display();
     let refused = async |fault: &str| {
-        let ended = Launch::bare(&[]).set("api.admin_key_file", path.to_str().unwrap()).to_its_end().await;
+        let ended = Launch::bare(&[]).set("api.admin_key_file", path.to_str().unwrap()).until_it_ends().await;
         let origin = "environment variable OPENAI_CERT_EXPORTER__API__ADMIN_KEY_FILE";
         assert_refused(fault, &ended, &format!("api.admin_key_file: {fault} ({origin})"));
     };
@@ -376,6 +376,6 @@ async fn an_address_that_cannot_be_had_ends_the_start() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().into_std().unwrap();
     let address = taken.local_addr().unwrap();
     let launch = Launch::bare(&[&format!("--web.listen-address={address}")]).env("OPENAI_ADMIN_KEY", KEY);
-    let ended = launch.to_its_end().await;
+    let ended = launch.until_it_ends().await;
     assert_refused("taken", &ended, &format!("cannot listen on {address}: Address already in use (os error 98)"));
 }

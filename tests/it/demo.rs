@@ -114,29 +114,29 @@ async fn its_list_is_paged_as_documented() {
     let (exporter, base_url) = demo().await;
     exporter.page_after_polls(1).await;
     let list = format!("{base_url}/organization/certificates");
-    let ascending: Vec<_> = walk(&list, 20, "asc").await;
-    assert_eq!(ascending.iter().map(Vec::len).collect::<Vec<_>>(), [20, 20, 8]);
-    let ascending = ascending.concat();
+    let pages = walk(&list, 20, "asc").await;
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [20, 20, 8]);
+    let ascending = pages.concat();
     let uploads: Vec<_> = ascending.iter().map(|certificate| certificate["created_at"].as_i64().unwrap()).collect();
     assert!(uploads.is_sorted());
     let ids: HashSet<_> = ascending.iter().map(|certificate| certificate["id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), 48);
 
-    let mut descending = walk(&list, 7, "desc").await.concat();
-    descending.reverse();
-    assert_eq!(descending, ascending);
+    let mut reversed = walk(&list, 7, "desc").await.concat();
+    reversed.reverse();
+    assert_eq!(reversed, ascending);
     assert_eq!(walk(&list, 100, "asc").await, std::slice::from_ref(&ascending));
     assert_eq!(walk(&list, 48, "asc").await.len(), 1, "a full last page is the last");
     // By default twenty, the latest first.
     let (_, default) = ask(&list, "demo").await;
-    let latest: Vec<_> = ascending.iter().rev().take(20).cloned().collect();
-    assert_eq!(default["data"].as_array().unwrap(), &latest);
+    let newest: Vec<_> = ascending.iter().rev().take(20).cloned().collect();
+    assert_eq!(default["data"].as_array().unwrap(), &newest);
     // After the last there is nothing.
-    let last = ascending.last().unwrap()["id"].as_str().unwrap();
-    let (status, end) = ask(&format!("{list}?order=asc&after={last}"), "demo").await;
+    let end = ascending.last().unwrap()["id"].as_str().unwrap();
+    let (status, nothing) = ask(&format!("{list}?order=asc&after={end}"), "demo").await;
     assert_eq!(status, 200);
-    assert_is_list(&end);
-    assert_eq!((end["data"].as_array().unwrap().len(), &end["has_more"]), (0, &Value::Bool(false)));
+    assert_is_list(&nothing);
+    assert_eq!((nothing["data"].as_array().unwrap().len(), &nothing["has_more"]), (0, &Value::Bool(false)));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::Launch;
+use crate::harness::{Launch, all};
 use crate::page::Page;
 use crate::upstream::{Upstream, answer, certificate, certificate_with, page, text_answer};
 
@@ -86,10 +86,11 @@ async fn an_entry_that_cannot_be_read_is_counted_and_the_others_are_shown() {
     for other in ["null", "7", "true", "[]", "\"bad\"", r#"["bad",null,true,1,{}]"#, "{}"] {
         cases.push((other.into(), other.into()));
     }
-    for (what, entry) in cases {
+    all(cases, async |(what, entry)| {
         assert_ne!(entry, bad, "{what}");
         assert_malformed(&what, entry.as_bytes()).await;
-    }
+    })
+    .await;
 }
 
 #[tokio::test]

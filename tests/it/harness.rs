@@ -1,8 +1,10 @@
 //! Starts the real binary, watches what it says, and ends it.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -104,7 +106,7 @@ impl Launch {
     }
 
     /// Starts a process that is to end by itself.
-    pub(crate) async fn to_its_end(self) -> Ended {
+    pub(crate) async fn until_it_ends(self) -> Ended {
         self.spawn().ended().await
     }
 
@@ -153,6 +155,29 @@ pub(crate) fn free_address(user: u8) -> SocketAddr {
 /// A client that goes straight to where it is told, and shows bodies as they came.
 pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().no_gzip().tls_certs_only([]).timeout(DEADLINE).build().unwrap()
+}
+
+/// So many cases of one test run side by side: most of their time is spent on waiting.
+const SIDE_BY_SIDE: usize = 8;
+
+/// Runs every case of a test.
+pub(crate) async fn all<T>(cases: impl IntoIterator<Item = T>, test: impl AsyncFn(T)) {
+    let mut waiting = cases.into_iter().map(|case| Box::pin(test(case)));
+    let mut running: Vec<_> = waiting.by_ref().take(SIDE_BY_SIDE).collect();
+    poll_fn(|context| {
+        let mut index = 0;
+        while index < running.len() {
+            if running[index].as_mut().poll(context).is_pending() {
+                index += 1;
+            } else {
+                drop(running.swap_remove(index));
+                // It comes last, so that it is polled in this round too.
+                running.extend(waiting.next());
+            }
+        }
+        if running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// Waits until `look` sees something; fails the test where it does not in time.

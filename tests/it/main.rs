@@ -11,6 +11,7 @@
     clippy::panic,
     reason = "a test that cannot go on says so by panicking; the lint knows tests by their attribute, not their helpers"
 )]
+#![expect(clippy::float_cmp, reason = "counts and instants come through the page exactly, and must")]
 
 mod harness;
 mod page;

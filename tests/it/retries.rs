@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use wiremock::ResponseTemplate;
 
-use crate::harness::{DEADLINE, Launch, until};
+use crate::harness::{DEADLINE, Launch, all, until};
 use crate::upstream::{RawServer, Then, Upstream, answer, certificate, error_answer, page};
 
 /// So short that retries cost a test nothing.
@@ -32,12 +32,12 @@ async fn assert_requests(what: &str, bad: ResponseTemplate, max_retries: usize, 
 
 #[tokio::test]
 async fn what_may_pass_is_tried_again() {
-    for status in [408, 409, 429, 500, 502, 503, 504, 529] {
-        assert_requests(&status.to_string(), at_once(status), 2, 3).await;
-    }
-    for status in [301, 400, 401, 403, 404, 410, 422] {
-        assert_requests(&status.to_string(), at_once(status), 2, 1).await;
-    }
+    let again = [408, 409, 429, 500, 502, 503, 504, 529].map(|status| (status, 3));
+    let never = [301, 400, 401, 403, 404, 410, 422].map(|status| (status, 1));
+    all(again.into_iter().chain(never), async |(status, requests)| {
+        assert_requests(&status.to_string(), at_once(status), 2, requests).await;
+    })
+    .await;
     assert_requests("never", at_once(503), 0, 1).await;
     assert_requests("often", at_once(503), 10, 11).await;
 }
@@ -140,14 +140,15 @@ fn httpdate(at: SystemTime) -> String {
 
 #[tokio::test]
 async fn a_wait_that_cannot_be_read_asks_for_nothing() {
-    for value in ["soon", "-5", "NaN", "inf", "", "0", "Thu, 01 Jan 1970 00:00:00 GMT", "1e9"] {
+    all(["soon", "-5", "NaN", "inf", "", "0", "Thu, 01 Jan 1970 00:00:00 GMT", "1e9"], async |value| {
         assert!(pause_after(429, vec![("retry-after", value.into())]).await < DEADLINE, "{value}");
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_wait_longer_than_the_poll_ends_it_and_holds_the_next() {
-    for status in [429, 503] {
+    all([429, 503], async |status| {
         let upstream = Upstream::scripted(move |number, _| match number {
             0 => ResponseTemplate::new(status).insert_header("retry-after", "2"),
             _ => good(),
@@ -162,7 +163,8 @@ async fn a_wait_longer_than_the_poll_ends_it_and_holds_the_next() {
         let arrivals = upstream.arrivals();
         assert!(arrivals[1] - arrivals[0] >= Duration::from_secs(2), "{:?}", arrivals[1] - arrivals[0]);
         assert_eq!(exporter.status("/healthz").await, 200);
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -181,7 +183,7 @@ async fn a_wait_is_kept_between_polls_too() {
 
 #[tokio::test]
 async fn no_wait_holds_polls_for_more_than_an_hour() {
-    for absurd in ["86400", "99999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+    all(["86400", "99999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"], async |absurd| {
         let upstream = Upstream::always(ResponseTemplate::new(429).insert_header("retry-after", absurd)).await;
         let exporter = Launch::often(&upstream.base_url()).start().await;
         assert_eq!(exporter.page_after_polls(1).await.failures(), [("rate_limited", 1.0)].into());
@@ -189,5 +191,6 @@ async fn no_wait_holds_polls_for_more_than_an_hour() {
         let seconds: f64 = line.rsplit_once("in_seconds=").unwrap().1.parse().unwrap();
         assert!((3_599.0..3_602.0).contains(&seconds), "{absurd}: {line}");
         assert_eq!(exporter.status("/healthz").await, 200, "a loop that was told to wait is alive");
-    }
+    })
+    .await;
 }

@@ -6,7 +6,7 @@
 use serde_json::json;
 use wiremock::ResponseTemplate;
 
-use crate::harness::{KEY, Launch, assert_no_key, until};
+use crate::harness::{KEY, Launch, all, assert_no_key, until};
 use crate::upstream::{RawServer, Then, Upstream, answer, certificate, certificate_with, page, text_answer};
 
 /// Two polls, by logs of both formats, with a retry where there is one.
@@ -50,41 +50,46 @@ async fn errors_that_repeat_the_key() {
         json!(KEY),
         json!({KEY: {KEY: [KEY]}}),
     ];
-    for status in [302, 400, 401, 403, 404, 429, 500, 503] {
-        for body in &bodies {
-            let upstream = Upstream::always(telling(status, &body.to_string())).await;
-            assert_untold(&status.to_string(), &upstream.base_url()).await;
-        }
-    }
+    let statuses = [302, 400, 401, 403, 404, 429, 500, 503];
+    let cases = statuses.iter().flat_map(|status| bodies.iter().map(move |body| (*status, body.to_string())));
+    all(cases, async |(status, body)| {
+        let upstream = Upstream::always(telling(status, &body)).await;
+        assert_untold(&format!("{status} {body}"), &upstream.base_url()).await;
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn pages_that_repeat_the_key() {
     let good = page(&[certificate("cert_a")], false).to_string();
     let field = |field: &str| page(&[certificate_with("cert_a", json!({field: KEY}))], false).to_string();
-    for body in [
-        KEY.to_owned(),
-        format!("\"{KEY}\""),
-        format!("<html>{KEY}"),
-        format!("{good}{KEY}"),
-        format!("{{\"{KEY}\": 1}}"),
-        format!("{{\"data\": \"{KEY}\", \"has_more\": false}}"),
-        format!("{{\"data\": [], \"has_more\": \"{KEY}\"}}"),
-        format!("{{\"data\": [], \"has_more\": {KEY}}}"),
-        format!("{{\"data\": [], \"has_more\": true, \"last_id\": \"{KEY}\"}}"),
-        format!("{{\"data\": [\"{KEY}\", {{\"{KEY}\": \"{KEY}\"}}], \"has_more\": false}}"),
-        field("id"),
-        field("name"),
-        field("active"),
-        field("created_at"),
-        field("certificate_details"),
-        field(KEY),
-        page(&[certificate_with("cert_a", json!({"certificate_details": {"valid_at": KEY}}))], false).to_string(),
-        page(&[certificate(KEY), certificate("b")], true).to_string(),
-    ] {
-        let upstream = Upstream::always(telling(200, &body)).await;
-        assert_untold(&body, &upstream.base_url()).await;
-    }
+    all(
+        [
+            KEY.to_owned(),
+            format!("\"{KEY}\""),
+            format!("<html>{KEY}"),
+            format!("{good}{KEY}"),
+            format!("{{\"{KEY}\": 1}}"),
+            format!("{{\"data\": \"{KEY}\", \"has_more\": false}}"),
+            format!("{{\"data\": [], \"has_more\": \"{KEY}\"}}"),
+            format!("{{\"data\": [], \"has_more\": {KEY}}}"),
+            format!("{{\"data\": [], \"has_more\": true, \"last_id\": \"{KEY}\"}}"),
+            format!("{{\"data\": [\"{KEY}\", {{\"{KEY}\": \"{KEY}\"}}], \"has_more\": false}}"),
+            field("id"),
+            field("name"),
+            field("active"),
+            field("created_at"),
+            field("certificate_details"),
+            field(KEY),
+            page(&[certificate_with("cert_a", json!({"certificate_details": {"valid_at": KEY}}))], false).to_string(),
+            page(&[certificate(KEY), certificate("b")], true).to_string(),
+        ],
+        async |body| {
+            let upstream = Upstream::always(telling(200, &body)).await;
+            assert_untold(&body, &upstream.base_url()).await;
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -120,25 +125,29 @@ async fn a_name_that_repeats_the_key_is_shown_without_it() {
 
 #[tokio::test]
 async fn broken_http_that_repeats_the_key() {
-    for answer in [
-        format!("{KEY}\r\n\r\n"),
-        format!("HTTP/1.1 200 {KEY}\r\ncontent-length: 5\r\n\r\n{{"),
-        format!("HTTP/1.1 500 {KEY}\r\ncontent-length: 0\r\n\r\n"),
-        format!("HTTP/1.1 {KEY}\r\n\r\n"),
-        format!("HTTP/1.1 200 OK\r\n{KEY} {KEY}: {KEY}\r\n\r\n"),
-        format!("HTTP/1.1 200 OK\r\ncontent-length: {KEY}\r\n\r\n"),
-        format!("HTTP/1.1 200 OK\r\ntransfer-encoding: {KEY}\r\n\r\n{KEY}"),
-        format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{KEY}\r\n{KEY}"),
-        format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;{KEY}={KEY}\r\n[\r\n0\r\n{KEY}: {KEY}\r\n"),
-        format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n{KEY}", KEY.len()),
-        format!("HTTP/1.1 200 OK\r\ncontent-encoding: {KEY}\r\ncontent-length: {}\r\n\r\n{KEY}", KEY.len()),
-        format!("HTTP/1.1 101 {KEY}\r\nupgrade: {KEY}\r\nconnection: upgrade\r\n\r\n{KEY}"),
-        format!("HTTP/1.1 401 {KEY}\r\nwww-authenticate: {KEY}\r\ncontent-length: 900\r\n\r\n{KEY}"),
-        format!("HTTP/1.1 200 OK\r\nx-request-id: {KEY}\r\ncontent-length: 900\r\n\r\n{KEY}"),
-    ] {
-        let upstream = RawServer::start(answer.as_str(), Then::Close).await;
-        assert_untold(&answer, &upstream.base_url()).await;
-    }
+    all(
+        [
+            format!("{KEY}\r\n\r\n"),
+            format!("HTTP/1.1 200 {KEY}\r\ncontent-length: 5\r\n\r\n{{"),
+            format!("HTTP/1.1 500 {KEY}\r\ncontent-length: 0\r\n\r\n"),
+            format!("HTTP/1.1 {KEY}\r\n\r\n"),
+            format!("HTTP/1.1 200 OK\r\n{KEY} {KEY}: {KEY}\r\n\r\n"),
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {KEY}\r\n\r\n"),
+            format!("HTTP/1.1 200 OK\r\ntransfer-encoding: {KEY}\r\n\r\n{KEY}"),
+            format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{KEY}\r\n{KEY}"),
+            format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;{KEY}={KEY}\r\n[\r\n0\r\n{KEY}: {KEY}\r\n"),
+            format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n{KEY}", KEY.len()),
+            format!("HTTP/1.1 200 OK\r\ncontent-encoding: {KEY}\r\ncontent-length: {}\r\n\r\n{KEY}", KEY.len()),
+            format!("HTTP/1.1 101 {KEY}\r\nupgrade: {KEY}\r\nconnection: upgrade\r\n\r\n{KEY}"),
+            format!("HTTP/1.1 401 {KEY}\r\nwww-authenticate: {KEY}\r\ncontent-length: 900\r\n\r\n{KEY}"),
+            format!("HTTP/1.1 200 OK\r\nx-request-id: {KEY}\r\ncontent-length: 900\r\n\r\n{KEY}"),
+        ],
+        async |answer| {
+            let upstream = RawServer::start(answer.as_str(), Then::Close).await;
+            assert_untold(&answer, &upstream.base_url()).await;
+        },
+    )
+    .await;
 }
 
 #[tokio::test]

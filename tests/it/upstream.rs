@@ -52,12 +52,12 @@ pub(crate) fn page(data: &[Value], has_more: bool) -> Value {
 
 /// An answer with this page.
 pub(crate) fn answer(page: &Value) -> ResponseTemplate {
-    text_answer(&page.to_string())
+    text_answer(page.to_string())
 }
 
 /// An answer with a body that says it is JSON, whatever it is.
 pub(crate) fn text_answer(body: impl AsRef<[u8]>) -> ResponseTemplate {
-    ResponseTemplate::new(200).set_body_raw(body.as_ref(), "application/json")
+    ResponseTemplate::new(200).set_body_raw(body.as_ref().to_vec(), "application/json")
 }
 
 /// An error as the API words it.
