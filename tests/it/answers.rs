@@ -177,7 +177,7 @@ async fn an_answer_may_have_8_mib_and_not_a_byte_more() {
     }
     assert_answer_fails("plain", text_answer(padded(limit + 1)), "decode").await;
     assert_answer_fails("compressed", gzip_answer(&padded(limit + 1)), "decode").await;
-    assert_answer_fails("a bomb", gzip_answer(&vec![b' '; 256 << 20]), "decode").await;
+    assert_answer_fails("a bomb", gzip_answer(&vec![b' '; 32 << 20]), "decode").await;
 }
 
 #[tokio::test]
@@ -213,6 +213,13 @@ async fn a_body_that_breaks_off_is_a_network_failure() {
         },
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_is_given_up() {
+    let filler = format!("x-filler: {}\r\n", "x".repeat(8_000)).into_bytes();
+    let upstream = RawServer::start("HTTP/1.1 200 OK\r\n", Then::Repeat(filler, Duration::ZERO)).await;
+    assert_fails("long before its time is over", Launch::once(&upstream.base_url()), "network").await;
 }
 
 #[tokio::test]

@@ -262,6 +262,18 @@ async fn a_head_too_large_is_refused() {
 }
 
 #[tokio::test]
+async fn an_old_client_is_answered() {
+    let server = serve(patient()).await;
+    let mut client = connect(server.address, b"GET /metrics HTTP/1.0\r\n\r\n").await;
+    let answer = read_to_close(&mut client).await;
+    assert!(
+        answer.starts_with(b"HTTP/1.0 200 OK\r\n") && answer.ends_with(b"\r\n\r\nmetrics\n"),
+        "{}",
+        answer.escape_ascii()
+    );
+}
+
+#[tokio::test]
 async fn a_request_with_a_body_that_never_comes_is_answered() {
     let server = serve(patient()).await;
     for length in ["content-length: 1000000", "transfer-encoding: chunked"] {

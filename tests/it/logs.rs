@@ -205,6 +205,24 @@ async fn text_is_one_line_an_event_whatever_the_names_are() {
 }
 
 #[tokio::test]
+async fn logs_that_cannot_be_written_end_nothing() {
+    let upstream = Upstream::always(error_answer(500, None)).await;
+    let address = free_address(103);
+    // A full disk, or a reader of the log that has gone.
+    let exporter = Launch::often(&upstream.base_url())
+        .without_arg("--web.listen-address=127.0.0.1:0")
+        .arg(&format!("--web.listen-address={address}"))
+        .under("exec 2>/dev/full")
+        .start_at(address)
+        .await;
+    exporter.page_after_polls(3).await;
+    assert_eq!(exporter.stop().await.code(), Some(0));
+
+    let refused = Launch::bare(&["check-config"]).under("exec 2>/dev/full").until_it_ends().await;
+    assert_eq!(refused.code(), Some(1), "a bad configuration, not a panic");
+}
+
+#[tokio::test]
 async fn the_level_is_kept() {
     for (level, least, said) in [
         ("error", "ERROR", false),

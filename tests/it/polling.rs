@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use wiremock::ResponseTemplate;
 
 use crate::harness::{KEY, Launch, until};
-use crate::upstream::{Organization, RawServer, Then, Upstream, answer, certificates, page};
+use crate::upstream::{Organization, RawServer, Then, Upstream, answer, certificate, certificates, page};
 
 #[tokio::test]
 async fn polls_go_on_after_failures() {
@@ -38,6 +38,21 @@ async fn polls_never_overlap() {
     for pair in arrivals.windows(2) {
         assert!(pair[1] - pair[0] >= takes, "{:?} apart", pair[1] - pair[0]);
     }
+}
+
+#[tokio::test]
+async fn a_poll_ends_at_its_own_deadline() {
+    // Each page comes in good time, but there are too many.
+    let upstream = Upstream::scripted(|number, _| {
+        let page = page(&[certificate(&format!("cert_{number}"))], true);
+        answer(&page).set_delay(Duration::from_millis(100))
+    })
+    .await;
+    let exporter = Launch::once(&upstream.base_url()).set("poll.timeout", "500ms").start().await;
+    let page = exporter.page_after_polls(1).await;
+    assert_eq!(page.failures(), [("timeout", 1.0)].into());
+    assert!(page.one("openai_cert_exporter_last_poll_duration_seconds") >= 0.5);
+    assert!(upstream.count() <= 6, "{} requests", upstream.count());
 }
 
 #[tokio::test]

@@ -22,6 +22,13 @@ async fn assert_ends(what: &str, exporter: Exporter, signal: Signal) {
     assert!(ended.stderr.contains(&format!("signal=\"{name}\"")), "{what}\n{}", ended.stderr);
 }
 
+/// An organization whose metrics are more than the sockets of both sides hold, so that a scrape is long under way.
+fn with_a_large_page() -> Organization {
+    let name = "x".repeat(20_000);
+    let list = (0..150).map(|index| certificate_with(&format!("cert_{index}"), serde_json::json!({"name": name})));
+    Organization::of(list.collect())
+}
+
 #[tokio::test]
 async fn it_ends_between_polls() {
     let upstream = Upstream::organization(&Arc::new(Organization::of(certificates(1)))).await;
@@ -54,9 +61,7 @@ async fn it_ends_while_it_waits_to_try_again() {
 
 #[tokio::test]
 async fn it_ends_while_clients_are_there() {
-    let list = (0..300)
-        .map(|index| certificate_with(&format!("cert_{index}"), serde_json::json!({"name": "x".repeat(20_000)})));
-    let upstream = Upstream::organization(&Arc::new(Organization::of(list.collect()))).await;
+    let upstream = Upstream::organization(&Arc::new(with_a_large_page())).await;
     let exporter = Launch::once(&upstream.base_url()).start().await;
     exporter.page_after_polls(1).await;
     let connect = async |request: &str| {
@@ -77,10 +82,7 @@ async fn it_ends_while_clients_are_there() {
 
 #[tokio::test]
 async fn an_answer_under_way_is_finished() {
-    // Larger than what the sockets on both sides hold, so that it is under way when the signal comes.
-    let list = (0..300)
-        .map(|index| certificate_with(&format!("cert_{index}"), serde_json::json!({"name": "x".repeat(20_000)})));
-    let upstream = Upstream::organization(&Arc::new(Organization::of(list.collect()))).await;
+    let upstream = Upstream::organization(&Arc::new(with_a_large_page())).await;
     let exporter = Launch::once(&upstream.base_url()).start().await;
     exporter.page_after_polls(1).await;
     let mut client = TcpStream::connect(exporter.address).await.unwrap();
