@@ -164,11 +164,13 @@ async fn variables_that_kubernetes_sets_are_not_ours() {
 #[tokio::test]
 async fn unknown_keys_are_refused_by_name() {
     let api = "base_url, admin_key, admin_key_file, page_size, request_timeout, max_retries, insecure_http";
+    let poll = "interval, timeout, projects, concurrency, project_include, project_exclude";
+    let sections = "api, poll, certificates, web, log";
     for (text, key, known) in [
         ("[api]\nadmin-key = \"x\"", "api.admin-key", api),
-        ("[poll]\nintervall = \"5m\"", "poll.intervall", "interval, timeout"),
-        ("[polling]\ninterval = \"5m\"", "polling", "api, poll, web, log"),
-        ("interval = \"5m\"", "interval", "api, poll, web, log"),
+        ("[poll]\nintervall = \"5m\"", "poll.intervall", poll),
+        ("[polling]\ninterval = \"5m\"", "polling", sections),
+        ("interval = \"5m\"", "interval", sections),
         ("[web]\nport = 1", "web.port", "listen_address"),
     ] {
         let file = File::with(text);
@@ -178,8 +180,8 @@ async fn unknown_keys_are_refused_by_name() {
     }
     for (key, named, known) in [
         ("api.nonsense", "api.nonsense", api),
-        ("nonsense.key", "nonsense", "api, poll, web, log"),
-        ("nonsense", "nonsense", "api, poll, web, log"),
+        ("nonsense.key", "nonsense", sections),
+        ("nonsense", "nonsense", sections),
     ] {
         let ended = check_config().set(key, "1").until_it_ends().await;
         let origin = format!("environment variable {}", variable(key));
@@ -197,6 +199,8 @@ const ADDRESSES: &str = "must be an address such as \"0.0.0.0:10099\" or \":1009
 const BOOLEAN: &str = "must be true or false";
 const LEVEL: &str = "must be one of error, warn, info, debug, trace";
 const FORMAT: &str = "must be text or json";
+const PATTERNS: &str = "must be a regular expression, or a list of them";
+const GROUP: &str = "must be a regular expression with a group, such as \"^(.+)-[0-9]{4}$\"";
 const SECTION: &str = "must be a section";
 const TEXT: &str = "must be a string";
 
@@ -215,6 +219,11 @@ async fn a_bad_value_in_the_environment_is_refused() {
         ("poll.interval", &["99ms", "24h 1ms", "300", "soon", "-5m"], DURATION),
         ("poll.timeout", &["0s", "2days", "99999999999999999999y"], DURATION),
         ("web.listen_address", &["10099", "localhost", ":99999", "::1:80", "[::1:80", "127.0.0.1:0,", ","], ADDRESSES),
+        ("poll.projects", &["yes", "2"], BOOLEAN),
+        ("poll.concurrency", &["0", "33", "many"], "must be a whole number from 1 to 32"),
+        ("poll.project_include", &["(", "[a"], PATTERNS),
+        ("poll.project_exclude", &["*"], PATTERNS),
+        ("certificates.rotation_group", &["(", "no group"], GROUP),
         ("log.level", &["loud", "info,debug", "off"], LEVEL),
         ("log.format", &["xml"], FORMAT),
         ("api", &["1"], SECTION),
@@ -249,7 +258,10 @@ async fn a_bad_value_in_a_file_is_refused() {
         ("[web]\nlisten_address = 10099", "web.listen_address", ADDRESSES),
         ("[web]\nlisten_address = []", "web.listen_address", ADDRESSES),
         ("[web]\nlisten_address = [\":1\", \"x\"]", "web.listen_address", ADDRESSES),
-        ("[web]\nlisten_address = [1]", "web.listen_address.0", "must be an address such as \"0.0.0.0:10099\""),
+        ("[web]\nlisten_address = [1]", "web.listen_address", ADDRESSES),
+        ("[poll]\nproject_include = [\"a\", \"(\"]", "poll.project_include", PATTERNS),
+        ("[poll]\nproject_exclude = [1]", "poll.project_exclude", PATTERNS),
+        ("[certificates]\nrotation_group = 7", "certificates.rotation_group", GROUP),
         ("[log]\nlevel = \"loud\"", "log.level", LEVEL),
         ("[log]\nformat = 1", "log.format", FORMAT),
         ("api = 1", "api", SECTION),

@@ -105,7 +105,7 @@ async fn it_shows_48_certificates_of_every_kind() {
     assert!(actives.iter().any(|sample| sample.label("certificate_name").is_empty()), "unnamed");
     assert_eq!(
         exporter.stdout().lines().next().unwrap(),
-        format!("A simulated organization with 48 certificates is at {base_url} (admin key: demo).")
+        format!("A simulated organization with 48 certificates and 11 projects is at {base_url} (admin key: demo).")
     );
 }
 
