@@ -6,7 +6,8 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::inventory::{Certificate, Fault, Identified, Malformed, Project};
@@ -32,7 +33,31 @@ pub(super) struct Page<T> {
 
 impl<T: Entry> Page<T> {
     pub(super) fn parse(body: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(&as_text(body))
+        serde_json::from_str(&as_text(body)).map(|Object(page)| page)
+    }
+}
+
+/// A JSON object. What is derived for a struct alone would take a list as well, for its fields in their order, and an
+/// empty list for a struct whose fields may all be missing.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData))
     }
 }
 
@@ -105,7 +130,7 @@ impl Entry for Certificate {
             active: bool,
             #[serde(default)]
             created_at: Option<i64>,
-            certificate_details: Details,
+            certificate_details: Object<Details>,
         }
 
         #[derive(Deserialize)]
@@ -116,14 +141,14 @@ impl Entry for Certificate {
             expires_at: Option<i64>,
         }
 
-        match serde_json::from_str::<Wire>(json) {
-            Ok(wire) if is_identifier(&wire.id) => Ok(Self {
+        match serde_json::from_str::<Object<Wire>>(json) {
+            Ok(Object(wire)) if is_identifier(&wire.id) => Ok(Self {
                 id: wire.id,
                 name: wire.name,
                 active: wire.active,
                 created_at: wire.created_at,
-                valid_at: wire.certificate_details.valid_at,
-                expires_at: wire.certificate_details.expires_at,
+                valid_at: wire.certificate_details.0.valid_at,
+                expires_at: wire.certificate_details.0.expires_at,
             }),
             Ok(_) => Err(Fault::Field("id")),
             Err(_) => Err(fault(
@@ -133,7 +158,7 @@ impl Entry for Certificate {
                     ("name", is::<Option<Box<str>>>),
                     ("active", is::<bool>),
                     ("created_at", is::<Option<i64>>),
-                    ("certificate_details", is::<Details>),
+                    ("certificate_details", is::<Object<Details>>),
                 ],
             )),
         }
@@ -230,12 +255,16 @@ mod tests {
             (r#""created_at":1"#, r#""created_at":9223372036854775808"#, "created_at"),
             (r#""created_at":1"#, r#""created_at":"1""#, "created_at"),
             (r#"{"valid_at":2,"expires_at":3}"#, "null", "certificate_details"),
+            (r#"{"valid_at":2,"expires_at":3}"#, "[2,3]", "certificate_details"),
+            (r#"{"valid_at":2,"expires_at":3}"#, "[]", "certificate_details"),
             (r#""expires_at":3"#, r#""expires_at":"soon""#, "certificate_details"),
         ] {
             let bad = good.replace(from, to);
             assert_eq!(decode(&bad), Err(Fault::Field(field)), "{bad}");
         }
-        for bad in ["null", "7", "[]", r#""c""#, &good.replace(r#""name":null"#, r#""id":"d""#)] {
+        for bad in
+            ["null", "7", "[]", r#"["c",null,true,1,{}]"#, r#""c""#, &good.replace(r#""name":null"#, r#""id":"d""#)]
+        {
             assert_eq!(decode(bad), Err(Fault::Entry), "{bad}");
         }
     }
@@ -280,6 +309,7 @@ mod tests {
             r#"{"data":[],"has_more":"no"}"#,
             r#"{"data":[],"has_more":false}x"#,
             r#"{"data":[],"last_id":7}"#,
+            "[[],false,null]",
         ] {
             assert!(Page::<Certificate>::parse(body.as_bytes()).is_err(), "{body}");
         }
