@@ -49,7 +49,13 @@ async fn it_is_compressed_only_where_that_is_asked_for() {
         assert_eq!(headers["vary"], "accept-encoding", "{accepted:?}");
         assert_eq!(headers.get("content-encoding").is_some_and(|coding| coding == "gzip"), gzip, "{accepted:?}");
         let body = response.bytes().await.unwrap();
-        assert_eq!(headers["content-length"], body.len().to_string(), "{accepted:?}");
+        // Text is written as it is read, so its length is not known before its end.
+        let length = gzip.then(|| body.len().to_string());
+        assert_eq!(
+            headers.get("content-length").map(|length| length.to_str().unwrap()),
+            length.as_deref(),
+            "{accepted:?}"
+        );
         let text = if gzip { unpacked(&body) } else { String::from_utf8(body.to_vec()).unwrap() };
         assert_eq!(Page::parse(&text).unwrap().certificates().len(), 50, "{accepted:?}");
     }
@@ -72,8 +78,6 @@ async fn head_is_answered_like_get_without_a_body() {
         let head = client().head(exporter.url(path)).send().await.unwrap();
         assert_eq!(head.status(), 200, "{path}");
         assert_eq!(head.headers().get("content-type"), get.headers().get("content-type"), "{path}");
-        let length: usize = head.headers()["content-length"].to_str().unwrap().parse().unwrap();
-        assert!(length > 0, "{path}");
         assert!(head.bytes().await.unwrap().is_empty(), "{path}");
     }
 }
