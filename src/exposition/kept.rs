@@ -96,7 +96,11 @@ fn parts(
     let made = |(families, rows): (Range<usize>, Option<Range<usize>>)| {
         let same = before.and_then(|(before, _)| {
             let part = known.get(&key(snapshot, &families, rows.as_ref()))?;
+            let has_same_lists = snapshot.has_lists_of(before);
             let is_same = group[families.clone()].iter().all(|family| {
+                if has_same_lists && !matches!(family.rows, Rows::Projects(_)) {
+                    return true;
+                }
                 let (new, old) = (family.span(rows.as_ref(), snapshot), family.span(part.rows.as_ref(), before));
                 new.len() == old.len() && new.zip(old).all(|(new, old)| family.rows.is_same(snapshot, new, before, old))
             });

@@ -170,7 +170,7 @@ fn some_snapshot() -> impl Strategy<Value = Arc<Snapshot>> {
 
 fn snapshot(organization: Listing<Certificate>, projects: Projects) -> Arc<Snapshot> {
     let group = RotationGroup::new(Regex::new("^([a-z])").unwrap());
-    Arc::new(Snapshot::new(organization, projects, &group))
+    Arc::new(Snapshot::new(Arc::new(organization), projects, &group, None))
 }
 
 proptest! {

@@ -4,10 +4,11 @@
 //! A monitor must not take a part for the whole: whatever does not prove that the list is complete is an error.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::wire::{Entry, Page};
+use super::wire::{Entries, Entry, Page};
 use crate::inventory::{Fault, Listing, Malformed};
 
 /// Pages of one list, at most.
@@ -69,7 +70,7 @@ pub struct Walk<'a, T> {
     cursors: HashSet<String>,
 }
 
-impl<'a, T: Entry> Walk<'a, T> {
+impl<'a, T: Entry + PartialEq> Walk<'a, T> {
     /// Before the first page. `secret` is cut out of every name: an upstream could repeat the key anywhere, and names
     /// are logged and exported.
     #[must_use]
@@ -85,7 +86,7 @@ impl<'a, T: Entry> Walk<'a, T> {
 
     /// Takes the next page's body.
     pub fn take(&mut self, body: &[u8]) -> Result<Step, PageError> {
-        let page = Page::<T>::parse(body).map_err(|error| match error.classify() {
+        let page = Page::<Entries<T>>::parse(body).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => PageError::NotAPage,
             _ => PageError::NotJson,
         })?;
@@ -103,7 +104,7 @@ impl<'a, T: Entry> Walk<'a, T> {
         Ok(step)
     }
 
-    fn cursor(&mut self, page: &Page<T>) -> Result<String, PageError> {
+    fn cursor(&mut self, page: &Page<Entries<T>>) -> Result<String, PageError> {
         if page.data.is_empty() {
             return Err(PageError::EmptyPage);
         }
@@ -128,10 +129,10 @@ impl<'a, T: Entry> Walk<'a, T> {
         self.items.push(item);
     }
 
-    /// The whole list, once [`Walk::take`] has said that it is complete.
+    /// The whole list, once [`Walk::take`] has said that it is complete; `before` itself where nothing has changed.
     #[must_use]
-    pub fn finish(self) -> Listing<T> {
-        Listing::new(self.items, self.malformed)
+    pub fn finish(self, before: Option<&Arc<Listing<T>>>) -> Arc<Listing<T>> {
+        Listing::following(before, self.items, self.malformed)
     }
 }
 
@@ -199,7 +200,7 @@ mod tests {
         let body = page(&["a"], r#""has_more":false"#).replace(r#""name":"a""#, r#""name":"<sk-admin-\u0061bc>""#);
         walk.take(body.as_bytes()).unwrap();
         walk.take(page(&["x-sk-admin-abc"], r#""has_more":false"#).as_bytes()).unwrap();
-        let list = walk.finish();
+        let list = walk.finish(None);
         assert_eq!(list.items[0].name.as_deref(), Some("<[redacted]>"));
         assert_eq!((list.items.len(), list.malformed.count), (1, 1));
     }
@@ -236,7 +237,7 @@ mod tests {
         }
     }
 
-    fn take_pages(parts: &[&[&str]], with_last_id: bool) -> Listing<Certificate> {
+    fn take_pages(parts: &[&[&str]], with_last_id: bool) -> Arc<Listing<Certificate>> {
         let secret = SecretString::default();
         let mut walk = Walk::<Certificate>::new(&secret);
         for (index, ids) in parts.iter().enumerate() {
@@ -246,6 +247,6 @@ mod tests {
             let step = walk.take(page(ids, &format!(r#""has_more":{has_more}{last_id}"#)).as_bytes()).unwrap();
             assert_eq!(step, if has_more { Step::After(last.into()) } else { Step::Complete });
         }
-        walk.finish()
+        walk.finish(None)
     }
 }
