@@ -1,6 +1,6 @@
 //! From defaults, a file, the environment and flags to one validated [`Config`].
 //!
-//! [`layers`](self::layers) stacks the sources, [`values`](self::values) says what a value may be, and this module what
+//! [`layers`] stacks the sources, [`values`] says what a value may be, and this module what
 //! there is to configure. A value is checked once, here; from then on its type says what it is. No message repeats a
 //! value: the key, the fault and the place are enough to find it, and a value may be a secret in the wrong place.
 
