@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::{DEADLINE, Exporter, Launch, until};
+use crate::harness::{Exporter, Launch, until};
+use crate::page::Page;
 use crate::upstream::{Organization, RawServer, Then, Upstream, certificate_with, certificates, error_answer};
 
 /// What an orchestrator is promised.
@@ -85,16 +86,11 @@ async fn an_answer_under_way_is_finished() {
     let upstream = Upstream::organization(&Arc::new(with_a_large_page())).await;
     let exporter = Launch::once(&upstream.base_url()).start().await;
     exporter.page_after_polls(1).await;
-    let mut client = TcpStream::connect(exporter.address).await.unwrap();
-    client.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    let mut answer = vec![client.read_u8().await.unwrap()];
+    let answer = exporter.get("/metrics").await;
     exporter.signal(Signal::TERM);
     until("it has the signal", async || exporter.log_lines("ending").pop()).await;
-    timeout(DEADLINE, client.read_to_end(&mut answer)).await.unwrap().unwrap();
-    let answer = String::from_utf8(answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    // The last chunk is empty.
-    assert!(body.ends_with("\r\n0\r\n\r\n"), "{head}\n{} bytes came", body.len());
+    let text = answer.text().await.expect("the whole answer");
+    assert_eq!(Page::parse(&text).unwrap().certificates().len(), 150);
     assert_eq!(exporter.ended().await.code(), Some(0));
 }
 
