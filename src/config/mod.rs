@@ -49,7 +49,7 @@ pub struct Api {
     /// Whether the key is given in place; the key itself never passes through here.
     #[serde(default, rename = "admin_key", deserialize_with = "values::text")]
     admin_key_given: Option<String>,
-    #[serde(default, deserialize_with = "values::path")]
+    #[serde(default, deserialize_with = "values::key_file")]
     admin_key_file: Option<PathBuf>,
     /// `api.page_size`, 1–100.
     #[serde(deserialize_with = "values::number::<_, 1, 100>")]

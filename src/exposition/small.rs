@@ -1,5 +1,7 @@
 //! The metrics that are one series, or a few: those of the polls, written by the library.
 
+use std::collections::BTreeMap;
+
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::large::flag;
@@ -9,7 +11,9 @@ use crate::inventory::{FailureReason, Snapshot, State};
 pub(super) fn families(state: &State) -> Vec<MetricFamily> {
     let snapshot = state.snapshot.as_deref();
     let attempt = state.last_attempt.as_ref();
-    let failures = FailureReason::ALL.into_iter().zip(state.failures);
+    // Sorted by label, as everything in the page is.
+    let failures: BTreeMap<_, _> =
+        FailureReason::ALL.map(FailureReason::as_str).into_iter().zip(state.failures).collect();
     vec![
         gauge(
             "openai_cert_exporter_up",
@@ -24,7 +28,7 @@ pub(super) fn families(state: &State) -> Vec<MetricFamily> {
         counter(
             "openai_cert_exporter_poll_failures_total",
             "Polls that failed, in part or as a whole, by reason.",
-            failures.map(|(reason, polls)| count(&[("reason", reason.as_str())], polls)).collect(),
+            failures.into_iter().map(|(reason, polls)| count(&[("reason", reason)], polls)).collect(),
         ),
         gauge(
             "openai_cert_exporter_last_poll_duration_seconds",

@@ -299,7 +299,9 @@ impl Session<'_> {
         let request_id = RequestId::from_headers(response.headers(), self.key.expose_secret());
         if !status.is_success() {
             let retryable = retry::is_retryable(status, response.headers());
-            let asked_wait = retry::asked_wait(response.headers(), SystemTime::now());
+            // A key that is not accepted, or may not read this, is for people to mend, who should not have to wait after it.
+            let asks = !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+            let asked_wait = retry::asked_wait(response.headers(), SystemTime::now()).filter(|_| asks);
             // The code only refines what the status says, so a body that cannot be had is no fault of its own.
             let body = timeout_at(deadline, read(&mut response, MAX_ERROR_BODY_BYTES)).await;
             let code = body.ok().and_then(Result::ok).and_then(|body| error::known_code(&body));

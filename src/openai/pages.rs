@@ -15,6 +15,8 @@ use crate::inventory::{Fault, Listing, Malformed};
 pub const MAX_PAGES: usize = 2_000;
 /// Objects of one list, at most: as many as that many pages of the largest documented size hold.
 const MAX_ITEMS: usize = MAX_PAGES * 100;
+/// Bytes of identifiers and names of one list, at most. An organization's 50 certificates have some 4 KiB of them.
+const MAX_TEXT_BYTES: usize = 16 << 20;
 /// A key shorter than this is no real one, and cutting it out of every name would only garble names.
 const SHORTEST_SECRET: usize = 8;
 
@@ -48,6 +50,9 @@ pub enum PageError {
     /// A cursor that came before.
     #[error("the pages go round in a circle")]
     Cycle,
+    /// Names and identifiers take more than a list may.
+    #[error("the list's names and identifiers take more than {} MiB", MAX_TEXT_BYTES >> 20)]
+    TooLarge,
     /// [`MAX_PAGES`] passed, and still more follow.
     #[error("the list does not end within {MAX_PAGES} pages of 100 objects")]
     TooLong,
@@ -57,7 +62,7 @@ impl PageError {
     /// Whether the page itself was at fault, not what it says of the others.
     #[must_use]
     pub fn is_decode(self) -> bool {
-        matches!(self, Self::NotJson | Self::NotAPage)
+        matches!(self, Self::NotJson | Self::NotAPage | Self::TooLarge)
     }
 }
 
@@ -67,6 +72,7 @@ pub struct Walk<'a, T> {
     items: Vec<T>,
     malformed: Malformed,
     pages: usize,
+    text_bytes: usize,
     cursors: HashSet<String>,
 }
 
@@ -75,7 +81,14 @@ impl<'a, T: Entry + PartialEq> Walk<'a, T> {
     /// are logged and exported.
     #[must_use]
     pub fn new(secret: &'a SecretString) -> Self {
-        Self { secret, items: Vec::new(), malformed: Malformed::default(), pages: 0, cursors: HashSet::new() }
+        Self {
+            secret,
+            items: Vec::new(),
+            malformed: Malformed::default(),
+            pages: 0,
+            text_bytes: 0,
+            cursors: HashSet::new(),
+        }
     }
 
     /// Pages taken so far.
@@ -97,6 +110,9 @@ impl<'a, T: Entry + PartialEq> Walk<'a, T> {
         self.malformed.merge(&page.data.malformed);
         for item in page.data.items {
             self.keep(item);
+        }
+        if self.text_bytes > MAX_TEXT_BYTES {
+            return Err(PageError::TooLarge);
         }
         if self.items.len() > MAX_ITEMS || (has_more && self.pages == MAX_PAGES) {
             return Err(PageError::TooLong);
@@ -126,6 +142,7 @@ impl<'a, T: Entry + PartialEq> Walk<'a, T> {
                 *telling = telling.replace(secret, "[redacted]").into();
             }
         }
+        self.text_bytes += item.id().len() + item.name_mut().as_ref().map_or(0, |name| name.len());
         self.items.push(item);
     }
 
@@ -191,6 +208,17 @@ mod tests {
         };
         assert_eq!(take_all(&pages(MAX_PAGES, false)), Ok(Step::Complete));
         assert_eq!(take_all(&pages(MAX_PAGES, true)), Err(PageError::TooLong));
+    }
+
+    #[test]
+    fn names_without_end_are_refused() {
+        let huge = |n: usize| {
+            let name = "x".repeat(4 << 20);
+            page(&[&format!("c{n}")], r#""has_more":true"#)
+                .replace(&format!(r#""name":"c{n}""#), &format!(r#""name":"{name}""#))
+        };
+        assert_eq!(take_all(&[huge(1), huge(2), huge(3)]), Ok(Step::After("c3".into())));
+        assert_eq!(take_all(&[huge(1), huge(2), huge(3), huge(4)]), Err(PageError::TooLarge));
     }
 
     #[test]
