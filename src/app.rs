@@ -48,7 +48,7 @@ impl App {
         let registry = Registry::new();
         let client = Client::new(&config.api, config.poll.concurrency as usize)?;
         client.register(&registry)?;
-        let (poller, state) = Poller::new(client, config);
+        let (poller, state) = Poller::new(client, config).await;
         let exposition = Arc::new(Exposition::new(registry, state.clone())?);
         let router = web::router(Arc::clone(&exposition), state);
         Ok(Self { poller, exposition, server, router, addresses })

@@ -72,9 +72,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Two threads: one may be busy with a scrape while the other answers.
+/// One thread for everything that waits: a request that hops between threads costs more than its work. What takes its time
+/// (compressing a large snapshot, files, names) has threads of its own.
 fn runtime() -> std::io::Result<Runtime> {
-    Builder::new_multi_thread().worker_threads(2).enable_all().build()
+    Builder::new_current_thread().enable_all().build()
 }
 
 /// Runs an exporter until it is told to end; `bound` comes between binding and running.

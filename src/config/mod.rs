@@ -81,6 +81,9 @@ pub struct Poll {
     /// `poll.concurrency`: requests under way at once, 1–32.
     #[serde(deserialize_with = "values::number::<_, 1, 32>")]
     pub concurrency: u32,
+    /// `poll.state_file`: keeps the last good snapshot across restarts.
+    #[serde(default, deserialize_with = "values::path")]
+    pub state_file: Option<PathBuf>,
     /// `poll.project_include`: patterns of which one must match a project's name or identifier; empty where all do.
     #[serde(default, deserialize_with = "values::patterns")]
     pub project_include: Vec<Regex>,

@@ -1,15 +1,18 @@
 //! The loop: when a poll starts, how long it may take, and what is published of it.
 //!
-//! [`schedule`] says when, [`collect`] what one poll reads, [`report`] what the log says of it.
+//! [`schedule`] says when, [`collect`] what one poll reads, [`store`] what a restart finds of it,
+//! [`report`] what the log says of it.
 
 mod collect;
 mod report;
 mod schedule;
+mod store;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -20,6 +23,7 @@ use crate::inventory::{Attempt, FailureReason, Liveness, RotationGroup, Snapshot
 use crate::openai::{self, Client};
 use collect::{Harvest, Plan, ProjectFilter};
 use schedule::Schedule;
+use store::Store;
 
 /// A server's wish to be left alone is followed up to this long; beyond it, a typing error there would blind us.
 const LONGEST_HOLD: Duration = Duration::from_secs(3_600);
@@ -32,6 +36,7 @@ pub struct Poller {
     client: Client,
     credentials: Arc<Credentials>,
     plan: Plan,
+    store: Option<Store>,
     interval: Duration,
     timeout: Duration,
     state: watch::Sender<State>,
@@ -65,11 +70,8 @@ impl PollError {
 }
 
 impl Poller {
-    /// A poller, and where it publishes. Nothing happens before [`Poller::run`].
-    #[must_use]
-    pub fn new(client: Client, config: Config) -> (Self, watch::Receiver<State>) {
-        let liveness = Liveness { due: std::time::Instant::now() + config.poll.timeout + GRACE };
-        let (state, receiver) = watch::channel(State::new(liveness));
+    /// A poller, and where it publishes: at first what an earlier run has kept. No poll happens before [`Poller::run`].
+    pub async fn new(client: Client, config: Config) -> (Self, watch::Receiver<State>) {
         let Config { api, poll, certificates, .. } = config;
         let plan = Plan {
             projects: poll
@@ -78,12 +80,20 @@ impl Poller {
             concurrency: poll.concurrency as usize,
             rotation_group: RotationGroup::new(certificates.rotation_group),
         };
+        let mut state = State::new(Liveness { due: std::time::Instant::now() + poll.timeout + GRACE });
+        let store = poll.state_file.map(|path| Store::new(&path, api.base_url.as_str()));
+        if let Some(stored) = OptionFuture::from(store.as_ref().map(Store::load)).await.flatten() {
+            report::restored(&stored);
+            state.last_success_at = stored.last_success_at;
+            state.snapshot = Some(Arc::new(plan.restore(stored)));
+        }
+        let (state, receiver) = watch::channel(state);
         let credentials = Arc::new(api.credentials);
-        (Self { client, credentials, plan, interval: poll.interval, timeout: poll.timeout, state }, receiver)
+        (Self { client, credentials, plan, store, interval: poll.interval, timeout: poll.timeout, state }, receiver)
     }
 
     /// Polls until `shutdown`, first at once. Polls never overlap; one that fails leaves the last good snapshot in place.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub async fn run(mut self, shutdown: CancellationToken) {
         let mut schedule = Schedule::new(Instant::now(), self.interval);
         loop {
             let Some(hold) = shutdown.run_until_cancelled(self.poll()).await else { return };
@@ -104,7 +114,7 @@ impl Poller {
     }
 
     /// One poll, published. Returns how long the upstream wants to be left alone.
-    async fn poll(&self) -> Duration {
+    async fn poll(&mut self) -> Duration {
         let started = Instant::now();
         let deadline = started + self.timeout;
         self.promise(deadline);
@@ -124,8 +134,27 @@ impl Poller {
             }
         };
         let attempt = Attempt { ended_at: unix_now(), duration, failures };
-        self.state.send_modify(|state| state.record(snapshot, attempt));
+        // On disk before it is told: who sees a success may restart us.
+        let is_kept = self.keep(snapshot.as_ref(), &attempt).await;
+        self.state.send_modify(|state| {
+            state.record(snapshot, attempt);
+            state.store_failures += u64::from(!is_kept);
+        });
         hold.unwrap_or_default().min(LONGEST_HOLD)
+    }
+
+    /// Keeps a snapshot on disk, where there is one and that is wanted; says whether nothing has gone wrong.
+    async fn keep(&mut self, snapshot: Option<&Arc<Snapshot>>, attempt: &Attempt) -> bool {
+        let (Some(store), Some(snapshot)) = (&mut self.store, snapshot) else { return true };
+        let is_success = attempt.failures.is_empty();
+        let last_success_at = is_success.then_some(attempt.ended_at).or(self.state.borrow().last_success_at);
+        match store.save(Arc::clone(snapshot), last_success_at).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!("the state file cannot be written: {error}");
+                false
+            }
+        }
     }
 
     async fn harvest(&self, deadline: Instant, before: Option<&Arc<Snapshot>>) -> Result<Harvest, PollError> {
