@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::exposition::Exposition;
 use crate::openai::{Client, ClientError};
 use crate::poller::Poller;
-use crate::web::{self, BindError, Limits, Server};
+use crate::web::{self, BindError, Limits, Security, SecurityError, Server};
 
 /// Why the exporter cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The port cannot be secured as it is to be.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// A socket does not say where it listens.
     #[error("the listening sockets have no address: {0}")]
     Address(#[from] io::Error),
@@ -36,19 +39,31 @@ pub struct App {
     server: Server,
     router: axum::Router,
     addresses: Vec<SocketAddr>,
+    probes: Option<(Server, axum::Router, SocketAddr)>,
 }
 
 impl App {
     /// Sets everything up and binds its sockets, so that whatever can fail at the start fails here.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let server = Server::bind(&config.web.listen_address, Limits::of_this_process()).await?;
+        let security = Security::load(config.web.config_file.as_deref())?;
+        let limits = Limits::of_this_process();
+        let server = Server::bind(&config.web.listen_address, limits).await?.secured(security);
         let addresses = server.addresses()?;
         let registry = Registry::new();
         let client = Client::new(&config.api, config.poll.concurrency as usize)?;
         client.register(&registry)?;
+        let probe_address = config.web.probe_listen_address.clone();
         let (poller, state) = Poller::new(client, config);
+        let probes = match probe_address {
+            Some(address) => {
+                let server = Server::bind(&[address], limits.of_probes()).await?;
+                let address = server.addresses()?[0];
+                Some((server, web::probes(state.clone()), address))
+            }
+            None => None,
+        };
         let router = web::router(Exposition::new(registry, state.clone())?, state);
-        Ok(Self { poller, server, router, addresses })
+        Ok(Self { poller, server, router, addresses, probes })
     }
 
     /// Where metrics are served.
@@ -62,6 +77,12 @@ impl App {
         for address in &self.addresses {
             tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), "serving /metrics");
         }
-        tokio::join!(self.poller.run(shutdown.clone()), self.server.run(self.router, shutdown));
+        let probes = async {
+            if let Some((server, router, address)) = self.probes {
+                tracing::info!(%address, "serving probes");
+                server.run(router, shutdown.clone()).await;
+            }
+        };
+        tokio::join!(self.poller.run(shutdown.clone()), self.server.run(self.router, shutdown.clone()), probes);
     }
 }

@@ -7,7 +7,7 @@ use openai_cert_exporter::app::{App, StartError};
 use openai_cert_exporter::cli::{Cli, Command};
 use openai_cert_exporter::config::{Config, ConfigError, Demo, Layers};
 use openai_cert_exporter::inventory::unix_now;
-use openai_cert_exporter::web::{BindError, Limits, Server};
+use openai_cert_exporter::web::{BindError, Limits, Security, SecurityError, Server};
 use openai_cert_exporter::{demo, telemetry};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,6 +31,8 @@ enum Failure {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     #[error("the simulated organization: {0}")]
     Demo(#[from] BindError),
     #[error("logging cannot be set up: {0}")]
@@ -109,7 +111,8 @@ fn shutdown_on_signal() -> std::io::Result<CancellationToken> {
 }
 
 fn check_config(layers: &Layers) -> Result<(), Failure> {
-    Config::load(layers)?;
+    let config = Config::load(layers)?;
+    Security::load(config.web.config_file.as_deref())?;
     let settings = layers.settings();
     let width = settings.iter().map(|setting| setting.key.len() + setting.value.len()).max().unwrap_or_default();
     let lines = settings.iter().map(|setting| {

@@ -105,6 +105,12 @@ pub struct Web {
     /// `web.listen_address`, at least one.
     #[serde(deserialize_with = "values::listen_addresses")]
     pub listen_address: Vec<ListenAddress>,
+    /// `web.config_file`: TLS and users for these addresses, in the exporter-toolkit's format.
+    #[serde(default, deserialize_with = "values::path")]
+    pub config_file: Option<PathBuf>,
+    /// `web.probe_listen_address`: serves the health endpoints alone, always in plain HTTP.
+    #[serde(default, deserialize_with = "values::listen_address")]
+    pub probe_listen_address: Option<ListenAddress>,
 }
 
 /// `log.*`
