@@ -39,29 +39,26 @@ pub struct App {
     server: Server,
     router: axum::Router,
     addresses: Vec<SocketAddr>,
-    probes: Option<(Server, axum::Router, SocketAddr)>,
+    probes: Option<(Server, axum::Router)>,
 }
 
 impl App {
     /// Sets everything up and binds its sockets, so that whatever can fail at the start fails here.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let security = Security::load(config.web.config_file.as_deref())?;
-        let limits = Limits::of_this_process();
+        let (mut limits, mut probes) = (Limits::of_this_process(), None);
+        if let Some(address) = config.web.probe_listen_address.clone() {
+            let (rest, of_probes) = limits.shared_with_probes();
+            limits = rest;
+            probes = Some(Server::bind(&[address], of_probes).await?);
+        }
         let server = Server::bind(&config.web.listen_address, limits).await?.secured(security);
         let addresses = server.addresses()?;
         let registry = Registry::new();
         let client = Client::new(&config.api, config.poll.concurrency as usize)?;
         client.register(&registry)?;
-        let probe_address = config.web.probe_listen_address.clone();
         let (poller, state) = Poller::new(client, config);
-        let probes = match probe_address {
-            Some(address) => {
-                let server = Server::bind(&[address], limits.of_probes()).await?;
-                let address = server.addresses()?[0];
-                Some((server, web::probes(state.clone()), address))
-            }
-            None => None,
-        };
+        let probes = probes.map(|server| (server, web::probes(state.clone())));
         let router = web::router(Exposition::new(registry, state.clone())?, state);
         Ok(Self { poller, server, router, addresses, probes })
     }
@@ -72,14 +69,22 @@ impl App {
         &self.addresses
     }
 
+    /// How they are spoken to at the start: `http` or `https`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        self.server.scheme()
+    }
+
     /// Polls and serves until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         for address in &self.addresses {
-            tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), "serving /metrics");
+            tracing::info!(%address, scheme = self.scheme(), version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), "serving /metrics");
         }
         let probes = async {
-            if let Some((server, router, address)) = self.probes {
-                tracing::info!(%address, "serving probes");
+            if let Some((server, router)) = self.probes {
+                for address in server.addresses().unwrap_or_default() {
+                    tracing::info!(%address, "serving probes");
+                }
                 server.run(router, shutdown.clone()).await;
             }
         };

@@ -64,7 +64,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             #[expect(clippy::cast_possible_truncation, reason = "whole seconds")]
             let organization = demo::Organization::new(unix_now() as i64);
             serve(runtime, config, |app, shutdown| {
-                let welcome = demo::welcome(&organization, address, app.addresses());
+                let welcome = demo::welcome(&organization, address, app.scheme(), app.addresses());
                 tokio::spawn(server.run(demo::router(organization), shutdown));
                 print(&welcome)
             })

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper::{Request, Response};
@@ -33,9 +34,9 @@ use crate::config::ListenAddress;
 /// More scrapers than this at once are no scrapers.
 const MAX_CONNECTIONS: u64 = 4_096;
 /// Kubelets and load balancers ask one at a time.
-const MAX_PROBE_CONNECTIONS: u64 = 32;
-/// Descriptors kept for the rest: probes, listeners, the upstream, files, the runtime.
-const RESERVED_DESCRIPTORS: u64 = 64 + MAX_PROBE_CONNECTIONS;
+const MAX_PROBE_CONNECTIONS: usize = 32;
+/// Descriptors kept for the rest: listeners, the upstream, files, the runtime.
+const RESERVED_DESCRIPTORS: u64 = 64;
 /// A request's head larger than this is refused with 431.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 /// How long answers under way at the shutdown may take to end.
@@ -83,12 +84,13 @@ impl Limits {
         }
     }
 
-    /// For a port of its own that serves probes: apart from the other connections, so that a crowd there does not look
-    /// like a process that hangs.
+    /// Shared with a port of its own for probes, whose limits come second: apart from the others, so that a crowd there
+    /// does not look like a process that hangs.
     #[must_use]
-    pub fn of_probes(self) -> Self {
-        let connections = MAX_PROBE_CONNECTIONS.try_into().unwrap_or(1).min(self.connections);
-        Self { connections, ..self }
+    pub fn shared_with_probes(self) -> (Self, Self) {
+        let probes = (self.connections / 4).clamp(1, MAX_PROBE_CONNECTIONS);
+        let rest = self.connections.saturating_sub(probes).max(1);
+        (Self { connections: rest, ..self }, Self { connections: probes, ..self })
     }
 }
 
@@ -122,6 +124,12 @@ impl Server {
     /// Where it listens, with the ports that were free where port 0 was asked for.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.listeners.iter().map(TcpListener::local_addr).collect()
+    }
+
+    /// How clients are to speak: `http` or `https`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.security.as_ref().is_some_and(|security| security.speaks_tls()) { "https" } else { "http" }
     }
 
     /// Serves until `shutdown`, then lets the answers under way end for a moment.
@@ -210,16 +218,23 @@ async fn converse(
         activity.request_complete();
         let router = &router;
         async move {
+            let has_body = !request.body().is_end_stream();
             let request = request.map(Body::new);
-            let response: Response<Body> = match terms {
+            let mut response: Response<Body> = match terms {
                 Some(terms) => terms.answer(request, async |request| router.call(request).await).await?,
                 None => router.call(request).await?,
             };
+            // Nothing here takes a body. Where one ends, and what comes after, is what a smuggler lies about: so nothing
+            // that comes after is read.
+            if has_body {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(response.map(|body| Answer::new(body, Arc::clone(activity))))
         }
     });
     let connection = http1::Builder::new()
         .header_read_timeout(None) // `Timed` does that
+        .half_close(true) // who has said all that there is to say may still listen
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = std::pin::pin!(connection);

@@ -1,1 +1,22 @@
 //! The exporter as its users meet it: over real sockets, and as a process.
+//!
+//! Every test starts the real binary against an upstream of its own and looks only at what a user can see: its answers
+//! over HTTP, its output, its exit code. [`harness`] starts and ends it, and searches all that it says for the admin
+//! key; [`upstream`] is the API as documented and as it should never be; [`page`] reads the metrics page more strictly
+//! than Prometheus does.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so by panicking; the lint knows tests by their attribute, not their helpers"
+)]
+
+mod harness;
+mod page;
+mod port;
+
+mod requests;
+mod tls;
+mod users;
+mod web_config;

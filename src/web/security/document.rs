@@ -139,7 +139,7 @@ impl Section {
 
     /// Refuses the value of a key.
     pub(super) fn fault(&self, key: &str, fault: impl Into<String>) -> Fault {
-        let key = nameable(key).unwrap_or("a key that is not a name");
+        let key = nameable(key).unwrap_or("<not a name>");
         let key = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
         Fault::Key { key, fault: fault.into() }
     }

@@ -187,6 +187,11 @@ impl Security {
         Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether TLS is spoken.
+    pub(super) fn speaks_tls(&self) -> bool {
+        self.rules().tls.is_some()
+    }
+
     /// The rules as the files have them now, give or take a second.
     async fn rules_now(self: &Arc<Self>) -> Arc<Rules> {
         if self.watch.as_ref().is_some_and(Watch::is_due) {
@@ -199,33 +204,58 @@ impl Security {
 
     fn look(&self) {
         let Some(watch) = &self.watch else { return };
+        let _looking = Looking(watch);
         let mut read = watch.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if read.may_have_changed() {
-            let mut sources = Sources::after(&read);
-            let rules = Rules::read(&watch.file, &mut sources);
-            if !sources.have_contents_of(&read) {
-                match rules.and_then(|rules| self.rules().admit_successor(&rules).map(|()| rules)) {
-                    Ok(rules) => {
-                        self.doorkeeper.forget_all_but(&rules.users);
-                        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
-                        tracing::info!(file = %watch.file.display(), "the web configuration has changed and is in force");
-                    }
-                    Err(fault) => {
-                        let error = WebConfigError { file: watch.file.clone(), fault };
-                        tracing::error!("{error}; what was in force before stays so");
-                    }
+        if !read.may_have_changed() {
+            return;
+        }
+        let mut sources = Sources::after(&read);
+        let rules = Rules::read(&watch.file, &mut sources);
+        if sources.have_contents_of(&read) {
+            sources.watch_too(std::mem::take(&mut read));
+        } else {
+            match rules.and_then(|rules| self.rules().admit_successor(&rules).map(|()| rules)) {
+                Ok(rules) => {
+                    self.doorkeeper.forget_all_but(&rules.users);
+                    *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+                    tracing::info!(file = %watch.file.display(), "the web configuration has changed and is in force");
+                }
+                Err(fault) => {
+                    let error = WebConfigError { file: watch.file.clone(), fault };
+                    tracing::error!("{error}; what was in force before stays so");
+                    sources.watch_too(std::mem::take(&mut read));
                 }
             }
-            sources.watch_too(std::mem::take(&mut read));
-            *read = sources;
         }
-        drop(read);
-        watch.looked();
+        *read = sources;
     }
 
     /// The rules for somebody who connects.
     pub(super) async fn admit_connection(self: &Arc<Self>) -> Terms {
         Terms { security: Arc::clone(self), rules: self.rules_now().await }
+    }
+
+    /// Why a request is not answered, where it is not.
+    async fn refusal(&self, rules: &Rules, headers: &HeaderMap) -> Option<Response<Body>> {
+        if let Some(rate) = rules.rate
+            && !self.bucket.take(rate, Instant::now())
+        {
+            return Some((StatusCode::TOO_MANY_REQUESTS, "too many requests\n").into_response());
+        }
+        if rules.users.is_empty() {
+            return None;
+        }
+        match self.doorkeeper.check(&rules.users, headers).await {
+            Verdict::Admitted => None,
+            Verdict::Refused => {
+                let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"openai-cert-exporter\"")];
+                Some((StatusCode::UNAUTHORIZED, challenge, "unauthorized\n").into_response())
+            }
+            Verdict::Busy => {
+                let later = [(header::RETRY_AFTER, "1")];
+                Some((StatusCode::SERVICE_UNAVAILABLE, later, "too many passwords are being checked\n").into_response())
+            }
+        }
     }
 }
 
@@ -234,11 +264,16 @@ impl Watch {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         now >= self.next_look.load(Ordering::Relaxed) && !self.is_looking.swap(true, Ordering::AcqRel)
     }
+}
 
-    fn looked(&self) {
-        let next = self.started.elapsed() + LOOK_AGAIN;
-        self.next_look.store(u64::try_from(next.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.is_looking.store(false, Ordering::Release);
+/// A look at the files, which ends whatever becomes of it.
+struct Looking<'a>(&'a Watch);
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        let next = self.0.started.elapsed() + LOOK_AGAIN;
+        self.0.next_look.store(u64::try_from(next.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.0.is_looking.store(false, Ordering::Release);
     }
 }
 
@@ -277,29 +312,5 @@ impl Terms {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)
-    }
-}
-
-impl Security {
-    async fn refusal(&self, rules: &Rules, headers: &HeaderMap) -> Option<Response<Body>> {
-        if let Some(rate) = rules.rate
-            && !self.bucket.take(rate, Instant::now())
-        {
-            return Some((StatusCode::TOO_MANY_REQUESTS, "too many requests\n").into_response());
-        }
-        if rules.users.is_empty() {
-            return None;
-        }
-        match self.doorkeeper.check(&rules.users, headers).await {
-            Verdict::Admitted => None,
-            Verdict::Refused => {
-                let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"openai-cert-exporter\"")];
-                Some((StatusCode::UNAUTHORIZED, challenge, "unauthorized\n").into_response())
-            }
-            Verdict::Busy => {
-                let later = [(header::RETRY_AFTER, "1")];
-                Some((StatusCode::SERVICE_UNAVAILABLE, later, "too many passwords are being checked\n").into_response())
-            }
-        }
     }
 }

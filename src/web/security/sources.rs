@@ -30,6 +30,7 @@ impl Stamp {
         std::fs::metadata(path).ok().map(|metadata| Self::from(&metadata))
     }
 
+    /// Whether a second write could have left no trace.
     fn is_fresh(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (seconds, _) = self.modified.max(self.changed);
@@ -49,10 +50,19 @@ impl From<&Metadata> for Stamp {
     }
 }
 
+#[derive(Clone)]
+struct Source {
+    path: PathBuf,
+    /// `None` where there was no file.
+    stamp: Option<Stamp>,
+    /// As it was when the file was read, not when that is looked at.
+    was_fresh: bool,
+}
+
 /// The files that were read, and what they looked like when they were.
 #[derive(Clone, Default)]
 pub(super) struct Sources {
-    files: Vec<(PathBuf, Option<Stamp>)>,
+    files: Vec<Source>,
     contents: Vec<u64>,
     hashes: RandomState,
 }
@@ -66,7 +76,9 @@ impl Sources {
     /// Reads a file and remembers it, also where it cannot be read.
     pub(super) fn read(&mut self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
         // Before the file is read, so that whatever is written meanwhile shows as a change.
-        self.files.push((path.to_owned(), Stamp::of(path)));
+        let stamp = Stamp::of(path);
+        let was_fresh = stamp.is_some_and(|stamp| stamp.is_fresh());
+        self.files.push(Source { path: path.to_owned(), stamp, was_fresh });
         let content = read_bounded(path);
         let mut hasher = self.hashes.build_hasher();
         path.hash(&mut hasher);
@@ -80,7 +92,7 @@ impl Sources {
 
     /// Whether a file may have changed since it was read.
     pub(super) fn may_have_changed(&self) -> bool {
-        self.files.iter().any(|(path, stamp)| Stamp::of(path) != *stamp || stamp.is_some_and(|stamp| stamp.is_fresh()))
+        self.files.iter().any(|file| file.was_fresh || Stamp::of(&file.path) != file.stamp)
     }
 
     /// Whether the same was read from the same files.
@@ -90,9 +102,9 @@ impl Sources {
 
     /// Watches those of `other` too: a file that cannot be understood does not say which ones it needs.
     pub(super) fn watch_too(&mut self, other: Self) {
-        for (path, stamp) in other.files {
-            if self.files.iter().all(|(known, _)| *known != path) {
-                self.files.push((path, stamp));
+        for file in other.files {
+            if self.files.iter().all(|known| known.path != file.path) {
+                self.files.push(file);
             }
         }
     }
