@@ -23,6 +23,16 @@ fn checks(exporter: &Exporter) -> usize {
     exporter.log_lines("a password was checked").len()
 }
 
+/// How many checks were under way at the same time, at most.
+fn most_checks_at_once(exporter: &Exporter) -> i32 {
+    let (mut now, mut most) = (0, 0);
+    for line in exporter.log_lines("a password") {
+        now += if line.contains("is being checked") { 1 } else { -1 };
+        most = most.max(now);
+    }
+    most
+}
+
 async fn ask(http: &Client, exporter: &Exporter, name: &str, password: &str) -> StatusCode {
     http.get(exporter.url("/metrics")).basic_auth(name, Some(password)).send().await.unwrap().status()
 }
@@ -153,6 +163,7 @@ async fn guesses_do_not_keep_the_scraper_out() {
     }
     assert_eq!(checks(&exporter) - before, refused, "each guess that was not put off is checked, once");
     assert!(put_off > 0, "200 guesses at once waited");
+    assert_eq!(most_checks_at_once(&exporter), 2);
     assert_eq!(ask(&http, &exporter, "alice", "wrong").await, 401, "the queue is free again");
 }
 

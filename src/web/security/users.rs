@@ -107,6 +107,7 @@ impl Doorkeeper {
         // Goes on to its end where the client leaves, and is remembered then too; so does its place.
         let checking = spawn_blocking(move || {
             let _held = (place, turn);
+            tracing::trace!("a password is being checked");
             let is_right = bcrypt::verify(&*password, hash.expose_secret()).unwrap_or(false);
             tracing::trace!("a password was checked");
             if is_right && is_known {
