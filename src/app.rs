@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct App {
     poller: Poller,
+    exposition: Arc<Exposition>,
     server: Server,
     router: axum::Router,
     addresses: Vec<SocketAddr>,
@@ -59,8 +61,9 @@ impl App {
         client.register(&registry)?;
         let (poller, state) = Poller::new(client, config);
         let probes = probes.map(|server| (server, web::probes(state.clone())));
-        let router = web::router(Exposition::new(registry, state.clone())?, state);
-        Ok(Self { poller, server, router, addresses, probes })
+        let exposition = Arc::new(Exposition::new(registry, state.clone())?);
+        let router = web::router(Arc::clone(&exposition), state);
+        Ok(Self { poller, exposition, server, router, addresses, probes })
     }
 
     /// Where metrics are served.
@@ -88,6 +91,11 @@ impl App {
                 server.run(router, shutdown.clone()).await;
             }
         };
-        tokio::join!(self.poller.run(shutdown.clone()), self.server.run(self.router, shutdown.clone()), probes);
+        tokio::join!(
+            self.poller.run(shutdown.clone()),
+            self.exposition.keep_up(),
+            self.server.run(self.router, shutdown.clone()),
+            probes
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! Command line → configuration → logs → runtime → exit code.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -18,7 +19,8 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("openai-cert-exporter: {error}");
+            // Where nobody can be told, the exit code still says it; `eprintln!` would panic.
+            let _ = writeln!(std::io::stderr(), "openai-cert-exporter: {error}");
             ExitCode::FAILURE
         }
     }
@@ -123,5 +125,5 @@ fn check_config(layers: &Layers) -> Result<(), Failure> {
 }
 
 fn print(text: &str) -> Result<(), Failure> {
-    std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()).map_err(Failure::Output)
+    std::io::stdout().write_all(text.as_bytes()).map_err(Failure::Output)
 }

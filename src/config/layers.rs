@@ -14,12 +14,15 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
+use toml::de::DeTable;
 
 use super::{Config, ConfigError};
 
 /// `config/default.toml`, which is both the documentation of every key and the lowest layer.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
+/// Every section there is.
+const SECTIONS: [&str; 5] = ["api", "poll", "certificates", "web", "log"];
 const ADMIN_KEY: &str = "api.admin_key";
 /// What stands for the admin key everywhere but in its secret.
 const REDACTED: &str = "[redacted]";
@@ -103,7 +106,7 @@ impl Layers {
         layers.add_toml("default".into(), DEFAULTS, Path::new("config/default.toml"))?;
         if demo.is_some() {
             for (key, value) in Demo::DEFAULTS {
-                layers.add("default of the demo".into(), nest(key, value.into()));
+                layers.add("default of the demo".into(), nest(key, value.into()))?;
             }
         }
         layers.demo = demo.is_some();
@@ -115,31 +118,33 @@ impl Layers {
         }
         layers.add_environment(environment)?;
         for (key, flag, value) in flags {
-            layers.add(format!("flag {flag}"), nest(key, value));
+            layers.add(format!("flag {flag}"), nest(key, value))?;
         }
         if let Some(demo) = demo {
             layers.demo = false;
-            layers.add("the demo".into(), nest("api.base_url", demo.base_url.as_str().into()));
-            layers.add("the demo".into(), nest(ADMIN_KEY, demo.admin_key.into()));
+            layers.add("the demo".into(), nest("api.base_url", demo.base_url.as_str().into()))?;
+            layers.add("the demo".into(), nest(ADMIN_KEY, demo.admin_key.into()))?;
         }
         Ok(layers)
     }
 
     fn add_toml(&mut self, origin: String, text: &str, path: &Path) -> Result<(), ConfigError> {
-        let table: toml::Table = toml::from_str(text).map_err(|error| {
+        let syntax = |error: &toml::de::Error, fault: &str| {
             // Only the message: the error's own rendering shows the line, which may hold the key.
             let before = &text[..error.span().map_or(0, |span| span.start.min(text.len()))];
             let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
             ConfigError::Syntax {
                 path: path.into(),
-                fault: error.message().lines().next().unwrap_or_default().to_owned(),
+                fault: fault.lines().next().unwrap_or_default().to_owned(),
                 line: before.matches('\n').count() + 1,
                 column: before[line_start..].chars().count() + 1,
             }
-        })?;
+        };
+        // Parsed on its own first: the parser's messages repeat no value, while those of what comes after it do.
+        DeTable::parse(text).map_err(|error| syntax(&error, error.message()))?;
+        let table: toml::Table = toml::from_str(text).map_err(|error| syntax(&error, "a number is out of range"))?;
         let values = Value::serialize(table).map_err(|error| self.refusal(error))?;
-        self.add(origin, values);
-        Ok(())
+        self.add(origin, values)
     }
 
     fn add_environment(
@@ -165,10 +170,10 @@ impl Layers {
         for (name, key, value) in variables {
             let origin = format!("environment variable {name}");
             if key.split('.').any(str::is_empty) {
-                return Err(ConfigError::Unknown { key, origin, known: "api, poll, certificates, web, log".into() });
+                return Err(ConfigError::Unknown { key, origin, known: SECTIONS.join(", ") });
             }
             match value.into_string() {
-                Ok(text) => self.add(origin, nest(&key, text.into())),
+                Ok(text) => self.add(origin, nest(&key, text.into()))?,
                 Err(_) => return Err(ConfigError::Invalid { key, fault: "must be valid UTF-8".into(), origin }),
             }
         }
@@ -176,8 +181,13 @@ impl Layers {
     }
 
     /// Puts values on top, the admin key aside, and those out that the demo has its own of.
-    fn add(&mut self, origin: String, values: Value) {
+    fn add(&mut self, origin: String, values: Value) -> Result<(), ConfigError> {
         let mut values = values.into_dict().unwrap_or_default();
+        // A later layer's section would hide what stands in a section's place here.
+        let section = |key: &String| SECTIONS.contains(&key.as_str());
+        if let Some((key, _)) = values.iter().find(|(key, value)| section(key) && value.as_dict().is_none()) {
+            return Err(ConfigError::Invalid { key: key.clone(), fault: "must be a section".into(), origin });
+        }
         if let Some(Value::Dict(_, api)) = values.get_mut("api") {
             if self.demo {
                 api.retain(|key, _| !Demo::OWN.iter().any(|own| own.strip_prefix("api.") == Some(key)));
@@ -187,6 +197,7 @@ impl Layers {
             }
         }
         self.figment = std::mem::take(&mut self.figment).merge(Layer { origin, values });
+        Ok(())
     }
 
     pub(super) fn extract(&self) -> Result<Config, ConfigError> {
@@ -218,9 +229,6 @@ impl Layers {
                 let key = path.join(".");
                 let fault = match kind {
                     Kind::Message(message) => message,
-                    Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if expected.contains("struct") => {
-                        "must be a section".into()
-                    }
                     Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => format!("must be {expected}"),
                     Kind::MissingField(field) => format!("{field} is missing"),
                     _ => "has a value that cannot be read".into(),

@@ -1,6 +1,6 @@
 //! From defaults, a file, the environment and flags to one validated [`Config`].
 //!
-//! [`layers`](self::layers) stacks the sources, [`values`](self::values) says what a value may be, and this module what
+//! [`layers`] stacks the sources, [`values`] says what a value may be, and this module what
 //! there is to configure. A value is checked once, here; from then on its type says what it is. No message repeats a
 //! value: the key, the fault and the place are enough to find it, and a value may be a secret in the wrong place.
 
@@ -49,7 +49,7 @@ pub struct Api {
     /// Whether the key is given in place; the key itself never passes through here.
     #[serde(default, rename = "admin_key", deserialize_with = "values::text")]
     admin_key_given: Option<String>,
-    #[serde(default, deserialize_with = "values::path")]
+    #[serde(default, deserialize_with = "values::key_file")]
     admin_key_file: Option<PathBuf>,
     /// `api.page_size`, 1–100.
     #[serde(deserialize_with = "values::number::<_, 1, 100>")]

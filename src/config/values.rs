@@ -55,6 +55,13 @@ pub(super) fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     parsed(deserializer, "the path of a file", |text| (!text.is_empty()).then(|| Some(text.into())))
 }
 
+/// The path of a file that holds a key. A key in its place would be repeated by every message that names the path.
+pub(super) fn key_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    parsed(deserializer, "the path of a file (a key itself belongs into api.admin_key)", |text| {
+        (!text.is_empty() && !text.starts_with("sk-")).then(|| Some(text.into()))
+    })
+}
+
 /// A whole number within bounds, both included.
 pub(super) fn number<'de, D: Deserializer<'de>, const MIN: u32, const MAX: u32>(
     deserializer: D,

@@ -1,6 +1,6 @@
 //! A simulated organization behind a real HTTP API, so that everything can be seen without a key and without a network.
 //!
-//! [`organization`](self::organization) says what it has, [`api`](self::api) how it answers. Any client of the Admin API
+//! [`organization`] says what it has, [`api`] how it answers. Any client of the Admin API
 //! can be pointed at it.
 
 mod api;

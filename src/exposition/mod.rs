@@ -1,43 +1,80 @@
 //! From what is known, and the moment of the scrape, to the metrics page.
+//!
+//! The page is made of two kinds of families, sorted by name. [`small`] ones are a few series each and are written anew by
+//! the library's encoder. [`large`] ones have a series for each certificate, project or scope: what changes only with the
+//! snapshot is compressed once and [`kept`], days are compressed by [`deflate`] at the scrape, and [`gzip`] joins the
+//! pieces. Scrapes within one second share a page. Uncompressed, the page is written as it is read and never held whole.
 
-mod collector;
-mod families;
+mod deflate;
+mod gzip;
+mod kept;
+mod large;
+mod page;
+mod small;
+mod text;
 
-use std::io::Write as _;
+#[cfg(test)]
+mod tests;
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use flate2::Compression;
-use flate2::write::GzEncoder;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Encoder, Opts, Registry, TextEncoder};
-use tokio::sync::watch;
+use prometheus::{Opts, Registry, TextEncoder};
+use tokio::sync::{Mutex, watch};
 
-use crate::inventory::State;
-use collector::StateCollector;
+use crate::inventory::{Snapshot, State, UnixSeconds, days_until, unix_now};
+use deflate::LineCompressor;
+use gzip::{Compressor, Fragment};
+use kept::Kept;
+pub use page::{GzipPage, TextPage};
 
 /// The media type of the page: the text format 0.0.4, which is UTF-8.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Why there is no page. Neither can happen by what an upstream sends.
+/// Why there is no page. Nothing that an upstream sends can bring it about.
 #[derive(Debug, thiserror::Error)]
 pub enum ExpositionError {
     /// The library refuses a family.
     #[error("the metrics cannot be encoded: {0}")]
     Encode(#[from] prometheus::Error),
-    /// Writing to memory failed.
+    /// The thread that compresses ended early.
     #[error("the metrics page cannot be compressed: {0}")]
-    Compress(#[from] std::io::Error),
+    Compress(#[from] tokio::task::JoinError),
 }
 
 /// Everything that is exported.
-#[derive(Debug)]
 pub struct Exposition {
     registry: Registry,
+    state: watch::Receiver<State>,
+    cache: Mutex<Cache>,
+}
+
+impl std::fmt::Debug for Exposition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exposition").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+struct Cache {
+    kept: Option<Kept>,
+    page: Option<Shared>,
+    compressor: Compressor,
+}
+
+/// A page that scrapes share.
+struct Shared {
+    /// The second in which it was made.
+    second: UnixSeconds,
+    /// Polls that it tells of.
+    polls: u64,
+    pieces: Vec<Bytes>,
 }
 
 impl Exposition {
     /// What `state` says, what `registry` holds already, and this process's own figures.
     pub fn new(registry: Registry, state: watch::Receiver<State>) -> Result<Self, prometheus::Error> {
-        registry.register(Box::new(StateCollector::new(state)))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let build_info = prometheus::Gauge::with_opts(
             Opts::new(
@@ -50,20 +87,88 @@ impl Exposition {
         )?;
         build_info.set(1.0);
         registry.register(Box::new(build_info))?;
-        Ok(Self { registry })
+        let cache = Cache { kept: None, page: None, compressor: Compressor::new(Compression::default()) };
+        Ok(Self { registry, state, cache: Mutex::new(cache) })
     }
 
-    /// The page as of now: families sorted by name, series by labels.
-    pub fn page(&self) -> Result<Vec<u8>, ExpositionError> {
-        let mut page = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut page)?;
-        Ok(page)
+    /// The page as of now, as text.
+    pub fn text(&self) -> Result<TextPage, ExpositionError> {
+        let state = self.state.borrow().clone();
+        let (head, tail) = self.small(&state)?;
+        Ok(TextPage::new(head, state.snapshot, tail, unix_now()))
     }
 
-    /// The page as of now, compressed.
-    pub fn gzip_page(&self) -> Result<Vec<u8>, ExpositionError> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(&self.page()?)?;
-        Ok(encoder.finish()?)
+    /// The page as of this second, compressed.
+    pub async fn gzip(&self) -> Result<GzipPage, ExpositionError> {
+        let mut cache = self.cache.lock().await;
+        let (state, now) = (self.state.borrow().clone(), unix_now());
+        let second = large::second(now);
+        if let Some(page) = cache.page.as_ref().filter(|page| (page.second, page.polls) == (second, state.polls)) {
+            return Ok(GzipPage::new(&page.pieces));
+        }
+        cache.follow(state.snapshot.as_ref(), now).await?;
+        let Cache { kept, page, compressor } = &mut *cache;
+        // What nobody reads any more is let go before there is a new one.
+        *page = None;
+        let (head, tail) = self.small(&state)?;
+        let mut fragments = vec![compressor.compress(&head)];
+        if let Some(kept) = kept {
+            kept.keep_up(compressor, now);
+            fragments.extend(kept.fragments(days(&kept.snapshot, now)));
+        }
+        fragments.push(compressor.compress(&tail));
+        let pieces = gzip::member(fragments);
+        let answer = GzipPage::new(&pieces);
+        *page = Some(Shared { second, polls: state.polls, pieces });
+        Ok(answer)
     }
+
+    /// Compresses each snapshot as it comes, so that no scrape has to wait for that. Ends with the sender.
+    pub async fn keep_up(&self) {
+        let mut state = self.state.clone();
+        while state.changed().await.is_ok() {
+            let snapshot = state.borrow_and_update().snapshot.clone();
+            if let Err(error) = self.cache.lock().await.follow(snapshot.as_ref(), unix_now()).await {
+                tracing::error!("{error}");
+            }
+        }
+    }
+
+    /// The families that are written by the library: those before the large ones, and those after them.
+    fn small(&self, state: &State) -> Result<(String, String), ExpositionError> {
+        let mut families = self.registry.gather();
+        families.extend(small::families(state).into_iter().filter(|family| !family.get_metric().is_empty()));
+        families.sort_by(|a, b| a.name().cmp(b.name()));
+        let head = families.partition_point(|family| family.name() < large::GROUPS[0][0].name);
+        let encoder = TextEncoder::new();
+        Ok((encoder.encode_to_string(&families[..head])?, encoder.encode_to_string(&families[head..])?))
+    }
+}
+
+impl Cache {
+    /// Compresses a snapshot, unless that has been done.
+    async fn follow(&mut self, snapshot: Option<&Arc<Snapshot>>, now: f64) -> Result<(), ExpositionError> {
+        let Some(snapshot) = snapshot else { return Ok(()) };
+        if self.kept.as_ref().is_some_and(|kept| Arc::ptr_eq(&kept.snapshot, snapshot)) {
+            return Ok(());
+        }
+        let (snapshot, before) = (Arc::clone(snapshot), self.kept.take());
+        self.kept = Some(tokio::task::spawn_blocking(move || Kept::new(snapshot, before.as_ref(), now)).await?);
+        Ok(())
+    }
+}
+
+/// The family that moves all the time, compressed for this moment.
+fn days(snapshot: &Snapshot, now: f64) -> Fragment {
+    let mut lines = LineCompressor::new();
+    if !large::DAYS.is_empty(snapshot, now) {
+        lines.part(|out| large::DAYS.write_head(out));
+        lines.end_line();
+    }
+    for certificate in &snapshot.organization().items {
+        if let Some(expires_at) = certificate.expires_at {
+            large::write_days(&mut lines, certificate, days_until(expires_at, now));
+        }
+    }
+    lines.finish()
 }

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// Something that a list holds under an identifier of its own.
 pub trait Identified {
@@ -16,26 +17,46 @@ pub struct Listing<T> {
     pub duplicates: u64,
     /// Entries that could not be read.
     pub malformed: Malformed,
+    /// The position in `items` of each object that was read, in the order in which they came.
+    places: Box<[u32]>,
 }
 
-impl<T: Identified> Listing<T> {
+impl<T: Identified + PartialEq> Listing<T> {
     /// Sorts what was read, in the order in which it came. Of two objects with one identifier the later one stays: it
     /// was read later, so it is the fresher one.
     #[must_use]
     pub fn new(read: Vec<T>, malformed: Malformed) -> Self {
-        let total = read.len();
-        let mut items = read;
-        // Stable, so objects with one identifier keep their order; the later one then takes the earlier one's place.
-        items.sort_by(|a, b| a.id().cmp(b.id()));
-        items.dedup_by(|later, kept| {
-            let same = later.id() == kept.id();
-            if same {
-                std::mem::swap(later, kept);
+        let mut numbered: Vec<(T, usize)> = read.into_iter().zip(0..).collect();
+        numbered.sort_by(|(a, a_number), (b, b_number)| a.id().cmp(b.id()).then(a_number.cmp(b_number)));
+        let mut places = vec![0; numbered.len()].into_boxed_slice();
+        let mut items: Vec<T> = Vec::with_capacity(numbered.len());
+        for (item, number) in numbered {
+            match items.last_mut().filter(|last| last.id() == item.id()) {
+                Some(earlier) => *earlier = item,
+                None => items.push(item),
             }
-            same
-        });
-        let duplicates = (total - items.len()) as u64;
-        Self { items: items.into_boxed_slice(), duplicates, malformed }
+            places[number] = u32::try_from(items.len() - 1).unwrap_or(u32::MAX);
+        }
+        let duplicates = (places.len() - items.len()) as u64;
+        Self { items: items.into_boxed_slice(), duplicates, malformed, places }
+    }
+
+    /// The same, after a list that was read before: where the same objects have come in the same order, they are not
+    /// sorted again, and where nothing about them has changed, that list itself is the result.
+    #[must_use]
+    pub fn following(before: Option<&Arc<Self>>, read: Vec<T>, malformed: Malformed) -> Arc<Self> {
+        let Some(before) = before.filter(|before| before.duplicates == 0 && before.places.len() == read.len()) else {
+            return Arc::new(Self::new(read, malformed));
+        };
+        let known = || before.places.iter().map(|place| &before.items[*place as usize]);
+        if known().eq(&read) && before.malformed == malformed {
+            Arc::clone(before)
+        } else if known().map(T::id).eq(read.iter().map(T::id)) {
+            let (places, duplicates) = (before.places.clone(), 0);
+            Arc::new(Self { items: placed(read, &places), duplicates, malformed, places })
+        } else {
+            Arc::new(Self::new(read, malformed))
+        }
     }
 
     /// The object with this identifier.
@@ -43,6 +64,21 @@ impl<T: Identified> Listing<T> {
     pub fn get(&self, id: &str) -> Option<&T> {
         self.items.binary_search_by(|item| item.id().cmp(id)).ok().map(|index| &self.items[index])
     }
+}
+
+/// Each item at its place; the places are those from 0 on, each once.
+fn placed<T>(items: Vec<T>, places: &[u32]) -> Box<[T]> {
+    let mut items = items.into_boxed_slice();
+    let mut places: Vec<u32> = places.to_vec();
+    for index in 0..items.len() {
+        // Each swap brings one item home.
+        while places[index] as usize != index {
+            let home = places[index] as usize;
+            items.swap(index, home);
+            places.swap(index, home);
+        }
+    }
+    items
 }
 
 /// Entries of a list that could not be read.
@@ -72,6 +108,9 @@ impl Malformed {
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.faults.is_empty() {
+            return f.write_str("none");
+        }
         for (index, (fault, count)) in self.faults.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             write!(f, "{comma}{fault} ({count})")?;
@@ -101,23 +140,61 @@ impl fmt::Display for Fault {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[derive(Debug, PartialEq)]
-    struct Item(&'static str, u8);
+    #[derive(Clone, Debug, PartialEq)]
+    struct Item(String, u8);
 
     impl Identified for Item {
         fn id(&self) -> &str {
-            self.0
+            &self.0
         }
+    }
+
+    fn item(id: &str, value: u8) -> Item {
+        Item(id.into(), value)
     }
 
     #[test]
     fn the_later_of_two_stays() {
-        let list = Listing::new(vec![Item("b", 1), Item("a", 2), Item("b", 3), Item("b", 4)], Malformed::default());
-        assert_eq!(*list.items, [Item("a", 2), Item("b", 4)]);
+        let list = Listing::new(vec![item("b", 1), item("a", 2), item("b", 3), item("b", 4)], Malformed::default());
+        assert_eq!(*list.items, [item("a", 2), item("b", 4)]);
         assert_eq!(list.duplicates, 2);
-        assert_eq!(list.get("b"), Some(&Item("b", 4)));
+        assert_eq!(list.get("b"), Some(&item("b", 4)));
         assert_eq!(list.get("c"), None);
+    }
+
+    #[test]
+    fn an_unchanged_list_is_the_one_before() {
+        let read = vec![item("b", 1), item("a", 2), item("c", 3)];
+        let before = Arc::new(Listing::new(read.clone(), Malformed::default()));
+        assert!(Arc::ptr_eq(&before, &Listing::following(Some(&before), read.clone(), Malformed::default())));
+        let mut malformed = Malformed::default();
+        malformed.add(Fault::Entry);
+        assert_eq!(Listing::following(Some(&before), read, malformed.clone()).malformed, malformed);
+    }
+
+    proptest! {
+        #[test]
+        fn what_came_before_makes_no_difference(
+            before in prop::collection::vec(("[a-e]{1,2}", 0..3_u8), 0..20),
+            change in prop::collection::vec((any::<prop::sample::Index>(), 0..3_u8), 0..4),
+            after in prop::option::of(prop::collection::vec(("[a-e]{1,2}", 0..3_u8), 0..20)),
+        ) {
+            let items = |read: &[(String, u8)]| read.iter().map(|(id, value)| item(id, *value)).collect::<Vec<_>>();
+            // Another list, or the same with other values.
+            let after = after.unwrap_or_else(|| {
+                let mut after = before.clone();
+                for (index, value) in change {
+                    if !after.is_empty() { let index = index.index(after.len()); after[index].1 = value; }
+                }
+                after
+            });
+            let known = Arc::new(Listing::new(items(&before), Malformed::default()));
+            let following = Listing::following(Some(&known), items(&after), Malformed::default());
+            prop_assert_eq!(&*following, &Listing::new(items(&after), Malformed::default()));
+        }
     }
 }

@@ -87,6 +87,14 @@ impl Scope {
         let begun = self.covered.partition_point(|(begin, _)| *begin <= now);
         self.covered[..begun].last().map(|(_, end)| *end)
     }
+
+    /// The first instant after `now` at which an anchor begins or ends.
+    #[must_use]
+    pub fn next_change(&self, now: UnixSeconds) -> Option<UnixSeconds> {
+        let after =
+            |instants: &[UnixSeconds]| instants.get(instants.partition_point(|instant| *instant <= now)).copied();
+        after(&self.begins).into_iter().chain(after(&self.ends)).min()
+    }
 }
 
 /// Spans that overlap or touch, as one.
@@ -212,6 +220,19 @@ mod tests {
         #[test]
         fn runway_agrees_with_walking_time(anchors in some_anchors(), now in 0..=RANGE) {
             prop_assert_eq!(scope(&anchors).runway_end(now), walk(&anchors, now));
+        }
+
+        #[test]
+        fn nothing_changes_before_the_next_change(anchors in some_anchors(), now in -1..=RANGE) {
+            let scope = scope(&anchors);
+            let says = |instant| (scope.valid(instant), scope.runway_end(instant));
+            let next = scope.next_change(now);
+            for instant in now..next.unwrap_or(RANGE + 2) {
+                prop_assert_eq!(says(instant), says(now));
+            }
+            if let Some(next) = next {
+                prop_assert!(anchors.iter().any(|dates| dates.0 == Some(next) || dates.1 == Some(next)));
+            }
         }
 
         #[test]

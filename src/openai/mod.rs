@@ -8,7 +8,7 @@ mod retry;
 mod wire;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use prometheus::Registry;
@@ -21,7 +21,7 @@ use url::Url;
 
 pub use error::{Error, RequestId};
 pub use pages::{MAX_PAGES, PageError, Step, Walk};
-pub use wire::Entry;
+pub use wire::{Entry, FieldCheck};
 
 use crate::config::{Api, is_loopback};
 use crate::inventory::{Certificate, FailureReason, Listing, Project};
@@ -140,30 +140,38 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// The organization's whole list of certificates.
-    pub async fn organization_certificates(&self) -> Result<Listing<Certificate>, Error> {
+    /// The organization's whole list of certificates; `before` itself where nothing has changed since.
+    pub async fn organization_certificates(
+        &self,
+        before: Option<&Arc<Listing<Certificate>>>,
+    ) -> Result<Arc<Listing<Certificate>>, Error> {
         // Ascending by upload, so that what is uploaded during the walk lands at its end.
-        self.list(Endpoint::Certificates, &["organization", "certificates"], &[("order", "asc")]).await
+        self.list(Endpoint::Certificates, &["organization", "certificates"], &[("order", "asc")], before).await
     }
 
     /// The organization's whole list of projects, archived ones left out. The API has no order for it.
-    pub async fn projects(&self) -> Result<Listing<Project>, Error> {
-        self.list(Endpoint::Projects, &["organization", "projects"], &[("include_archived", "false")]).await
+    pub async fn projects(&self) -> Result<Arc<Listing<Project>>, Error> {
+        self.list(Endpoint::Projects, &["organization", "projects"], &[("include_archived", "false")], None).await
     }
 
-    /// A project's whole list of certificates.
-    pub async fn project_certificates(&self, project_id: &str) -> Result<Listing<Certificate>, Error> {
+    /// A project's whole list of certificates; `before` itself where nothing has changed since.
+    pub async fn project_certificates(
+        &self,
+        project_id: &str,
+        before: Option<&Arc<Listing<Certificate>>>,
+    ) -> Result<Arc<Listing<Certificate>>, Error> {
         let path = ["organization", "projects", project_id, "certificates"];
-        self.list(Endpoint::ProjectCertificates, &path, &[("order", "asc")]).await
+        self.list(Endpoint::ProjectCertificates, &path, &[("order", "asc")], before).await
     }
 
     /// Every page of a list.
-    async fn list<T: Entry>(
+    async fn list<T: Entry + PartialEq>(
         &self,
         endpoint: Endpoint,
         path: &[&str],
         query: &[(&str, &str)],
-    ) -> Result<Listing<T>, Error> {
+        before: Option<&Arc<Listing<T>>>,
+    ) -> Result<Arc<Listing<T>>, Error> {
         let mut walk = Walk::new(&self.key);
         let mut after = None;
         loop {
@@ -177,7 +185,7 @@ impl Session<'_> {
             tracing::debug!(endpoint = endpoint.as_str(), page = walk.pages(), bytes = answer.body.len(), "page read");
             match step {
                 Step::After(id) => after = Some(id),
-                Step::Complete => return Ok(walk.finish()),
+                Step::Complete => return Ok(walk.finish(before)),
             }
         }
     }
@@ -291,7 +299,9 @@ impl Session<'_> {
         let request_id = RequestId::from_headers(response.headers(), self.key.expose_secret());
         if !status.is_success() {
             let retryable = retry::is_retryable(status, response.headers());
-            let asked_wait = retry::asked_wait(response.headers(), SystemTime::now());
+            // A key that is not accepted, or may not read this, is for people to mend, who should not have to wait after it.
+            let asks = !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+            let asked_wait = retry::asked_wait(response.headers(), SystemTime::now()).filter(|_| asks);
             // The code only refines what the status says, so a body that cannot be had is no fault of its own.
             let body = timeout_at(deadline, read(&mut response, MAX_ERROR_BODY_BYTES)).await;
             let code = body.ok().and_then(Result::ok).and_then(|body| error::known_code(&body));

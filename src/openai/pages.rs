@@ -4,16 +4,19 @@
 //! A monitor must not take a part for the whole: whatever does not prove that the list is complete is an error.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::wire::{Entry, Page};
+use super::wire::{Entries, Entry, Page};
 use crate::inventory::{Fault, Listing, Malformed};
 
 /// Pages of one list, at most.
 pub const MAX_PAGES: usize = 2_000;
 /// Objects of one list, at most: as many as that many pages of the largest documented size hold.
 const MAX_ITEMS: usize = MAX_PAGES * 100;
+/// Bytes of identifiers and names of one list, at most. An organization's 50 certificates have some 4 KiB of them.
+const MAX_TEXT_BYTES: usize = 16 << 20;
 /// A key shorter than this is no real one, and cutting it out of every name would only garble names.
 const SHORTEST_SECRET: usize = 8;
 
@@ -47,6 +50,9 @@ pub enum PageError {
     /// A cursor that came before.
     #[error("the pages go round in a circle")]
     Cycle,
+    /// Names and identifiers take more than a list may.
+    #[error("the list's names and identifiers take more than {} MiB", MAX_TEXT_BYTES >> 20)]
+    TooLarge,
     /// [`MAX_PAGES`] passed, and still more follow.
     #[error("the list does not end within {MAX_PAGES} pages of 100 objects")]
     TooLong,
@@ -56,7 +62,7 @@ impl PageError {
     /// Whether the page itself was at fault, not what it says of the others.
     #[must_use]
     pub fn is_decode(self) -> bool {
-        matches!(self, Self::NotJson | Self::NotAPage)
+        matches!(self, Self::NotJson | Self::NotAPage | Self::TooLarge)
     }
 }
 
@@ -66,15 +72,23 @@ pub struct Walk<'a, T> {
     items: Vec<T>,
     malformed: Malformed,
     pages: usize,
+    text_bytes: usize,
     cursors: HashSet<String>,
 }
 
-impl<'a, T: Entry> Walk<'a, T> {
+impl<'a, T: Entry + PartialEq> Walk<'a, T> {
     /// Before the first page. `secret` is cut out of every name: an upstream could repeat the key anywhere, and names
     /// are logged and exported.
     #[must_use]
     pub fn new(secret: &'a SecretString) -> Self {
-        Self { secret, items: Vec::new(), malformed: Malformed::default(), pages: 0, cursors: HashSet::new() }
+        Self {
+            secret,
+            items: Vec::new(),
+            malformed: Malformed::default(),
+            pages: 0,
+            text_bytes: 0,
+            cursors: HashSet::new(),
+        }
     }
 
     /// Pages taken so far.
@@ -85,7 +99,7 @@ impl<'a, T: Entry> Walk<'a, T> {
 
     /// Takes the next page's body.
     pub fn take(&mut self, body: &[u8]) -> Result<Step, PageError> {
-        let page = Page::<T>::parse(body).map_err(|error| match error.classify() {
+        let page = Page::<Entries<T>>::parse(body).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => PageError::NotAPage,
             _ => PageError::NotJson,
         })?;
@@ -97,13 +111,16 @@ impl<'a, T: Entry> Walk<'a, T> {
         for item in page.data.items {
             self.keep(item);
         }
+        if self.text_bytes > MAX_TEXT_BYTES {
+            return Err(PageError::TooLarge);
+        }
         if self.items.len() > MAX_ITEMS || (has_more && self.pages == MAX_PAGES) {
             return Err(PageError::TooLong);
         }
         Ok(step)
     }
 
-    fn cursor(&mut self, page: &Page<T>) -> Result<String, PageError> {
+    fn cursor(&mut self, page: &Page<Entries<T>>) -> Result<String, PageError> {
         if page.data.is_empty() {
             return Err(PageError::EmptyPage);
         }
@@ -125,13 +142,14 @@ impl<'a, T: Entry> Walk<'a, T> {
                 *telling = telling.replace(secret, "[redacted]").into();
             }
         }
+        self.text_bytes += item.id().len() + item.name_mut().as_ref().map_or(0, |name| name.len());
         self.items.push(item);
     }
 
-    /// The whole list, once [`Walk::take`] has said that it is complete.
+    /// The whole list, once [`Walk::take`] has said that it is complete; `before` itself where nothing has changed.
     #[must_use]
-    pub fn finish(self) -> Listing<T> {
-        Listing::new(self.items, self.malformed)
+    pub fn finish(self, before: Option<&Arc<Listing<T>>>) -> Arc<Listing<T>> {
+        Listing::following(before, self.items, self.malformed)
     }
 }
 
@@ -193,13 +211,24 @@ mod tests {
     }
 
     #[test]
+    fn names_without_end_are_refused() {
+        let huge = |n: usize| {
+            let name = "x".repeat(4 << 20);
+            page(&[&format!("c{n}")], r#""has_more":true"#)
+                .replace(&format!(r#""name":"c{n}""#), &format!(r#""name":"{name}""#))
+        };
+        assert_eq!(take_all(&[huge(1), huge(2), huge(3)]), Ok(Step::After("c3".into())));
+        assert_eq!(take_all(&[huge(1), huge(2), huge(3), huge(4)]), Err(PageError::TooLarge));
+    }
+
+    #[test]
     fn the_key_never_becomes_a_name() {
         let secret = SecretString::from("sk-admin-abc");
         let mut walk = Walk::<Certificate>::new(&secret);
         let body = page(&["a"], r#""has_more":false"#).replace(r#""name":"a""#, r#""name":"<sk-admin-\u0061bc>""#);
         walk.take(body.as_bytes()).unwrap();
         walk.take(page(&["x-sk-admin-abc"], r#""has_more":false"#).as_bytes()).unwrap();
-        let list = walk.finish();
+        let list = walk.finish(None);
         assert_eq!(list.items[0].name.as_deref(), Some("<[redacted]>"));
         assert_eq!((list.items.len(), list.malformed.count), (1, 1));
     }
@@ -236,7 +265,7 @@ mod tests {
         }
     }
 
-    fn take_pages(parts: &[&[&str]], with_last_id: bool) -> Listing<Certificate> {
+    fn take_pages(parts: &[&[&str]], with_last_id: bool) -> Arc<Listing<Certificate>> {
         let secret = SecretString::default();
         let mut walk = Walk::<Certificate>::new(&secret);
         for (index, ids) in parts.iter().enumerate() {
@@ -246,6 +275,6 @@ mod tests {
             let step = walk.take(page(ids, &format!(r#""has_more":{has_more}{last_id}"#)).as_bytes()).unwrap();
             assert_eq!(step, if has_more { Step::After(last.into()) } else { Step::Complete });
         }
-        walk.finish()
+        walk.finish(None)
     }
 }

@@ -6,33 +6,68 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::inventory::{Certificate, Fault, Identified, Malformed, Project};
 
 /// An object that stands in a list.
 pub trait Entry: Identified + Sized {
-    /// Decodes one entry.
-    fn decode(json: &str) -> Result<Self, Fault>;
+    /// The fields of it that matter, as the API gives them.
+    type Wire: DeserializeOwned;
+
+    /// Those fields, by name, with what may stand in them.
+    const FIELDS: &'static [FieldCheck];
+
+    /// Takes the fields over; `None` where the identifier is none.
+    fn from_wire(wire: Self::Wire) -> Option<Self>;
 
     /// What people call it.
     fn name_mut(&mut self) -> &mut Option<Box<str>>;
 }
 
-/// One page of a list.
+/// One page of a list, whose entries are a `D`.
 #[derive(Deserialize)]
-#[serde(bound(deserialize = "T: Entry"))]
-pub(super) struct Page<T> {
-    pub(super) data: Entries<T>,
+pub(super) struct Page<D> {
+    pub(super) data: D,
     /// Missing in a page that does not say whether it is the last.
     pub(super) has_more: Option<bool>,
     pub(super) last_id: Option<String>,
 }
 
-impl<T: Entry> Page<T> {
+impl<T: Entry> Page<Entries<T>> {
     pub(super) fn parse(body: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(&as_text(body))
+        let text = as_text(body);
+        // In one go where every entry is right, which is nearly always; else anew, entry by entry.
+        match serde_json::from_str(&text) {
+            Ok(Object(Page { data: AllRight(data), has_more, last_id })) => Ok(Self { data, has_more, last_id }),
+            Err(_) => serde_json::from_str(&text).map(|Object(page)| page),
+        }
+    }
+}
+
+/// A JSON object. What is derived for a struct alone would take a list as well, for its fields in their order, and an
+/// empty list for a struct whose fields may all be missing.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData))
     }
 }
 
@@ -50,33 +85,60 @@ impl<T> Entries<T> {
     }
 }
 
+impl<T: Entry> Entries<T> {
+    fn add(&mut self, decoded: Result<T, Fault>) {
+        self.last_is_item = decoded.is_ok();
+        match decoded {
+            Ok(item) => self.items.push(item),
+            Err(fault) => self.malformed.add(fault),
+        }
+    }
+}
+
+/// Entries each of which has the right shape; any other refuses the page.
+struct AllRight<T>(Entries<T>);
+
+impl<'de, T: Entry> Deserialize<'de> for AllRight<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(OneByOne(|Object(wire)| from_wire(wire), PhantomData)).map(Self)
+    }
+}
+
 impl<'de, T: Entry> Deserialize<'de> for Entries<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneByOne<T>(PhantomData<T>);
-
-        impl<'de, T: Entry> Visitor<'de> for OneByOne<T> {
-            type Value = Entries<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of objects")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Entries { items: Vec::new(), malformed: Malformed::default(), last_is_item: false };
-                while let Some(raw) = sequence.next_element::<&RawValue>()? {
-                    let decoded = T::decode(raw.get());
-                    entries.last_is_item = decoded.is_ok();
-                    match decoded {
-                        Ok(item) => entries.items.push(item),
-                        Err(fault) => entries.malformed.add(fault),
-                    }
-                }
-                Ok(entries)
-            }
-        }
-
-        deserializer.deserialize_seq(OneByOne(PhantomData))
+        deserializer.deserialize_seq(OneByOne(|raw: &RawValue| decode(raw.get()), PhantomData))
     }
+}
+
+/// Reads a list of `R`s and takes each for an entry.
+struct OneByOne<F, R>(F, PhantomData<R>);
+
+impl<'de, T: Entry, R: Deserialize<'de>, F: Fn(R) -> Result<T, Fault>> Visitor<'de> for OneByOne<F, R> {
+    type Value = Entries<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of objects")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Entries { items: Vec::new(), malformed: Malformed::default(), last_is_item: false };
+        while let Some(read) = sequence.next_element()? {
+            entries.add((self.0)(read));
+        }
+        Ok(entries)
+    }
+}
+
+/// One entry on its own.
+fn decode<T: Entry>(json: &str) -> Result<T, Fault> {
+    match serde_json::from_str(json) {
+        Ok(Object(wire)) => from_wire(wire),
+        Err(_) => Err(fault(json, T::FIELDS)),
+    }
+}
+
+fn from_wire<T: Entry>(wire: T::Wire) -> Result<T, Fault> {
+    T::from_wire(wire).ok_or(Fault::Field("id"))
 }
 
 /// A body as text. JSON is UTF-8, but one broken string must not cost its page: each sequence that is not UTF-8 becomes
@@ -95,48 +157,41 @@ fn as_text(body: &[u8]) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
+/// [`Certificate`] as the API gives it.
+#[derive(Deserialize)]
+pub struct WireCertificate {
+    id: Box<str>,
+    #[serde(default)]
+    name: Option<Box<str>>,
+    active: bool,
+    #[serde(default)]
+    created_at: Option<i64>,
+    certificate_details: Object<WireDetails>,
+}
+
+#[derive(Deserialize)]
+struct WireDetails {
+    #[serde(default)]
+    valid_at: Option<i64>,
+    #[serde(default)]
+    expires_at: Option<i64>,
+}
+
 impl Entry for Certificate {
-    fn decode(json: &str) -> Result<Self, Fault> {
-        #[derive(Deserialize)]
-        struct Wire {
-            id: Box<str>,
-            #[serde(default)]
-            name: Option<Box<str>>,
-            active: bool,
-            #[serde(default)]
-            created_at: Option<i64>,
-            certificate_details: Details,
-        }
+    type Wire = WireCertificate;
 
-        #[derive(Deserialize)]
-        struct Details {
-            #[serde(default)]
-            valid_at: Option<i64>,
-            #[serde(default)]
-            expires_at: Option<i64>,
-        }
+    const FIELDS: &'static [FieldCheck] = &[
+        ("id", is::<Box<str>>),
+        ("name", is::<Option<Box<str>>>),
+        ("active", is::<bool>),
+        ("created_at", is::<Option<i64>>),
+        ("certificate_details", is::<Object<WireDetails>>),
+    ];
 
-        match serde_json::from_str::<Wire>(json) {
-            Ok(wire) if is_identifier(&wire.id) => Ok(Self {
-                id: wire.id,
-                name: wire.name,
-                active: wire.active,
-                created_at: wire.created_at,
-                valid_at: wire.certificate_details.valid_at,
-                expires_at: wire.certificate_details.expires_at,
-            }),
-            Ok(_) => Err(Fault::Field("id")),
-            Err(_) => Err(fault(
-                json,
-                &[
-                    ("id", is::<Box<str>>),
-                    ("name", is::<Option<Box<str>>>),
-                    ("active", is::<bool>),
-                    ("created_at", is::<Option<i64>>),
-                    ("certificate_details", is::<Details>),
-                ],
-            )),
-        }
+    fn from_wire(wire: WireCertificate) -> Option<Self> {
+        let WireCertificate { id, name, active, created_at, certificate_details: Object(details) } = wire;
+        let WireDetails { valid_at, expires_at } = details;
+        is_identifier(&id).then_some(Self { id, name, active, created_at, valid_at, expires_at })
     }
 
     fn name_mut(&mut self) -> &mut Option<Box<str>> {
@@ -144,35 +199,32 @@ impl Entry for Certificate {
     }
 }
 
-impl Entry for Project {
-    fn decode(json: &str) -> Result<Self, Fault> {
-        #[derive(Deserialize)]
-        struct Wire {
-            id: Box<str>,
-            #[serde(default)]
-            name: Option<Box<str>>,
-            #[serde(default)]
-            status: Option<Box<str>>,
-            #[serde(default)]
-            archived_at: Option<i64>,
-        }
+/// [`Project`] as the API gives it.
+#[derive(Deserialize)]
+pub struct WireProject {
+    id: Box<str>,
+    #[serde(default)]
+    name: Option<Box<str>>,
+    #[serde(default)]
+    status: Option<Box<str>>,
+    #[serde(default)]
+    archived_at: Option<i64>,
+}
 
-        match serde_json::from_str::<Wire>(json) {
-            Ok(wire) if is_identifier(&wire.id) && !matches!(&*wire.id, "." | "..") => {
-                let archived = wire.archived_at.is_some() || wire.status.as_deref() == Some("archived");
-                Ok(Self { id: wire.id, name: wire.name, archived })
-            }
-            Ok(_) => Err(Fault::Field("id")),
-            Err(_) => Err(fault(
-                json,
-                &[
-                    ("id", is::<Box<str>>),
-                    ("name", is::<Option<Box<str>>>),
-                    ("status", is::<Option<Box<str>>>),
-                    ("archived_at", is::<Option<i64>>),
-                ],
-            )),
-        }
+impl Entry for Project {
+    type Wire = WireProject;
+
+    const FIELDS: &'static [FieldCheck] = &[
+        ("id", is::<Box<str>>),
+        ("name", is::<Option<Box<str>>>),
+        ("status", is::<Option<Box<str>>>),
+        ("archived_at", is::<Option<i64>>),
+    ];
+
+    fn from_wire(wire: WireProject) -> Option<Self> {
+        let WireProject { id, name, status, archived_at } = wire;
+        let archived = archived_at.is_some() || status.as_deref() == Some("archived");
+        (is_identifier(&id) && !matches!(&*id, "." | "..")).then_some(Self { id, name, archived })
     }
 
     fn name_mut(&mut self) -> &mut Option<Box<str>> {
@@ -192,7 +244,7 @@ fn is<T: DeserializeOwned>(json: &str) -> bool {
 }
 
 /// A field's name, and whether JSON may stand in it.
-type FieldCheck = (&'static str, fn(&str) -> bool);
+pub type FieldCheck = (&'static str, fn(&str) -> bool);
 
 /// Which field of an entry that could not be decoded was at fault. serde's own messages repeat values, and values of an
 /// answer are not for the log.
@@ -211,7 +263,7 @@ mod tests {
     use super::*;
 
     fn decode(json: &str) -> Result<Certificate, Fault> {
-        Certificate::decode(json)
+        super::decode(json)
     }
 
     #[test]
@@ -230,12 +282,16 @@ mod tests {
             (r#""created_at":1"#, r#""created_at":9223372036854775808"#, "created_at"),
             (r#""created_at":1"#, r#""created_at":"1""#, "created_at"),
             (r#"{"valid_at":2,"expires_at":3}"#, "null", "certificate_details"),
+            (r#"{"valid_at":2,"expires_at":3}"#, "[2,3]", "certificate_details"),
+            (r#"{"valid_at":2,"expires_at":3}"#, "[]", "certificate_details"),
             (r#""expires_at":3"#, r#""expires_at":"soon""#, "certificate_details"),
         ] {
             let bad = good.replace(from, to);
             assert_eq!(decode(&bad), Err(Fault::Field(field)), "{bad}");
         }
-        for bad in ["null", "7", "[]", r#""c""#, &good.replace(r#""name":null"#, r#""id":"d""#)] {
+        for bad in
+            ["null", "7", "[]", r#"["c",null,true,1,{}]"#, r#""c""#, &good.replace(r#""name":null"#, r#""id":"d""#)]
+        {
             assert_eq!(decode(bad), Err(Fault::Entry), "{bad}");
         }
     }
@@ -261,7 +317,7 @@ mod tests {
     #[test]
     fn one_bad_entry_costs_itself() {
         let body = b"{\"data\":[1e400,{\"id\":\"a\xff\"},{\"id\":\"b\",\"active\":true,\"certificate_details\":{}}],\"has_more\":false}";
-        let page = Page::<Certificate>::parse(body).unwrap();
+        let page = Page::<Entries<Certificate>>::parse(body).unwrap();
         assert_eq!(page.data.malformed.count, 2);
         assert_eq!(page.data.items[0].id.as_ref(), "b");
         assert!(page.data.last_is_item);
@@ -280,8 +336,9 @@ mod tests {
             r#"{"data":[],"has_more":"no"}"#,
             r#"{"data":[],"has_more":false}x"#,
             r#"{"data":[],"last_id":7}"#,
+            "[[],false,null]",
         ] {
-            assert!(Page::<Certificate>::parse(body.as_bytes()).is_err(), "{body}");
+            assert!(Page::<Entries<Certificate>>::parse(body.as_bytes()).is_err(), "{body}");
         }
     }
 }

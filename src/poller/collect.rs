@@ -6,9 +6,7 @@ use futures_util::{StreamExt, stream};
 use regex::Regex;
 use reqwest::StatusCode;
 
-use crate::inventory::{
-    Certificate, Listing, Project, ProjectCertificates, Projects, RotationGroup, Snapshot, unix_now,
-};
+use crate::inventory::{Project, ProjectCertificates, Projects, RotationGroup, Snapshot, unix_now};
 use crate::openai::{Error, Session};
 
 /// Lists that are walked at once, for each request that may be under way: one that waits to be tried again should not
@@ -44,7 +42,7 @@ impl ProjectFilter {
 
 /// What a poll brought in.
 pub(super) struct Harvest {
-    pub(super) snapshot: Snapshot,
+    pub(super) snapshot: Arc<Snapshot>,
     /// The lists that could not be read; they stand in the snapshot as they were before.
     pub(super) missed: Vec<Missed>,
 }
@@ -59,13 +57,24 @@ pub(super) struct Missed {
 
 impl Plan {
     /// Reads every list. An error is the organization's: without its list nothing is taken.
-    pub(super) async fn collect(&self, session: &Session<'_>, before: Option<&Snapshot>) -> Result<Harvest, Error> {
-        let organization = session.organization_certificates().await?;
+    pub(super) async fn collect(
+        &self,
+        session: &Session<'_>,
+        before: Option<&Arc<Snapshot>>,
+    ) -> Result<Harvest, Error> {
+        let organization = session.organization_certificates(before.map(|before| before.organization())).await?;
         let (projects, missed) = match &self.projects {
             None => (Projects::default(), Vec::new()),
-            Some(filter) => self.collect_projects(session, filter, before.map(Snapshot::projects)).await,
+            Some(filter) => self.collect_projects(session, filter, before.map(|before| before.projects())).await,
         };
-        Ok(Harvest { snapshot: Snapshot::new(organization, projects, &self.rotation_group), missed })
+        let snapshot = match before {
+            Some(before) if before.is_of(&organization, &projects) => Arc::clone(before),
+            _ => {
+                let before = before.map(|before| &**before);
+                Arc::new(Snapshot::new(organization, projects, &self.rotation_group, before))
+            }
+        };
+        Ok(Harvest { snapshot, missed })
     }
 
     async fn collect_projects(
@@ -78,20 +87,18 @@ impl Plan {
             Ok(listed) => listed,
             Err(error) => return (before.cloned().unwrap_or_default(), vec![Missed { project_id: None, error }]),
         };
-        let reads = listed.items.into_iter().filter(|project| filter.takes(project)).map(|project| async {
-            let certificates = session.project_certificates(&project.id).await;
-            (project, certificates, unix_now())
+        let reads = listed.items.iter().filter(|project| filter.takes(project)).map(|project| async move {
+            let known = before.and_then(|before| before.get(&project.id));
+            let certificates = session.project_certificates(&project.id, known.map(|known| &known.certificates)).await;
+            (project, known, certificates, unix_now())
         });
         let mut reads = stream::iter(reads).buffer_unordered(self.concurrency * WALKS_PER_REQUEST);
 
         let (mut items, mut missed, mut vanished) = (Vec::new(), Vec::new(), 0);
-        while let Some((project, certificates, read_at)) = reads.next().await {
-            let known = before.and_then(|before| before.get(&project.id));
+        while let Some((project, known, certificates, read_at)) = reads.next().await {
+            let project = project.clone();
             match certificates {
-                Ok(certificates) => {
-                    let certificates = shared(certificates, known);
-                    items.push(ProjectCertificates { project, certificates, read_at });
-                }
+                Ok(certificates) => items.push(ProjectCertificates { project, certificates, read_at }),
                 Err(error) if error.status == Some(StatusCode::NOT_FOUND) => vanished += 1,
                 Err(error) => {
                     missed.push(Missed { project_id: Some(project.id.clone()), error });
@@ -99,18 +106,9 @@ impl Plan {
                 }
             }
         }
-        drop(reads);
         items.sort_by(|a, b| a.project.id.cmp(&b.project.id));
-        let projects =
-            Projects { items: items.into(), malformed: listed.malformed, duplicates: listed.duplicates, vanished };
+        let malformed = listed.malformed.clone();
+        let projects = Projects { items: items.into(), malformed, duplicates: listed.duplicates, vanished };
         (projects, missed)
-    }
-}
-
-/// The list as it was where nothing has changed, so that it is held once.
-fn shared(read: Listing<Certificate>, known: Option<&ProjectCertificates>) -> Arc<Listing<Certificate>> {
-    match known {
-        Some(known) if *known.certificates == read => Arc::clone(&known.certificates),
-        _ => Arc::new(read),
     }
 }

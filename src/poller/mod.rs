@@ -109,14 +109,14 @@ impl Poller {
         let deadline = started + self.timeout;
         self.promise(deadline);
         let before = self.state.borrow().snapshot.clone();
-        let outcome = self.harvest(deadline, before.as_deref()).await;
+        let outcome = self.harvest(deadline, before.as_ref()).await;
         let duration = started.elapsed();
         let (snapshot, failures, hold) = match outcome {
             Ok(harvest) => {
                 report::harvest(&harvest, before.as_deref(), duration);
                 let failures = harvest.missed.iter().map(|missed| missed.error.reason).collect();
                 let hold = harvest.missed.iter().filter_map(|missed| missed.error.asked_wait).max();
-                (Some(Arc::new(harvest.snapshot)), failures, hold)
+                (Some(harvest.snapshot), failures, hold)
             }
             Err(error) => {
                 report::failure(&error, duration);
@@ -128,7 +128,7 @@ impl Poller {
         hold.unwrap_or_default().min(LONGEST_HOLD)
     }
 
-    async fn harvest(&self, deadline: Instant, before: Option<&Snapshot>) -> Result<Harvest, PollError> {
+    async fn harvest(&self, deadline: Instant, before: Option<&Arc<Snapshot>>) -> Result<Harvest, PollError> {
         let session = self.client.session(self.read_key(deadline).await?, deadline);
         Ok(self.plan.collect(&session, before).await?)
     }

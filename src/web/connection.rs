@@ -27,7 +27,8 @@ pub(super) struct Patience {
 pub(super) struct Activity {
     opened: Instant,
     phase: Mutex<Phase>,
-    /// Milliseconds from `opened` to the last complete request head.
+    /// Nanoseconds from `opened` to the last complete request head; coarser ones would make a request look older than a
+    /// connection that came before it.
     last_request: AtomicU64,
 }
 
@@ -49,11 +50,11 @@ impl Activity {
 
     /// When the last request was complete; where there was none, when the connection was opened.
     pub(super) fn last_request(&self) -> Instant {
-        self.opened + Duration::from_millis(self.last_request.load(Ordering::Relaxed))
+        self.opened + Duration::from_nanos(self.last_request.load(Ordering::Relaxed))
     }
 
     pub(super) fn request_complete(&self) {
-        let elapsed = self.opened.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
+        let elapsed = self.opened.elapsed().as_nanos().try_into().unwrap_or(u64::MAX);
         self.last_request.store(elapsed, Ordering::Relaxed);
         self.enter(Phase::Answering);
     }

@@ -1,12 +1,15 @@
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{FromRef, State as Shared};
 use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use futures_util::stream;
 use tokio::sync::watch;
 
 use crate::exposition::{self, Exposition};
@@ -29,12 +32,12 @@ impl FromRef<View> for watch::Receiver<State> {
 }
 
 /// Every path that is served.
-pub fn router(exposition: Exposition, state: watch::Receiver<State>) -> Router {
+pub fn router(exposition: Arc<Exposition>, state: watch::Receiver<State>) -> Router {
     Router::new()
         .route("/", get(landing))
         .route("/metrics", get(metrics))
         .merge(health())
-        .with_state(View { exposition: Arc::new(exposition), state })
+        .with_state(View { exposition, state })
 }
 
 /// The health endpoints alone.
@@ -56,10 +59,14 @@ where
 
 async fn metrics(Shared(view): Shared<View>, headers: HeaderMap) -> Response {
     let gzip = accepts_gzip(&headers);
-    let page = if gzip { view.exposition.gzip_page() } else { view.exposition.page() };
+    let page = if gzip {
+        view.exposition.gzip().await.map(Body::new)
+    } else {
+        view.exposition.text().map(|page| Body::from_stream(stream::iter(page.map(Ok::<_, Infallible>))))
+    };
     match page {
         Ok(page) => {
-            let mut response = page.into_response();
+            let mut response = Response::new(page);
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(exposition::CONTENT_TYPE));
             headers.insert(VARY, HeaderValue::from_static("accept-encoding"));

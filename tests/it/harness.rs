@@ -152,9 +152,17 @@ pub(crate) fn free_address(user: u8) -> SocketAddr {
     std::net::TcpListener::bind((host, 0)).unwrap().local_addr().unwrap()
 }
 
-/// A client that goes straight to where it is told, and shows bodies as they came.
+/// A client that goes straight to where it is told, and shows bodies as they came. Each request has a connection of its
+/// own: one that is used again may just have been closed to make way for others.
 pub(crate) fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().no_gzip().tls_certs_only([]).timeout(DEADLINE).build().unwrap()
+    reqwest::Client::builder()
+        .pool_max_idle_per_host(0)
+        .no_proxy()
+        .no_gzip()
+        .tls_certs_only([])
+        .timeout(DEADLINE)
+        .build()
+        .unwrap()
 }
 
 /// So many cases of one test run side by side: most of their time is spent on waiting.

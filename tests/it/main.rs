@@ -11,12 +11,28 @@
     clippy::panic,
     reason = "a test that cannot go on says so by panicking; the lint knows tests by their attribute, not their helpers"
 )]
+#![expect(clippy::float_cmp, reason = "counts and instants come through the page exactly, and must")]
 
 mod harness;
 mod page;
 mod port;
+mod upstream;
 
+mod answers;
+mod command_line;
+mod configuration;
+mod connections;
+mod demo;
+mod entries;
+mod lists;
+mod logs;
+mod metrics_page;
+mod outages;
+mod polling;
 mod requests;
+mod retries;
+mod secrets;
+mod signals;
 mod tls;
 mod users;
 mod web_config;

@@ -1,10 +1,5 @@
 //! A port with a web configuration: certificates, files, and clients that show what they were told.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
-
 use axum::Router;
 use axum::routing::get;
 use openai_cert_exporter::web::{Limits, Security, Server};
@@ -12,7 +7,12 @@ use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use reqwest::{Certificate, Client, ClientBuilder, Identity};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tempfile::TempDir;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::harness::DEADLINE;
@@ -26,6 +26,10 @@ pub(crate) struct Pair {
 impl Pair {
     pub(crate) fn identity(&self) -> Identity {
         Identity::from_pem(format!("{}{}", self.certificate, self.key).as_bytes()).unwrap()
+    }
+
+    pub(crate) fn der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
     }
 }
 
@@ -140,6 +144,3 @@ pub(crate) async fn serve(folder: Folder, limits: Limits) -> Port {
     tokio::spawn(server.run(router, end.clone()));
     Port { address, folder, _end: end.drop_guard() }
 }
-
-/// Longer than a server may take to see that a file has changed, where it is asked all the time.
-pub(crate) const NOTICED: Duration = Duration::from_secs(3);

@@ -1,0 +1,289 @@
+//! DEFLATE (RFC 1951) for lines that are much like the line before, and that have to be compressed anew at every scrape.
+//!
+//! A general compressor searches for what is known here: each part of a line begins where the same part of the line
+//! before began, but for a few bytes. Blocks use the fixed codes (section 3.2.6), so that nothing is counted first.
+
+use crc32fast::Hasher;
+
+use super::gzip::Fragment;
+
+/// The shortest match that takes less room than the bytes it stands for, and the longest that there is a code for.
+const SHORTEST_MATCH: usize = 4;
+const LONGEST_MATCH: usize = 258;
+/// How far back a match may reach.
+const WINDOW: usize = 32 << 10;
+/// Text is kept up to this length before it is summed up and let go; the line before stays.
+const BUFFER: usize = 64 << 10;
+
+/// Compresses lines, each given as its parts.
+pub(super) struct LineCompressor {
+    bits: BitWriter,
+    text: String,
+    /// Where the parts of the line under way begin and end: one mark more than there are parts.
+    marks: Vec<usize>,
+    /// The same of the line before.
+    before: Vec<usize>,
+    /// A match that may go on in the next part.
+    pending: Match,
+    hasher: Hasher,
+    /// Bytes of text before those in `text`.
+    summed: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Match {
+    start: usize,
+    length: usize,
+    distance: usize,
+}
+
+impl LineCompressor {
+    pub(super) fn new() -> Self {
+        let mut bits = BitWriter::default();
+        bits.put(0b010, 3); // not the last block; fixed codes
+        Self {
+            bits,
+            text: String::with_capacity(BUFFER + 1024),
+            marks: vec![0],
+            before: Vec::new(),
+            pending: Match::default(),
+            hasher: Hasher::new(),
+            summed: 0,
+        }
+    }
+
+    /// Adds the next part of the line.
+    pub(super) fn part(&mut self, write: impl FnOnce(&mut String)) {
+        write(&mut self.text);
+        self.marks.push(self.text.len());
+    }
+
+    /// Ends the line. Its last part is its value, which is unlike the one before.
+    pub(super) fn end_line(&mut self) {
+        let marks = std::mem::take(&mut self.marks);
+        let before = std::mem::take(&mut self.before);
+        let last = marks.len().saturating_sub(2);
+        for (index, span) in marks.windows(2).enumerate() {
+            match before.get(index..index + 2) {
+                Some(known) if index < last => self.compress(span[0]..span[1], known[0]..known[1]),
+                _ => self.literals(span[0]..span[1]),
+            }
+        }
+        self.flush_match();
+        let start = *marks.last().unwrap_or(&0);
+        self.before = marks;
+        self.marks = before;
+        self.marks.clear();
+        if start > BUFFER {
+            self.let_go();
+        }
+        self.marks.push(self.text.len());
+    }
+
+    /// Lets all text go but the line before.
+    fn let_go(&mut self) {
+        let keep = self.before[0];
+        self.hasher.update(&self.text.as_bytes()[..keep]);
+        self.summed += keep as u64;
+        self.text.drain(..keep);
+        self.before.iter_mut().for_each(|mark| *mark -= keep);
+    }
+
+    /// A part that has one before it: what both begin and end with is taken from there.
+    fn compress(&mut self, part: std::ops::Range<usize>, known: std::ops::Range<usize>) {
+        let text = self.text.as_bytes();
+        let (new, old) = (&text[part.clone()], &text[known.clone()]);
+        let shorter = new.len().min(old.len());
+        let prefix = new.iter().zip(old).take_while(|(a, b)| a == b).count();
+        let suffix = new.iter().rev().zip(old.iter().rev()).take(shorter - prefix).take_while(|(a, b)| a == b).count();
+        self.copy(part.start, prefix, part.start - known.start);
+        self.literals(part.start + prefix..part.end - suffix);
+        self.copy(part.end - suffix, suffix, part.end - known.end);
+    }
+
+    fn copy(&mut self, start: usize, length: usize, distance: usize) {
+        if length == 0 {
+            return;
+        }
+        if self.pending.distance != distance {
+            self.flush_match();
+            self.pending = Match { start, length: 0, distance };
+        }
+        self.pending.length += length;
+    }
+
+    fn literals(&mut self, span: std::ops::Range<usize>) {
+        if !span.is_empty() {
+            self.flush_match();
+            self.bits.literals(&self.text.as_bytes()[span]);
+        }
+    }
+
+    fn flush_match(&mut self) {
+        let Match { mut start, mut length, distance } = std::mem::take(&mut self.pending);
+        while length >= SHORTEST_MATCH && distance <= WINDOW {
+            let taken = length.min(LONGEST_MATCH);
+            self.bits.reference(taken, distance);
+            start += taken;
+            length -= taken;
+        }
+        self.bits.literals(&self.text.as_bytes()[start..start + length]);
+    }
+
+    /// The lines, ended at a byte's border so that anything may follow.
+    pub(super) fn finish(mut self) -> Fragment {
+        self.bits.end_block();
+        self.hasher.update(self.text.as_bytes());
+        let length = self.summed + self.text.len() as u64;
+        Fragment { bytes: self.bits.bytes.into(), crc: self.hasher.finalize(), length }
+    }
+}
+
+/// Bits, the first of them the lowest of a byte.
+#[derive(Default)]
+struct BitWriter {
+    bytes: Vec<u8>,
+    waiting: u64,
+    count: u32,
+}
+
+impl BitWriter {
+    /// Appends the lowest `count` bits, at most 32.
+    fn put(&mut self, bits: u32, count: u32) {
+        self.waiting |= u64::from(bits) << self.count;
+        self.count += count;
+        if self.count >= 32 {
+            self.bytes.extend_from_slice(&self.waiting.to_le_bytes()[..4]);
+            self.waiting >>= 32;
+            self.count -= 32;
+        }
+    }
+
+    fn literals(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            let (code, length) = SYMBOLS[usize::from(*byte)];
+            self.put(code.into(), length.into());
+        }
+    }
+
+    /// As many bytes as `length` from `distance` bytes back.
+    fn reference(&mut self, length: usize, distance: usize) {
+        let (symbol, extra, count) = split(length, &LENGTHS);
+        let (code, code_length) = SYMBOLS[257 + symbol as usize];
+        self.put(code.into(), code_length.into());
+        self.put(extra, count);
+        let (symbol, extra, count) = split(distance, &DISTANCES);
+        // Distances have a code of five bits each, which is their symbol.
+        self.put(symbol.reverse_bits() >> (u32::BITS - 5), 5);
+        self.put(extra, count);
+    }
+
+    /// Ends the block, and fills up to a byte's border with an empty stored block.
+    fn end_block(&mut self) {
+        let (code, length) = SYMBOLS[256];
+        self.put(code.into(), length.into());
+        self.put(0b000, 3);
+        while self.count > 0 {
+            self.bytes.push(self.waiting.to_le_bytes()[0]);
+            self.waiting >>= 8;
+            self.count = self.count.saturating_sub(8);
+        }
+        self.bytes.extend_from_slice(&[0x00, 0x00, 0xff, 0xff]);
+    }
+}
+
+/// The smallest value of each symbol, and how many extra bits say how much more it is.
+type Ranges<const N: usize> = [(u16, u8); N];
+
+/// The symbol of a value, its extra bits and their count.
+#[expect(clippy::cast_possible_truncation, reason = "no value is above 32,768")]
+fn split<const N: usize>(value: usize, ranges: &Ranges<N>) -> (u32, u32, u32) {
+    let symbol = ranges.partition_point(|(smallest, _)| usize::from(*smallest) <= value) - 1;
+    let (smallest, extra) = ranges[symbol];
+    (symbol as u32, value as u32 - u32::from(smallest), extra.into())
+}
+
+/// Section 3.2.5, lengths: symbols from 257 on.
+#[rustfmt::skip]
+const LENGTHS: Ranges<29> = [
+    (3, 0), (4, 0), (5, 0), (6, 0), (7, 0), (8, 0), (9, 0), (10, 0), (11, 1), (13, 1), (15, 1), (17, 1), (19, 2), (23, 2),
+    (27, 2), (31, 2), (35, 3), (43, 3), (51, 3), (59, 3), (67, 4), (83, 4), (99, 4), (115, 4), (131, 5), (163, 5),
+    (195, 5), (227, 5), (258, 0),
+];
+
+/// Section 3.2.5, distances.
+#[rustfmt::skip]
+const DISTANCES: Ranges<30> = [
+    (1, 0), (2, 0), (3, 0), (4, 0), (5, 1), (7, 1), (9, 2), (13, 2), (17, 3), (25, 3), (33, 4), (49, 4), (65, 5), (97, 5),
+    (129, 6), (193, 6), (257, 7), (385, 7), (513, 8), (769, 8), (1025, 9), (1537, 9), (2049, 10), (3073, 10), (4097, 11),
+    (6145, 11), (8193, 12), (12289, 12), (16385, 13), (24577, 13),
+];
+
+/// Section 3.2.6: the code of each symbol, as it is written, and its length.
+const SYMBOLS: [(u16, u8); 288] = symbols();
+
+const fn symbols() -> [(u16, u8); 288] {
+    let mut table = [(0, 0); 288];
+    let mut symbol = 0_u16;
+    while symbol < 288 {
+        let (code, length) = match symbol {
+            0..=143 => (0b0011_0000 + symbol, 8),
+            144..=255 => (0b1_1001_0000 + symbol - 144, 9),
+            256..=279 => (symbol - 256, 7),
+            _ => (0b1100_0000 + symbol - 280, 8),
+        };
+        table[symbol as usize] = (reversed(code, length), length);
+        symbol += 1;
+    }
+    table
+}
+
+/// Codes are written from their highest bit on, all else from the lowest.
+const fn reversed(code: u16, length: u8) -> u16 {
+    code.reverse_bits() >> (16 - length)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use flate2::read::GzDecoder;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::exposition::gzip;
+
+    /// What a decoder makes of it.
+    fn round_trip(lines: &[[String; 3]]) -> String {
+        let mut compressor = LineCompressor::new();
+        for line in lines {
+            for part in line {
+                compressor.part(|out| out.push_str(part));
+            }
+            compressor.end_line();
+        }
+        let member = gzip::member([compressor.finish()]).concat();
+        let mut text = String::new();
+        GzDecoder::new(member.as_slice()).read_to_string(&mut text).unwrap();
+        text
+    }
+
+    proptest! {
+        /// The decoder checks length and checksum too.
+        #[test]
+        fn a_decoder_gives_the_lines_back(
+            lines in prop::collection::vec(["[ab\u{80}-\u{fff}]{0,9}", "[a-c]{0,400}", "[0-9]{0,12}"], 0..60),
+        ) {
+            prop_assert_eq!(round_trip(&lines), lines.as_flattened().concat());
+        }
+    }
+
+    #[test]
+    fn long_texts_and_long_lines_are_let_go_in_time() {
+        for length in [1, 100, 20_000, 40_000, 70_000] {
+            let name = "x".repeat(length);
+            let lines: Vec<_> = (0..12).map(|n| [format!("{name}{n}"), name.clone(), n.to_string()]).collect();
+            assert_eq!(round_trip(&lines), lines.as_flattened().concat(), "{length}");
+        }
+    }
+}
