@@ -13,7 +13,7 @@ use crate::exposition::Exposition;
 use crate::inventory::unix_now;
 use crate::openai::{self, Client, ClientError};
 use crate::poller::{Poller, Settings};
-use crate::web::{self, BindError, Limits, Server};
+use crate::web::{self, BindError, Limits, Security, SecurityError, Server};
 
 /// Why the exporter cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The port cannot be secured as it is to be.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// A socket does not say where it listens.
     #[error("the listening sockets have no address: {0}")]
     Address(#[from] io::Error),
@@ -41,6 +44,7 @@ pub struct App {
     router: axum::Router,
     addresses: Vec<SocketAddr>,
     reloading: Reloading,
+    probes: Option<(Server, axum::Router)>,
 }
 
 /// A configuration that was read anew, or why it cannot be used.
@@ -49,7 +53,14 @@ pub type Reload = Result<Config, ConfigError>;
 impl App {
     /// Sets everything up and binds its sockets, so that whatever can fail at the start fails here.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let server = Server::bind(&config.web.listen_address, Limits::of_this_process()).await?;
+        let security = Security::load(config.web.config_file.as_deref())?;
+        let (mut limits, mut probes) = (Limits::of_this_process(), None);
+        if let Some(address) = config.web.probe_listen_address.clone() {
+            let (rest, of_probes) = limits.shared_with_probes();
+            limits = rest;
+            probes = Some(Server::bind(&[address], of_probes).await?);
+        }
+        let server = Server::bind(&config.web.listen_address, limits).await?.secured(security);
         let addresses = server.addresses()?;
         let registry = Registry::new();
         let client_metrics = Arc::new(openai::Metrics::new()?);
@@ -58,13 +69,15 @@ impl App {
         let (poller, state) = Poller::new(settings, config.poll.state_file.as_deref(), &config.api.base_url).await;
         let reloading = Reloading::new(config, client_metrics, &registry)?;
         let exposition = Arc::new(Exposition::new(registry, state.clone())?);
+        let probes = probes.map(|server| (server, web::probes(state.clone())));
         let router = web::router(Arc::clone(&exposition), state);
-        Ok(Self { poller, exposition, server, router, addresses, reloading })
+        Ok(Self { poller, exposition, server, router, addresses, reloading, probes })
     }
 
     /// Whether everything that a configuration names can be used, without binding anything.
     pub fn check(config: &Config) -> Result<(), StartError> {
         client(config, &Arc::new(openai::Metrics::new()?))?;
+        Security::load(config.web.config_file.as_deref())?;
         Ok(())
     }
 
@@ -74,11 +87,25 @@ impl App {
         &self.addresses
     }
 
+    /// How they are spoken to at the start: `http` or `https`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        self.server.scheme()
+    }
+
     /// Polls and serves until `shutdown`, and follows the configurations that come in.
     pub async fn run(self, reloads: mpsc::Receiver<Reload>, shutdown: CancellationToken) {
         for address in &self.addresses {
-            tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), "serving /metrics");
+            tracing::info!(%address, scheme = self.scheme(), version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), "serving /metrics");
         }
+        let probes = async {
+            if let Some((server, router)) = self.probes {
+                for address in server.addresses().unwrap_or_default() {
+                    tracing::info!(%address, "serving probes");
+                }
+                server.run(router, shutdown.clone()).await;
+            }
+        };
         // One at a time: the next is taken over once the poll under way has ended.
         let (to_poller, settings) = mpsc::channel(1);
         tokio::select! {
@@ -87,6 +114,7 @@ impl App {
                     self.poller.run(settings, shutdown.clone()),
                     self.exposition.keep_up(),
                     self.server.run(self.router, shutdown.clone()),
+                    probes,
                 )
             } => {}
             () = self.reloading.follow(reloads, to_poller) => {}

@@ -55,6 +55,12 @@ pub struct Flags {
     /// Address to serve metrics on; may be repeated [default: 0.0.0.0:10099]
     #[arg(long = "web.listen-address", value_name = "ADDRESS", global = true)]
     pub web_listen_address: Vec<String>,
+    /// TLS and users for that address, in the format of the Prometheus exporter-toolkit (YAML)
+    #[arg(long = "web.config.file", value_name = "FILE", global = true)]
+    pub web_config_file: Option<String>,
+    /// Address to serve the health endpoints on besides, alone and in plain HTTP
+    #[arg(long = "web.probe-listen-address", value_name = "ADDRESS", global = true)]
+    pub web_probe_listen_address: Option<String>,
     /// error, warn, info, debug or trace [default: info]
     #[arg(long = "log.level", value_name = "LEVEL", global = true)]
     pub log_level: Option<String>,
@@ -70,6 +76,8 @@ impl Flags {
         let addresses = (!self.web_listen_address.is_empty()).then(|| Value::from(self.web_listen_address));
         [
             ("web.listen_address", "--web.listen-address", addresses),
+            ("web.config_file", "--web.config.file", self.web_config_file.map(Value::from)),
+            ("web.probe_listen_address", "--web.probe-listen-address", self.web_probe_listen_address.map(Value::from)),
             ("log.level", "--log.level", self.log_level.map(Value::from)),
             ("log.format", "--log.format", self.log_format.map(Value::from)),
         ]

@@ -16,7 +16,7 @@
 //! | | [`poller`] | when to collect, and what is published of it |
 //! | know | [`inventory`] | pure data; `now` is an argument, never read inside |
 //! | show | [`exposition`] | what is known, and the moment, become the metrics page |
-//! | | [`web`] | pages and health over HTTP, to any kind of client |
+//! | | [`web`] | pages and health over HTTP, to those who may ask, of any kind |
 //! | wire | [`app`] | the only place where these meet |
 //! | | [`demo`] | a simulated organization to run all of it against |
 //! | | [`telemetry`] | logs |

@@ -64,7 +64,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
                 runtime,
                 move || Config::load(&layers(Some(&demo))?),
                 |app, shutdown| {
-                    let welcome = demo::welcome(&organization, address, app.addresses());
+                    let welcome = demo::welcome(&organization, address, app.scheme(), app.addresses());
                     tokio::spawn(server.run(demo::router(organization), shutdown));
                     print(&welcome)
                 },

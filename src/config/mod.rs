@@ -117,6 +117,12 @@ pub struct Web {
     /// `web.listen_address`, at least one.
     #[serde(deserialize_with = "values::listen_addresses")]
     pub listen_address: Vec<ListenAddress>,
+    /// `web.config_file`: TLS and users for these addresses, in the exporter-toolkit's format.
+    #[serde(default, deserialize_with = "values::path")]
+    pub config_file: Option<PathBuf>,
+    /// `web.probe_listen_address`: serves the health endpoints alone, always in plain HTTP.
+    #[serde(default, deserialize_with = "values::listen_address")]
+    pub probe_listen_address: Option<ListenAddress>,
 }
 
 /// `log.*`
@@ -281,6 +287,8 @@ impl Config {
             ("api.base_url", self.api.base_url != new.api.base_url),
             ("poll.state_file", self.poll.state_file != new.poll.state_file),
             ("web.listen_address", self.web.listen_address != new.web.listen_address),
+            ("web.config_file", self.web.config_file != new.web.config_file),
+            ("web.probe_listen_address", self.web.probe_listen_address != new.web.probe_listen_address),
             ("log.level", self.log.level != new.log.level),
             ("log.format", self.log.format != new.log.format),
         ]

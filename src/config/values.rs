@@ -231,6 +231,13 @@ pub(super) fn listen_addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Re
     deserializer.deserialize_any(Texts { expected, parse, value: PhantomData })
 }
 
+/// A single address to listen on.
+pub(super) fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ListenAddress>, D::Error> {
+    parsed(deserializer, "an address such as \"0.0.0.0:10098\" or \":10098\"", |text| {
+        ListenAddress::parse(text).map(Some)
+    })
+}
+
 /// Regular expressions: a list, or one without brackets.
 pub(super) fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Regex>, D::Error> {
     let expected = "a regular expression, or a list of them";

@@ -3,6 +3,8 @@
 mod connection;
 mod listener;
 mod router;
+mod security;
 
 pub use listener::{BindError, Limits, Server};
-pub use router::router;
+pub use router::{probes, router};
+pub use security::{Security, SecurityError, WebConfigError};

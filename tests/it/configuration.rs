@@ -171,7 +171,7 @@ async fn unknown_keys_are_refused_by_name() {
         ("[poll]\nintervall = \"5m\"", "poll.intervall", poll),
         ("[polling]\ninterval = \"5m\"", "polling", sections),
         ("interval = \"5m\"", "interval", sections),
-        ("[web]\nport = 1", "web.port", "listen_address"),
+        ("[web]\nport = 1", "web.port", "listen_address, config_file, probe_listen_address"),
     ] {
         let file = File::with(text);
         let ended = check_config().arg(&file.flag()).until_it_ends().await;

@@ -15,6 +15,7 @@
 
 mod harness;
 mod page;
+mod port;
 mod upstream;
 
 mod answers;
@@ -28,6 +29,10 @@ mod logs;
 mod metrics_page;
 mod outages;
 mod polling;
+mod requests;
 mod retries;
 mod secrets;
 mod signals;
+mod tls;
+mod users;
+mod web_config;
