@@ -321,33 +321,31 @@ fn is_up(page: &Page) -> bool {
 async fn assert_borne(exporter: &Exporter, api: &Api, case: Case) {
     let before = exporter.page_when("all is well", is_up).await;
     api.now_has(Some(case));
-    let page = match case.reason() {
-        Some(reason) => {
-            let count = |page: &Page| page.failures().get(reason).copied().unwrap_or_default();
-            let what = format!("{case:?} is counted as {reason}");
-            let page = exporter.page_when(&what, |page| !is_up(page)).await;
-            let mut others = page.failures();
-            assert!(count(&page) > count(&before), "{what}, but there are {others:?}");
-            others.remove(reason);
-            let mut others_before = before.failures();
-            others_before.remove(reason);
-            assert_eq!(others, others_before, "{what}, and as nothing else");
-            assert_eq!(about_certificates(&page), about_certificates(&before), "{case:?}: what was known stays");
-            page
-        }
-        None => {
-            let gone = |page: &Page| page.one("openai_cert_exporter_vanished_projects") == 1.0;
-            let page = exporter.page_when(&format!("{case:?}: the project is gone"), gone).await;
-            assert!(is_up(&page), "{case:?}");
-            assert_eq!(page.failures(), before.failures(), "{case:?}");
-            assert!(!page.text.contains("\"of_a\""), "{case:?}: and all that was known of it");
-            page
-        }
+    let page = if let Some(reason) = case.reason() {
+        let count = |page: &Page| page.failures().get(reason).copied().unwrap_or_default();
+        let what = format!("{case:?} is counted as {reason}");
+        let page = exporter.page_when(&what, |page| !is_up(page)).await;
+        let mut others = page.failures();
+        assert!(count(&page) > count(&before), "{what}, but there are {others:?}");
+        others.remove(reason);
+        let mut others_before = before.failures();
+        others_before.remove(reason);
+        assert_eq!(others, others_before, "{what}, and as nothing else");
+        assert_eq!(about_certificates(&page), about_certificates(&before), "{case:?}: what was known stays");
+        page
+    } else {
+        let gone = |page: &Page| page.one("openai_cert_exporter_vanished_projects") == 1.0;
+        let page = exporter.page_when(&format!("{case:?}: the project is gone"), gone).await;
+        assert!(is_up(&page), "{case:?}");
+        assert_eq!(page.failures(), before.failures(), "{case:?}");
+        assert!(!page.text.contains("\"of_a\""), "{case:?}: and all that was known of it");
+        page
     };
+    let hits = api.hits.load(Ordering::SeqCst);
     // The one under way has asked too.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
     let polls = (exporter.page().await.one(POLLS) - before.one(POLLS)) as usize + 1;
-    assert!(api.hits.load(Ordering::SeqCst) <= polls * TRIES, "{case:?}: {} requests", api.hits.load(Ordering::SeqCst));
+    assert!(hits <= polls * TRIES, "{case:?}: {hits} requests in {polls} polls");
     assert_eq!(exporter.status("/healthz").await, 200, "{case:?}");
     assert_eq!(exporter.status("/readyz").await, 200, "{case:?}");
 
