@@ -1,0 +1,35 @@
+//! Any bytes as a page of a list: they are read or refused, and what is read is as it must be.
+
+#![no_main]
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use libfuzzer_sys::fuzz_target;
+use openai_cert_exporter::inventory::{Certificate, Project};
+use openai_cert_exporter::openai::{Step, Walk};
+use secrecy::SecretString;
+
+const KEY: &str = "sk-admin-fuzz";
+
+fuzz_target!(|body: &[u8]| {
+    let secret = SecretString::from(KEY);
+    let mut walk = Walk::<Certificate>::new(&secret);
+    if let Ok(Step::Complete) = walk.take(body) {
+        let list = walk.finish(None);
+        let ids: HashSet<_> = list.items.iter().map(|certificate| &certificate.id).collect();
+        assert_eq!(ids.len(), list.items.len(), "each is shown once");
+        for certificate in &list.items {
+            assert!(!certificate.id.contains(KEY));
+            assert!(!certificate.name.as_deref().unwrap_or_default().contains(KEY));
+        }
+        // The same page again is the same list, which is not built anew.
+        let mut again = Walk::<Certificate>::new(&secret);
+        assert_eq!(again.take(body), Ok(Step::Complete));
+        assert!(Arc::ptr_eq(&again.finish(Some(&list)), &list));
+    }
+    let mut walk = Walk::<Project>::new(&secret);
+    if let Ok(Step::Complete) = walk.take(body) {
+        let _ = walk.finish(None);
+    }
+});

@@ -1,0 +1,85 @@
+//! The pager as a state machine, against a model: any sequence of pages, with any cursors.
+
+#![no_main]
+
+use std::collections::BTreeSet;
+
+use libfuzzer_sys::fuzz_target;
+use openai_cert_exporter::inventory::Certificate;
+use openai_cert_exporter::openai::{PageError, Step, Walk};
+use secrecy::SecretString;
+use serde_json::{Map, Value, json};
+
+/// A page, of three bytes: which identifiers it holds, what it says of more, and of the cursor.
+struct Page {
+    ids: Vec<String>,
+    /// An entry that cannot be read comes last.
+    ends_badly: bool,
+    has_more: Option<bool>,
+    last_id: Option<String>,
+}
+
+impl Page {
+    fn of(&[items, more, cursor]: &[u8; 3]) -> Self {
+        // Few of them, so that they come again.
+        let ids = (0..items % 4).map(|position| format!("id_{}", (items >> 2) % 16 + position)).collect();
+        let has_more = [Some(true), Some(true), Some(false), None][usize::from(more % 4)];
+        let last_id = match cursor % 4 {
+            0 => None,
+            1 => Some(String::new()),
+            _ => Some(format!("id_{}", cursor >> 2)),
+        };
+        Self { ids, ends_badly: more & 4 != 0, has_more, last_id }
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let mut data: Vec<_> = self
+            .ids
+            .iter()
+            .map(|id| json!({"id": id, "name": null, "active": true, "certificate_details": {}}))
+            .collect();
+        data.extend(self.ends_badly.then(|| json!(7)));
+        let mut page =
+            Map::from_iter([("data".to_owned(), Value::from(data)), ("last_id".to_owned(), json!(self.last_id))]);
+        page.extend(self.has_more.map(|more| ("has_more".to_owned(), more.into())));
+        Value::from(page).to_string().into()
+    }
+
+    /// What must come of it after pages that went on after `cursors`.
+    fn expected(&self, cursors: &mut BTreeSet<String>) -> Result<Step, PageError> {
+        if !self.has_more.ok_or(PageError::NoHasMore)? {
+            return Ok(Step::Complete);
+        }
+        if self.ids.is_empty() && !self.ends_badly {
+            return Err(PageError::EmptyPage);
+        }
+        let given = self.last_id.clone().filter(|id| !id.is_empty());
+        let last = self.ids.last().cloned().filter(|_| !self.ends_badly);
+        let cursor = given.or(last).ok_or(PageError::NoCursor)?;
+        if cursors.insert(cursor.clone()) { Ok(Step::After(cursor)) } else { Err(PageError::Cycle) }
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let secret = SecretString::default();
+    let mut walk = Walk::<Certificate>::new(&secret);
+    let (mut cursors, mut ids, mut malformed) = (BTreeSet::new(), BTreeSet::new(), 0);
+    for page in bytes.as_chunks::<3>().0.iter().map(Page::of) {
+        let step = walk.take(&page.body());
+        assert_eq!(step, page.expected(&mut cursors));
+        if step.is_ok() {
+            ids.extend(page.ids.iter().cloned());
+            malformed += u64::from(page.ends_badly);
+        }
+        match step {
+            Ok(Step::After(_)) => {}
+            Ok(Step::Complete) => {
+                let list = walk.finish(None);
+                assert_eq!(list.items.iter().map(|item| item.id.to_string()).collect::<BTreeSet<_>>(), ids);
+                assert_eq!(list.malformed.count, malformed);
+                return;
+            }
+            Err(_) => return,
+        }
+    }
+});
