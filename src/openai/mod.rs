@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use prometheus::Registry;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Response, StatusCode};
@@ -30,6 +31,8 @@ use metrics::Metrics;
 
 /// An answer larger than this after decompression is refused. A full page of the largest documented size takes some 30 KiB.
 const MAX_BODY_BYTES: usize = 8 << 20;
+/// What is escaped in a segment of a path: everything but the characters that never need it.
+const NOT_IN_A_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Of an answer that is an error, as much is read as its code may need.
 const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
 
@@ -192,10 +195,12 @@ impl Session<'_> {
 
     fn url(&self, path: &[&str], query: &[(&str, &str)], after: Option<&str>) -> Url {
         let mut url = self.client.base_url.clone();
-        // A URL with a host always has path segments.
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
+        let base = url.path().trim_end_matches('/');
+        let path = path.iter().fold(base.to_owned(), |path, segment| {
+            // Escaped here, since `Url` drops tabs and line feeds, and so could ask for another project.
+            path + "/" + &utf8_percent_encode(segment, NOT_IN_A_SEGMENT).to_string()
+        });
+        url.set_path(&path);
         url.query_pairs_mut()
             .append_pair("limit", &self.client.page_size.to_string())
             .extend_pairs(query)
