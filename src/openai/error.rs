@@ -83,6 +83,12 @@ impl Error {
     pub(super) fn new(reason: FailureReason, endpoint: Endpoint, fault: Fault) -> Self {
         Self { reason, endpoint, status: None, request_id: None, asked_wait: None, fault, retryable: false }
     }
+
+    /// Whether the answer was a 429.
+    #[must_use]
+    pub fn is_rate_limit(&self) -> bool {
+        self.status == Some(StatusCode::TOO_MANY_REQUESTS)
+    }
 }
 
 /// The identifier that the server gave an exchange, cut to what an identifier is made of.
