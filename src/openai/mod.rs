@@ -210,8 +210,9 @@ impl Session<'_> {
 
     /// One request, tried again as often as it is worth it and the poll has time.
     async fn get(&self, endpoint: Endpoint, url: &Url) -> Result<Answer, Error> {
-        let mut retries = 0;
+        let (mut retries, mut kept) = (0, None);
         loop {
+            let place = self.admission(endpoint, kept.take()).await?;
             let error = match self.attempt(endpoint, url).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
@@ -224,8 +225,13 @@ impl Session<'_> {
             }
             let wait = error.asked_wait.unwrap_or_else(|| retry::backoff(retries, fastrand::f64()));
             let left = self.deadline.saturating_duration_since(Instant::now());
-            if error.status == Some(StatusCode::TOO_MANY_REQUESTS) {
+            if error.is_rate_limit() {
                 self.hold(wait.min(left));
+                // Nobody else may send before the wait is over, and then this one goes first: at the end of the queue
+                // it could be turned away time and again.
+                kept = Some(place);
+            } else {
+                drop(place);
             }
             if let Some(asked) = error.asked_wait.filter(|asked| *asked >= left) {
                 return Err(Error { reason: FailureReason::RateLimited, fault: Fault::Wait(asked), ..error });
@@ -252,10 +258,20 @@ impl Session<'_> {
         *self.held_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a place among the requests under way, and for the end of a hold.
-    async fn admission(&self, endpoint: Endpoint) -> Result<SemaphorePermit<'_>, Error> {
+    /// Waits for a place among the requests under way, unless one was `kept`, and for the end of a hold.
+    async fn admission<'s>(
+        &'s self,
+        endpoint: Endpoint,
+        kept: Option<SemaphorePermit<'s>>,
+    ) -> Result<SemaphorePermit<'s>, Error> {
         let over = || Error::new(FailureReason::Timeout, endpoint, Fault::PollTimeout);
-        let Ok(Ok(place)) = timeout_at(self.deadline, self.places.acquire()).await else { return Err(over()) };
+        let place = match kept {
+            Some(place) => place,
+            None => match timeout_at(self.deadline, self.places.acquire()).await {
+                Ok(Ok(place)) => place,
+                Ok(Err(_)) | Err(_) => return Err(over()),
+            },
+        };
         while let Some(until) = self.held_until().filter(|until| *until > Instant::now()) {
             if until >= self.deadline {
                 return Err(Error::new(FailureReason::RateLimited, endpoint, Fault::Held));
@@ -270,7 +286,6 @@ impl Session<'_> {
 
     /// One try.
     async fn attempt(&self, endpoint: Endpoint, url: &Url) -> Result<Answer, Error> {
-        let _place = self.admission(endpoint).await?;
         let started = Instant::now();
         let outcome = self.exchange(endpoint, url, started + self.client.request_timeout).await;
         let (Ok(Answer { status, .. }) | Err(Error { status: Some(status), .. })) = &outcome else {
