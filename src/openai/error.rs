@@ -47,7 +47,7 @@ pub(super) enum Fault {
     Wait(Duration),
     /// Another request was told to wait longer than the poll has left.
     Held,
-    /// Another request was told that the key is not accepted.
+    /// Another request was answered with 401.
     Rejected,
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for Error {
                 write!(f, ", to be asked again in {} s, which is later than the poll may end", wait.as_secs())
             }
             Fault::Held => f.write_str("not asked: the API wants to be left alone for longer than the poll has left"),
-            Fault::Rejected => f.write_str("not asked: the key was rejected"),
+            Fault::Rejected => f.write_str("not asked: another request was answered with 401"),
         }
     }
 }

@@ -7,8 +7,7 @@ mod pages;
 mod retry;
 mod wire;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -123,7 +122,7 @@ impl Client {
             deadline,
             places: Semaphore::new(self.concurrency),
             held_until: Mutex::new(None),
-            rejected: AtomicBool::new(false),
+            rejected: OnceLock::new(),
         }
     }
 }
@@ -138,8 +137,8 @@ pub struct Session<'a> {
     places: Semaphore,
     /// After a 429, until when nothing is sent.
     held_until: Mutex<Option<Instant>>,
-    /// Whether the key was rejected; then nothing more is sent.
-    rejected: AtomicBool,
+    /// Why a request was answered with 401, if one was; then nothing more is sent.
+    rejected: OnceLock<FailureReason>,
 }
 
 impl Session<'_> {
@@ -218,7 +217,8 @@ impl Session<'_> {
                 Err(error) => error,
             };
             if error.status == Some(StatusCode::UNAUTHORIZED) {
-                self.rejected.store(true, Ordering::Relaxed);
+                // The first one's reason stands for all.
+                let _ = self.rejected.set(error.reason);
             }
             if !error.retryable {
                 return Err(error);
@@ -278,8 +278,8 @@ impl Session<'_> {
             }
             sleep_until(until).await;
         }
-        if self.rejected.load(Ordering::Relaxed) {
-            return Err(Error::new(FailureReason::Unauthorized, endpoint, Fault::Rejected));
+        if let Some(reason) = self.rejected.get() {
+            return Err(Error::new(*reason, endpoint, Fault::Rejected));
         }
         Ok(place)
     }

@@ -118,6 +118,8 @@ pub(crate) enum Instead {
     /// This status, with these headers and this body.
     Status(u16, Vec<(&'static str, String)>),
     Body(String),
+    /// A 401 with this code.
+    Unauthorized(&'static str),
     /// The documented answer, this much later.
     Late(Duration),
     /// The documented answer, once so many requests are under way.
@@ -262,6 +264,10 @@ impl Shared {
                 let response =
                     headers.into_iter().fold(response, |response, (name, value)| response.header(name, value));
                 response.body(body.to_string().into()).unwrap()
+            }
+            Some(Instead::Unauthorized(code)) => {
+                let body = json!({"error": {"message": "it says no", "type": "error", "param": null, "code": code}});
+                Response::builder().status(401).body(body.to_string().into()).unwrap()
             }
             Some(Instead::Body(body)) => Response::new(body.into()),
             Some(Instead::Late(delay)) => {

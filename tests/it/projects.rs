@@ -521,13 +521,16 @@ async fn a_429_of_a_project_holds_the_next_poll_too() {
 }
 
 #[tokio::test]
-async fn after_a_rejected_key_nothing_more_is_sent() {
-    let fleet = Fleet::ruled(Has::projects(50), |asked| (asked.number >= 10).then(|| status(401))).await;
-    let exporter = fleet.once().set("poll.concurrency", "1").set("api.max_retries", "3").start().await;
-    let page = exporter.page_after_polls(1).await;
-    assert_eq!(fleet.asked().len(), 11);
-    assert_eq!(page.failures(), [("unauthorized", 1.0)].into());
-    assert_eq!(shown(&page).len(), 8, "what had been read before is shown");
+async fn after_a_401_nothing_more_is_sent() {
+    for (code, reason) in [("invalid_api_key", "unauthorized"), ("certificate_required", "mtls_required")] {
+        let rule = move |asked: &Asked| (asked.number >= 10).then_some(Instead::Unauthorized(code));
+        let fleet = Fleet::ruled(Has::projects(50), rule).await;
+        let exporter = fleet.once().set("poll.concurrency", "1").set("api.max_retries", "3").start().await;
+        let page = exporter.page_after_polls(1).await;
+        assert_eq!(fleet.asked().len(), 11);
+        assert_eq!(page.failures(), [(reason, 1.0)].into(), "what was not asked fails for the same reason");
+        assert_eq!(shown(&page).len(), 8, "what had been read before is shown");
+    }
 }
 
 #[tokio::test]
