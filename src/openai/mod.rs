@@ -148,12 +148,14 @@ impl Session<'_> {
         before: Option<&Arc<Listing<Certificate>>>,
     ) -> Result<Arc<Listing<Certificate>>, Error> {
         // Ascending by upload, so that what is uploaded during the walk lands at its end.
-        self.list(Endpoint::Certificates, &["organization", "certificates"], &[("order", "asc")], before).await
+        self.list(Endpoint::Certificates, &["organization", "certificates"], &[("order", "asc")], before, |_| {}).await
     }
 
-    /// The organization's whole list of projects, archived ones left out. The API has no order for it.
-    pub async fn projects(&self) -> Result<Arc<Listing<Project>>, Error> {
-        self.list(Endpoint::Projects, &["organization", "projects"], &[("include_archived", "false")], None).await
+    /// The organization's whole list of projects, archived ones left out. The API has no order for it. Each page is
+    /// handed to `found` as it comes; whether they are a whole list shows only at the end.
+    pub async fn projects(&self, found: impl FnMut(&[Project])) -> Result<Arc<Listing<Project>>, Error> {
+        self.list(Endpoint::Projects, &["organization", "projects"], &[("include_archived", "false")], None, found)
+            .await
     }
 
     /// A project's whole list of certificates; `before` itself where nothing has changed since.
@@ -163,7 +165,7 @@ impl Session<'_> {
         before: Option<&Arc<Listing<Certificate>>>,
     ) -> Result<Arc<Listing<Certificate>>, Error> {
         let path = ["organization", "projects", project_id, "certificates"];
-        self.list(Endpoint::ProjectCertificates, &path, &[("order", "asc")], before).await
+        self.list(Endpoint::ProjectCertificates, &path, &[("order", "asc")], before, |_| {}).await
     }
 
     /// Every page of a list.
@@ -173,18 +175,21 @@ impl Session<'_> {
         path: &[&str],
         query: &[(&str, &str)],
         before: Option<&Arc<Listing<T>>>,
+        mut found: impl FnMut(&[T]),
     ) -> Result<Arc<Listing<T>>, Error> {
         let mut walk = Walk::new(&self.key);
         let mut after = None;
         loop {
             let url = self.url(path, query, after.as_deref());
             let answer = self.get(endpoint, &url).await?;
+            let read = walk.items().len();
             let step = walk.take(&answer.body).map_err(|error| {
                 let reason = if error.is_decode() { FailureReason::Decode } else { FailureReason::Pagination };
                 let (status, request_id) = (Some(answer.status), answer.request_id);
                 Error { status, request_id, ..Error::new(reason, endpoint, Fault::Page(error)) }
             })?;
             tracing::debug!(endpoint = endpoint.as_str(), page = walk.pages(), bytes = answer.body.len(), "page read");
+            found(&walk.items()[read..]);
             match step {
                 Step::After(id) => after = Some(id),
                 Step::Complete => return Ok(walk.finish(before)),
