@@ -56,6 +56,12 @@ impl Endpoint {
             Self::ProjectCertificates => "project_certificates",
         }
     }
+
+    /// Whether its place among the requests under way is kept from page to page and from try to try. Projects are read
+    /// while their list is walked, and all of that is in vain without the whole list: it must not stand in their queue.
+    const fn keeps_place(self) -> bool {
+        matches!(self, Self::Projects)
+    }
 }
 
 /// Why there can be no client.
@@ -178,10 +184,10 @@ impl Session<'_> {
         mut found: impl FnMut(&[T]),
     ) -> Result<Arc<Listing<T>>, Error> {
         let mut walk = Walk::new(&self.key);
-        let mut after = None;
+        let (mut after, mut kept) = (None, None);
         loop {
             let url = self.url(path, query, after.as_deref());
-            let answer = self.get(endpoint, &url).await?;
+            let answer = self.get(endpoint, &url, &mut kept).await?;
             let read = walk.items().len();
             let step = walk.take(&answer.body).map_err(|error| {
                 let reason = if error.is_decode() { FailureReason::Decode } else { FailureReason::Pagination };
@@ -212,13 +218,22 @@ impl Session<'_> {
         url
     }
 
-    /// One request, tried again as often as it is worth it and the poll has time.
-    async fn get(&self, endpoint: Endpoint, url: &Url) -> Result<Answer, Error> {
-        let (mut retries, mut kept) = (0, None);
+    /// One request, tried again as often as it is worth it and the poll has time. It takes the place that was `kept`, and
+    /// leaves its own there where that is to be kept.
+    async fn get<'s>(
+        &'s self,
+        endpoint: Endpoint,
+        url: &Url,
+        kept: &mut Option<SemaphorePermit<'s>>,
+    ) -> Result<Answer, Error> {
+        let mut retries = 0;
         loop {
             let place = self.admission(endpoint, kept.take()).await?;
             let error = match self.attempt(endpoint, url).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    *kept = endpoint.keeps_place().then_some(place);
+                    return Ok(answer);
+                }
                 Err(error) => error,
             };
             if error.status == Some(StatusCode::UNAUTHORIZED) {
@@ -232,12 +247,10 @@ impl Session<'_> {
             let left = self.deadline.saturating_duration_since(Instant::now());
             if error.is_rate_limit() {
                 self.hold(wait.min(left));
-                // Nobody else may send before the wait is over, and then this one goes first: at the end of the queue
-                // it could be turned away time and again.
-                kept = Some(place);
-            } else {
-                drop(place);
             }
+            // After a 429 nobody else may send before the wait is over, and then this one goes first: at the end of the
+            // queue it could be turned away time and again.
+            *kept = (error.is_rate_limit() || endpoint.keeps_place()).then_some(place);
             if let Some(asked) = error.asked_wait.filter(|asked| *asked >= left) {
                 return Err(Error { reason: FailureReason::RateLimited, fault: Fault::Wait(asked), ..error });
             }

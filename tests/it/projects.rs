@@ -535,7 +535,8 @@ async fn after_a_401_nothing_more_is_sent() {
 
 #[tokio::test]
 async fn what_was_read_by_the_deadline_is_published() {
-    let fleet = Fleet::ruled(Has::projects(40), |asked| {
+    // Three pages of projects; the list of them goes on while reads of projects stand still.
+    let fleet = Fleet::ruled(Has::projects(250), |asked| {
         let late = matches!(&asked.list, List::Of(id) if id.as_str() >= "proj_010");
         late.then_some(Instead::Late(Duration::from_secs(60)))
     })
@@ -546,4 +547,23 @@ async fn what_was_read_by_the_deadline_is_published() {
     assert_eq!(page.failures(), [("timeout", 1.0)].into());
     assert_eq!(page.one(UP), 0.0);
     assert_eq!(exporter.status("/readyz").await, 200);
+    assert_eq!(fleet.asked().iter().filter(|asked| asked.list == List::Projects).count(), 3);
+}
+
+#[tokio::test]
+async fn a_broken_list_of_projects_is_tried_again_ahead_of_projects() {
+    let failed = Mutex::new(false);
+    let fleet = Fleet::ruled(Has::projects(150), move |asked| match &asked.list {
+        List::Projects if asked.query("after").is_some() => {
+            let first = !std::mem::replace(&mut *failed.lock().unwrap(), true);
+            first.then(|| status(503))
+        }
+        List::Of(_) => Some(Instead::Late(Duration::from_secs(60))),
+        _ => None,
+    })
+    .await;
+    let launch = fleet.once().set("api.max_retries", "1").set("poll.concurrency", "2").set("poll.timeout", "3s");
+    let page = launch.start().await.page_after_polls(1).await;
+    assert_eq!(page.failures(), [("timeout", 1.0)].into(), "that of the projects");
+    assert_eq!(fleet.asked().iter().filter(|asked| asked.list == List::Projects).count(), 3);
 }
