@@ -3,6 +3,7 @@
 //! Compare within one run: the stages with each other, and the cost of a change with that of none.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run says so by panicking")]
+#![expect(clippy::wildcard_imports, reason = "the modules name benchmarks, and share what stands above them")]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
