@@ -84,10 +84,10 @@ impl Error {
         Self { reason, endpoint, status: None, request_id: None, asked_wait: None, fault, retryable: false }
     }
 
-    /// Whether the answer was a 429.
+    /// Whether the answer was a 429, or there was none because of one.
     #[must_use]
     pub fn is_rate_limit(&self) -> bool {
-        self.status == Some(StatusCode::TOO_MANY_REQUESTS)
+        self.status == Some(StatusCode::TOO_MANY_REQUESTS) || matches!(self.fault, Fault::Held)
     }
 }
 

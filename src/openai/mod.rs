@@ -30,6 +30,8 @@ use metrics::Metrics;
 
 /// An answer larger than this after decompression is refused. A full page of the largest documented size takes some 30 KiB.
 const MAX_BODY_BYTES: usize = 8 << 20;
+/// As good as for ever: no poll lasts longer.
+const LONGEST_POLL: Duration = Duration::from_secs(86_400);
 /// What is escaped in a segment of a path: everything but the characters that never need it.
 const NOT_IN_A_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Of an answer that is an error, as much is read as its code may need.
@@ -246,7 +248,7 @@ impl Session<'_> {
             let wait = error.asked_wait.unwrap_or_else(|| retry::backoff(retries, fastrand::f64()));
             let left = self.deadline.saturating_duration_since(Instant::now());
             if error.is_rate_limit() {
-                self.hold(wait.min(left));
+                self.hold(wait);
             }
             // After a 429 nobody else may send before the wait is over, and then this one goes first: at the end of the
             // queue it could be turned away time and again.
@@ -268,8 +270,9 @@ impl Session<'_> {
 
     /// Sends nothing for a while; an earlier hold that lasts longer stays.
     fn hold(&self, wait: Duration) {
+        let until = Instant::now() + wait.min(LONGEST_POLL);
         let mut held_until = self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *held_until = (*held_until).max(Some(Instant::now() + wait));
+        *held_until = (*held_until).max(Some(until));
     }
 
     fn held_until(&self) -> Option<Instant> {
@@ -292,7 +295,8 @@ impl Session<'_> {
         };
         while let Some(until) = self.held_until().filter(|until| *until > Instant::now()) {
             if until >= self.deadline {
-                return Err(Error::new(FailureReason::RateLimited, endpoint, Fault::Held));
+                let asked_wait = Some(until - Instant::now());
+                return Err(Error { asked_wait, ..Error::new(FailureReason::RateLimited, endpoint, Fault::Held) });
             }
             sleep_until(until).await;
         }
