@@ -4,13 +4,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use prometheus::Registry;
+use prometheus::{Gauge, IntGauge, Registry};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError, Poll};
 use crate::exposition::Exposition;
-use crate::openai::{Client, ClientError};
-use crate::poller::Poller;
+use crate::inventory::unix_now;
+use crate::openai::{self, Client, ClientError};
+use crate::poller::{Poller, Settings};
 use crate::web::{self, BindError, Limits, Security, SecurityError, Server};
 
 /// Why the exporter cannot start.
@@ -42,7 +44,11 @@ pub struct App {
     router: axum::Router,
     addresses: Vec<SocketAddr>,
     probes: Option<(Server, axum::Router)>,
+    reloading: Reloading,
 }
+
+/// A configuration that was read anew, or why it cannot be used.
+pub type Reload = Result<Config, ConfigError>;
 
 impl App {
     /// Sets everything up and binds its sockets, so that whatever can fail at the start fails here.
@@ -57,13 +63,22 @@ impl App {
         let server = Server::bind(&config.web.listen_address, limits).await?.secured(security);
         let addresses = server.addresses()?;
         let registry = Registry::new();
-        let client = Client::new(&config.api, config.poll.concurrency as usize)?;
-        client.register(&registry)?;
-        let (poller, state) = Poller::new(client, config);
+        let client_metrics = Arc::new(openai::Metrics::new()?);
+        client_metrics.register(&registry)?;
+        let settings = Settings::new(client(&config, &client_metrics)?, &config);
+        let (poller, state) = Poller::new(settings, config.poll.state_file.as_deref(), &config.api.base_url).await;
+        let reloading = Reloading::new(config, client_metrics, &registry)?;
         let probes = probes.map(|server| (server, web::probes(state.clone())));
         let exposition = Arc::new(Exposition::new(registry, state.clone())?);
         let router = web::router(Arc::clone(&exposition), state);
-        Ok(Self { poller, exposition, server, router, addresses, probes })
+        Ok(Self { poller, exposition, server, router, addresses, probes, reloading })
+    }
+
+    /// Whether everything that a configuration names can be used, without binding anything.
+    pub fn check(config: &Config) -> Result<(), StartError> {
+        client(config, &Arc::new(openai::Metrics::new()?))?;
+        Security::load(config.web.config_file.as_deref())?;
+        Ok(())
     }
 
     /// Where metrics are served.
@@ -78,8 +93,8 @@ impl App {
         self.server.scheme()
     }
 
-    /// Polls and serves until `shutdown`.
-    pub async fn run(self, shutdown: CancellationToken) {
+    /// Polls and serves until `shutdown`, and follows the configurations that come in.
+    pub async fn run(self, reloads: mpsc::Receiver<Reload>, shutdown: CancellationToken) {
         for address in &self.addresses {
             tracing::info!(%address, scheme = self.scheme(), version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), "serving /metrics");
         }
@@ -91,11 +106,105 @@ impl App {
                 server.run(router, shutdown.clone()).await;
             }
         };
-        tokio::join!(
-            self.poller.run(shutdown.clone()),
-            self.exposition.keep_up(),
-            self.server.run(self.router, shutdown.clone()),
-            probes
-        );
+        // One at a time: the next is taken over once the poll under way has ended.
+        let (to_poller, settings) = mpsc::channel(1);
+        tokio::select! {
+            _ = async {
+                tokio::join!(
+                    self.poller.run(settings, shutdown.clone()),
+                    self.exposition.keep_up(),
+                    self.server.run(self.router, shutdown.clone()),
+                    probes,
+                )
+            } => {}
+            () = self.reloading.follow(reloads, to_poller) => {}
+        }
     }
+}
+
+fn client(config: &Config, metrics: &Arc<openai::Metrics>) -> Result<Client, ClientError> {
+    Client::new(&config.api, config.poll.concurrency as usize, Arc::clone(metrics))
+}
+
+/// Takes new configurations over as far as that can be done without a restart.
+#[derive(Debug)]
+struct Reloading {
+    current: Config,
+    client_metrics: Arc<openai::Metrics>,
+    successful: IntGauge,
+    succeeded_at: Gauge,
+}
+
+impl Reloading {
+    fn new(
+        current: Config,
+        client_metrics: Arc<openai::Metrics>,
+        registry: &Registry,
+    ) -> Result<Self, prometheus::Error> {
+        let successful = IntGauge::new(
+            "openai_cert_exporter_config_last_reload_successful",
+            "Whether the configuration that was read last is in force: 1 or 0.",
+        )?;
+        let succeeded_at = Gauge::new(
+            "openai_cert_exporter_config_last_reload_success_timestamp_seconds",
+            "When the configuration in force was read, as a Unix time.",
+        )?;
+        registry.register(Box::new(successful.clone()))?;
+        registry.register(Box::new(succeeded_at.clone()))?;
+        let reloading = Self { current, client_metrics, successful, succeeded_at };
+        reloading.succeeded();
+        Ok(reloading)
+    }
+
+    fn succeeded(&self) {
+        self.successful.set(1);
+        self.succeeded_at.set(unix_now());
+    }
+
+    /// Never ends.
+    async fn follow(mut self, mut reloads: mpsc::Receiver<Reload>, to_poller: mpsc::Sender<Settings>) {
+        while let Some(reload) = reloads.recv().await {
+            match self.take_over(reload) {
+                Ok(settings) => {
+                    // The poller ends only with the process.
+                    let _ = to_poller.send(settings).await;
+                    self.succeeded();
+                    tracing::info!("the configuration was read anew and is in force");
+                }
+                Err(error) => {
+                    self.successful.set(0);
+                    tracing::error!(
+                        "the configuration was read anew and cannot be used; the one before stays: {error}"
+                    );
+                }
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
+    fn take_over(&mut self, reload: Reload) -> Result<Settings, ReloadError> {
+        let mut config = reload?;
+        let needing_restart = self.current.needing_restart(&config);
+        if !needing_restart.is_empty() {
+            tracing::warn!("only a restart will change: {}", needing_restart.join(", "));
+        }
+        // Another API is another organization, whose certificates are not to be mixed with what is known.
+        config.api.base_url = self.current.api.base_url.clone();
+        let settings = Settings::new(client(&config, &self.client_metrics)?, &config);
+        // What only a restart changes is compared with what is in force at the next reload too.
+        self.current.api = config.api;
+        self.current.certificates = config.certificates;
+        let state_file = self.current.poll.state_file.take();
+        self.current.poll = Poll { state_file, ..config.poll };
+        Ok(settings)
+    }
+}
+
+/// Why a configuration that was read anew cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }

@@ -2,16 +2,18 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
-use openai_cert_exporter::app::{App, StartError};
+use openai_cert_exporter::app::{App, Reload, StartError};
 use openai_cert_exporter::cli::{Cli, Command};
 use openai_cert_exporter::config::{Config, ConfigError, Demo, Layers};
 use openai_cert_exporter::inventory::unix_now;
-use openai_cert_exporter::web::{BindError, Limits, Security, SecurityError, Server};
+use openai_cert_exporter::web::{BindError, Limits, Server};
 use openai_cert_exporter::{demo, telemetry};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
@@ -33,8 +35,6 @@ enum Failure {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error(transparent)]
-    Security(#[from] SecurityError),
     #[error("the simulated organization: {0}")]
     Demo(#[from] BindError),
     #[error("logging cannot be set up: {0}")]
@@ -49,52 +49,75 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let Cli { command, flags } = cli;
     let file = flags.config_file.clone();
     let flags = flags.layer();
-    let layers = |demo| Layers::stack(file.as_deref(), std::env::vars_os(), flags, demo);
+    let layers = move |demo: Option<&Demo>| Layers::stack(file.as_deref(), std::env::vars_os(), flags.clone(), demo);
     match command.unwrap_or(Command::Run) {
         Command::CheckConfig => check_config(&layers(None)?),
-        Command::Run => {
-            let config = Config::load(&layers(None)?)?;
-            telemetry::init(config.log)?;
-            serve(runtime()?, config, |_, _| Ok(()))
-        }
+        Command::Run => serve(runtime()?, move || Config::load(&layers(None)?), |_, _| Ok(())),
         Command::Demo { api_listen_address } => {
             let runtime = runtime()?;
             let server = runtime.block_on(Server::bind(&[api_listen_address], Limits::of_this_process()))?;
             let address = server.addresses()?[0];
-            let config = Config::load(&layers(Some(&Demo::at(address, demo::ADMIN_KEY)))?)?;
-            telemetry::init(config.log)?;
+            let demo = Demo::at(address, demo::ADMIN_KEY);
             #[expect(clippy::cast_possible_truncation, reason = "whole seconds")]
             let organization = demo::Organization::new(unix_now() as i64);
-            serve(runtime, config, |app, shutdown| {
-                let welcome = demo::welcome(&organization, address, app.scheme(), app.addresses());
-                tokio::spawn(server.run(demo::router(organization), shutdown));
-                print(&welcome)
-            })
+            serve(
+                runtime,
+                move || Config::load(&layers(Some(&demo))?),
+                |app, shutdown| {
+                    let welcome = demo::welcome(&organization, address, app.scheme(), app.addresses());
+                    tokio::spawn(server.run(demo::router(organization), shutdown));
+                    print(&welcome)
+                },
+            )
         }
     }
 }
 
-/// Two threads: one may be busy with a scrape while the other answers.
+/// One thread for everything that waits: a request that hops between threads costs more than its work. What takes its time
+/// (compressing a large snapshot, files, names) has threads of its own.
 fn runtime() -> std::io::Result<Runtime> {
-    Builder::new_multi_thread().worker_threads(2).enable_all().build()
+    Builder::new_current_thread().enable_all().build()
 }
 
-/// Runs an exporter until it is told to end; `bound` comes between binding and running.
+/// Runs an exporter until it is told to end. `load` reads the configuration, at the start and at each SIGHUP; `bound` comes
+/// between binding and running.
 fn serve(
     runtime: Runtime,
-    config: Config,
+    load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
     bound: impl FnOnce(&App, CancellationToken) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    let config = load()?;
+    telemetry::init(config.log)?;
+    telemetry::end_on_panic();
     let outcome = runtime.block_on(async {
-        let shutdown = shutdown_on_signal()?;
+        let (shutdown, reloads) = (shutdown_on_signal()?, reloads_on_signal(load)?);
         let app = App::bind(config).await?;
         bound(&app, shutdown.clone())?;
-        app.run(shutdown).await;
+        app.run(reloads, shutdown).await;
         Ok(())
     });
     // A name that is being resolved, or a file system that hangs, holds a thread that nothing can end.
     runtime.shutdown_background();
     outcome
+}
+
+fn reloads_on_signal(
+    load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+) -> std::io::Result<mpsc::Receiver<Reload>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (sender, receiver) = mpsc::channel(1);
+    let load = Arc::new(load);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let load = Arc::clone(&load);
+            // Files may be slow.
+            let Ok(reload) = tokio::task::spawn_blocking(move || load()).await else { return };
+            if sender.send(reload).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
 }
 
 fn shutdown_on_signal() -> std::io::Result<CancellationToken> {
@@ -114,7 +137,7 @@ fn shutdown_on_signal() -> std::io::Result<CancellationToken> {
 
 fn check_config(layers: &Layers) -> Result<(), Failure> {
     let config = Config::load(layers)?;
-    Security::load(config.web.config_file.as_deref())?;
+    App::check(&config)?;
     let settings = layers.settings();
     let width = settings.iter().map(|setting| setting.key.len() + setting.value.len()).max().unwrap_or_default();
     let lines = settings.iter().map(|setting| {

@@ -45,7 +45,15 @@ impl Demo {
     }
 
     /// Keys whose values from other layers do not count in the demo.
-    const OWN: [&'static str; 4] = ["api.base_url", ADMIN_KEY, "api.admin_key_file", "api.insecure_http"];
+    const OWN: [&'static str; 7] = [
+        "api.base_url",
+        ADMIN_KEY,
+        "api.admin_key_file",
+        "api.insecure_http",
+        "api.ca_file",
+        "api.client_cert_file",
+        "api.client_key_file",
+    ];
     /// Below the user's layers: pages small enough that there are several, polls that one can watch, and everything
     /// that there is to see.
     const DEFAULTS: [(&'static str, &'static str); 3] =

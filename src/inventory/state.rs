@@ -18,6 +18,8 @@ pub struct State {
     pub polls: u64,
     /// Of those, failed, in the order of [`FailureReason::ALL`].
     pub failures: [u64; FailureReason::ALL.len()],
+    /// Snapshots that could not be kept on disk.
+    pub store_failures: u64,
     /// The poll loop's promise.
     pub liveness: Liveness,
 }
@@ -32,6 +34,7 @@ impl State {
             last_attempt: None,
             polls: 0,
             failures: Default::default(),
+            store_failures: 0,
             liveness,
         }
     }

@@ -6,6 +6,7 @@ use futures_util::{StreamExt, stream};
 use regex::Regex;
 use reqwest::StatusCode;
 
+use super::store::Stored;
 use crate::inventory::{Project, ProjectCertificates, Projects, RotationGroup, Snapshot, unix_now};
 use crate::openai::{Error, Session};
 
@@ -75,6 +76,18 @@ impl Plan {
             }
         };
         Ok(Harvest { snapshot, missed })
+    }
+
+    /// The snapshot of what an earlier run has kept, as far as it is still wanted.
+    pub(super) fn restore(&self, stored: Stored) -> Snapshot {
+        let Stored { organization, mut projects, .. } = stored;
+        let is_wanted =
+            |read: &ProjectCertificates| self.projects.as_ref().is_some_and(|filter| filter.takes(&read.project));
+        if self.projects.is_none() {
+            projects = Projects::default();
+        }
+        projects.items = projects.items.into_iter().filter(is_wanted).collect();
+        Snapshot::new(Arc::new(organization), projects, &self.rotation_group, None)
     }
 
     async fn collect_projects(
