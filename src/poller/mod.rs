@@ -155,7 +155,9 @@ impl Poller {
             Ok(harvest) => {
                 report::harvest(&harvest, before.as_deref(), duration);
                 let failures = harvest.missed.iter().map(|missed| missed.error.reason).collect();
-                let hold = harvest.missed.iter().filter_map(|missed| missed.error.asked_wait).max();
+                // Only a 429 speaks of the key, and so of every list; trouble of one project must not hold the others.
+                let of_all = harvest.missed.iter().filter(|missed| missed.error.is_rate_limit());
+                let hold = of_all.filter_map(|missed| missed.error.asked_wait).max();
                 (Some(harvest.snapshot), failures, hold)
             }
             Err(error) => {
