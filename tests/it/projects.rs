@@ -44,6 +44,9 @@ async fn page_after_more_polls(exporter: &Exporter, count: f64) -> Page {
     exporter.page_when("more polls are over", |page| page.one(POLLS) >= enough).await
 }
 
+/// Which requests something happens to.
+type Which = fn(&Asked) -> bool;
+
 #[tokio::test]
 async fn every_list_is_read_whole() {
     let mut has = Has { certificates: certificates(3), ..Has::default() };
@@ -201,7 +204,6 @@ async fn a_project_that_has_never_been_read_says_nothing() {
 async fn without_the_list_of_projects_all_of_them_stay() {
     let later_page = |asked: &Asked| asked.list == List::Projects && asked.query("after").is_some();
     let any_page = |asked: &Asked| asked.list == List::Projects;
-    type Which = fn(&Asked) -> bool;
     let cases: [(&str, Which, Instead, &str); 4] = [
         ("forbidden", any_page, status(403), "forbidden"),
         ("gone", any_page, status(404), "client"),
