@@ -20,5 +20,5 @@ pub use project::Project;
 pub use rotation::RotationGroup;
 pub use scope::Scope;
 pub use snapshot::{ProjectCertificates, Projects, Snapshot};
-pub use state::{Attempt, FailureReason, Liveness, State};
+pub use state::{Attempt, FailureReason, Liveness, Pace, State};
 pub use time::{SECONDS_PER_DAY, UnixSeconds, days_until, unix_now};
