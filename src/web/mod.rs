@@ -1,6 +1,8 @@
 //! What is served: the metrics page and the state of health, to any number of clients of any kind.
 
 mod connection;
+mod entity;
+mod json;
 mod listener;
 mod router;
 mod security;

@@ -12,14 +12,16 @@ use axum::routing::get;
 use futures_util::stream;
 use tokio::sync::watch;
 
+use super::json;
 use crate::exposition::{self, Exposition};
 use crate::inventory::State;
 
 /// What handlers may see: they can read, and nothing else.
 #[derive(Clone)]
-struct View {
+pub(super) struct View {
     exposition: Arc<Exposition>,
-    state: watch::Receiver<State>,
+    pub(super) state: watch::Receiver<State>,
+    pub(super) documents: Arc<json::Documents>,
 }
 
 /// Paths of [`probes`], which are open to everybody.
@@ -35,9 +37,12 @@ impl FromRef<View> for watch::Receiver<State> {
 pub fn router(exposition: Arc<Exposition>, state: watch::Receiver<State>) -> Router {
     Router::new()
         .route("/", get(landing))
+        .route("/api/v1/certificates", get(json::certificates))
+        .route("/api/v1/polls", get(json::polls))
+        .route("/api/v1/openapi.json", get(json::openapi))
         .route("/metrics", get(metrics))
         .merge(health())
-        .with_state(View { exposition, state })
+        .with_state(View { exposition, state, documents: Arc::default() })
 }
 
 /// The health endpoints alone.
