@@ -6,6 +6,8 @@ mod json;
 mod listener;
 mod router;
 mod security;
+mod status;
+mod timeline;
 
 pub use listener::{BindError, Limits, Server};
 pub use router::{probes, router};
