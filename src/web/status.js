@@ -54,4 +54,6 @@ document.addEventListener("visibilitychange", () => {
   clearTimeout(timer);
   if (!document.hidden) refresh();
 });
+// Said by the page itself, since a script that is blocked is none either.
+document.querySelector("#still").remove();
 timer = setTimeout(refresh, seconds() * MILLISECONDS);
