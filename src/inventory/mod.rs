@@ -26,6 +26,6 @@ pub use scope::Scope;
 pub use snapshot::{ProjectCertificates, Projects, Snapshot};
 pub use state::{Attempt, FailureReason, Liveness, Pace, State};
 pub use time::{
-    OUT_OF_RANGE, SECONDS_PER_DAY, UnixSeconds, date_and_time, date_in_words, days_until, length_in_words, rfc3339,
-    unix_now,
+    OUT_OF_RANGE, SECONDS_PER_DAY, UnixSeconds, date_and_time, date_in_words, days_until, end_in_words,
+    length_in_words, rfc3339, unix_now,
 };

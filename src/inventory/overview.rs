@@ -90,7 +90,36 @@ impl Anchor<'_> {
         if self.successor.is_some() { worst.min(Severity::Warning) } else { worst }
     }
 
-    fn counts(&self) -> bool {
+    /// How it stands, in a word or two.
+    #[must_use]
+    pub fn label(&self, now: f64, thresholds: Thresholds) -> &'static str {
+        match (self.is_active(), self.has_expired(now), self.successor.is_some()) {
+            (false, true, _) => "Inactive, expired",
+            (false, false, _) => "Inactive",
+            (true, true, true) => "Expired, superseded",
+            (true, true, false) => "Expired",
+            (true, false, true) => "Superseded",
+            _ if self.is_not_yet_valid(now) => "Not yet valid",
+            _ if self.severity(now, thresholds) == Severity::Ok => "Valid",
+            _ => "Expires soon",
+        }
+    }
+
+    /// Where it is active, in words; of the projects, as many are named as there are places for.
+    #[must_use]
+    pub fn places(&self, named: usize) -> Option<String> {
+        let organization = self.at_organization.then(|| "Organization".to_owned());
+        let projects = self.at_projects.iter().take(named);
+        let projects = projects.map(|project| legible_name(project.name.as_deref(), &project.id).into_owned());
+        let more = self.at_projects.len().saturating_sub(named);
+        let more = (more > 0).then(|| format!("{more} more"));
+        let places: Vec<_> = organization.into_iter().chain(projects).chain(more).collect();
+        (!places.is_empty()).then(|| places.join(", "))
+    }
+
+    /// Whether it stands for itself: active, and not superseded.
+    #[must_use]
+    pub fn counts(&self) -> bool {
         self.is_active() && self.successor.is_none()
     }
 }
@@ -174,6 +203,18 @@ pub struct ScopeState<'a> {
 }
 
 impl ScopeState<'_> {
+    /// How it stands, in a word or two.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self.standing {
+            Standing::NotEnforced => "Not enforced",
+            Standing::Refused { .. } => "Refused",
+            Standing::Undated { .. } => "End unknown",
+            Standing::Covered { .. } if self.severity == Severity::Ok => "Covered",
+            Standing::Covered { .. } => "Ends soon",
+        }
+    }
+
     fn title(&self) -> String {
         self.project.map_or_else(
             || "the organization".into(),

@@ -75,6 +75,16 @@ pub fn length_in_words(seconds: f64) -> String {
     format!("{count} {unit}{}", if (count - 1.0).abs() < f64::EPSILON { "" } else { "s" })
 }
 
+/// How far an end is from `now`, in words.
+#[must_use]
+pub fn end_in_words(end: Option<UnixSeconds>, now: f64) -> String {
+    match end.map(|end| end as f64 - now) {
+        None => "no known end".into(),
+        Some(left) if left > 0.0 => format!("in {}", length_in_words(left)),
+        Some(left) => format!("{} ago", length_in_words(left)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -17,7 +17,7 @@ use super::router::View;
 use super::timeline::Axis;
 use crate::inventory::{
     Anchor, Attempt, Overview, ScopeState, Severity, Snapshot, Standing, State, Thresholds, UnixSeconds, date_and_time,
-    legible, legible_name, length_in_words, unix_now,
+    end_in_words, legible, legible_name, length_in_words, unix_now,
 };
 
 /// The page loads its own style, script and icon, and nothing else; nobody may put it into theirs.
@@ -28,7 +28,8 @@ const MAX_SCOPE_BYTES: usize = 250_000;
 const MAX_CERTIFICATE_BYTES: usize = 700_000;
 /// Of the projects at which a certificate is active, as many are named.
 const NAMED_PROJECTS: usize = 2;
-/// The script looks again at half the interval of the polls, within these bounds, in seconds.
+/// The script looks again at half the interval of the polls, within these bounds, in seconds; until there is something
+/// to see, as often as it may.
 const REFRESH: (f64, f64) = (2.0, 60.0);
 
 static STYLESHEET: LazyLock<Entity> = LazyLock::new(|| Entity::new("text/css", include_str!("status.css")));
@@ -199,7 +200,7 @@ fn render(state: &State, now: f64) -> askama::Result<String> {
     let outdated = state.is_stale(now);
     let mut page = Page {
         version: env!("CARGO_PKG_VERSION"),
-        refresh_seconds: (state.pace.interval.as_secs_f64() / 2.0).clamp(REFRESH.0, REFRESH.1),
+        refresh_seconds: REFRESH.0,
         made_at: date_and_time(second(now)),
         tone: Tone::Off,
         badge: "Nothing known yet",
@@ -210,8 +211,10 @@ fn render(state: &State, now: f64) -> askama::Result<String> {
         tables: None,
     };
     if let Some(snapshot) = state.snapshot.as_deref() {
+        page.refresh_seconds = (state.pace.interval.as_secs_f64() / 2.0).clamp(REFRESH.0, REFRESH.1);
         let overview = Overview::new(snapshot, now, Thresholds::default());
-        page.tone = overview.severity.into();
+        // What was well once is no longer known to be.
+        page.tone = overview.severity.max(if outdated { Severity::Warning } else { Severity::Ok }).into();
         page.badge = match (overview.severity, outdated) {
             (Severity::Ok, false) => "All well",
             (Severity::Warning, false) => "Act in time",
@@ -335,15 +338,6 @@ impl Tables {
     }
 }
 
-/// How long until an end, or since.
-fn left(end: Option<UnixSeconds>, now: f64) -> String {
-    match end.map(|end| end as f64 - now) {
-        None => "no known end".into(),
-        Some(left) if left > 0.0 => format!("in {}", length_in_words(left)),
-        Some(left) => format!("{} ago", length_in_words(left)),
-    }
-}
-
 /// A name, unless there is none or one of blanks only.
 fn shown(name: Option<&str>) -> Option<String> {
     name.filter(|name| !name.trim().is_empty()).map(|name| legible(name).into_owned())
@@ -351,17 +345,11 @@ fn shown(name: Option<&str>) -> Option<String> {
 
 impl ScopeRow {
     fn new(state: &ScopeState<'_>, axis: &Axis, late: f64, now: f64) -> Self {
-        let (label, tone) = match (state.standing, state.severity) {
-            (Standing::NotEnforced, _) => ("Not enforced", Tone::Off),
-            (Standing::Refused { .. }, _) => ("Refused", Tone::Critical),
-            (Standing::Undated { .. }, severity) => ("End unknown", severity.into()),
-            (Standing::Covered { .. }, Severity::Ok) => ("Covered", Tone::Ok),
-            (Standing::Covered { .. }, severity) => ("Ends soon", severity.into()),
-        };
+        let enforced = state.standing != Standing::NotEnforced;
         let end = state.standing.runway_end();
         Self {
-            tone,
-            state: label,
+            tone: if enforced { state.severity.into() } else { Tone::Off },
+            state: state.label(),
             name: state.project.map_or_else(|| Some("Organization".into()), |project| shown(project.name.as_deref())),
             id: state.project.map(|project| legible(&project.id).into_owned()),
             note: state
@@ -369,7 +357,7 @@ impl ScopeRow {
                 .filter(|read_at| now - read_at > late)
                 .map(|read_at| format!("as it was {}", ago(read_at, now))),
             line: axis.line(state.scope.coverage().iter().map(|(begin, end)| (Some(*begin), Some(*end)))),
-            left: if state.standing == Standing::NotEnforced { "–".into() } else { left(end, now) },
+            left: if enforced { end_in_words(end, now) } else { "–".into() },
             end: end.map(date_and_time),
         }
     }
@@ -379,38 +367,18 @@ impl CertificateRow {
     fn new(anchor: &Anchor<'_>, axis: &Axis, now: f64) -> Self {
         let certificate = anchor.certificate;
         let severity = anchor.severity(now, Thresholds::default());
-        let label = match (anchor.is_active(), anchor.has_expired(now), anchor.successor.is_some(), severity) {
-            (false, true, ..) => "Inactive, expired",
-            (false, false, ..) => "Inactive",
-            (true, true, true, _) => "Expired, superseded",
-            (true, true, false, _) => "Expired",
-            (true, false, true, _) => "Superseded",
-            _ if anchor.is_not_yet_valid(now) => "Not yet valid",
-            (true, false, false, Severity::Ok) => "Valid",
-            (true, false, false, _) => "Expires soon",
-        };
         Self {
             tone: if anchor.is_active() { severity.into() } else { Tone::Off },
-            state: label,
+            state: anchor.label(now, Thresholds::default()),
             name: shown(certificate.name.as_deref()),
             id: legible(&certificate.id).into_owned(),
             line: axis.line(std::iter::once((certificate.valid_at, certificate.expires_at))),
-            left: left(certificate.expires_at, now),
+            left: end_in_words(certificate.expires_at, now),
             end: certificate.expires_at.map(date_and_time),
-            active_at: active_at(anchor),
+            active_at: anchor.places(NAMED_PROJECTS),
             successor: anchor
                 .successor
                 .map(|successor| legible_name(successor.name.as_deref(), &successor.id).into_owned()),
         }
     }
-}
-
-fn active_at(anchor: &Anchor<'_>) -> Option<String> {
-    let organization = anchor.at_organization.then(|| "Organization".to_owned());
-    let projects = anchor.at_projects.iter().take(NAMED_PROJECTS);
-    let projects = projects.map(|project| legible_name(project.name.as_deref(), &project.id).into_owned());
-    let more = anchor.at_projects.len().saturating_sub(NAMED_PROJECTS);
-    let more = (more > 0).then(|| format!("{more} more"));
-    let places: Vec<_> = organization.into_iter().chain(projects).chain(more).collect();
-    (!places.is_empty()).then(|| places.join(", "))
 }

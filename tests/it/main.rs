@@ -19,6 +19,7 @@ mod port;
 mod upstream;
 
 mod answers;
+mod check;
 mod command_line;
 mod configuration;
 mod connections;
