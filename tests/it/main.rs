@@ -19,6 +19,7 @@ mod port;
 mod upstream;
 
 mod answers;
+mod api;
 mod check;
 mod command_line;
 mod configuration;
@@ -37,3 +38,4 @@ mod signals;
 mod tls;
 mod users;
 mod web_config;
+mod status;
