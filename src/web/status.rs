@@ -149,14 +149,19 @@ struct Rows {
 }
 
 impl Rows {
-    fn fill<T: Template>(rows: impl Iterator<Item = T>, max_bytes: usize) -> askama::Result<Self> {
+    /// Renders what fits; the rest is only counted.
+    fn fill<'a, T: 'a, R: Template>(
+        items: impl Iterator<Item = &'a T>,
+        max_bytes: usize,
+        row: impl Fn(&T) -> R,
+    ) -> askama::Result<Self> {
         let mut filled = Self::default();
-        for row in rows {
+        for item in items {
             if filled.html.len() >= max_bytes {
                 filled.hidden += 1;
                 continue;
             }
-            row.render_into(&mut filled.html)?;
+            row(item).render_into(&mut filled.html)?;
             filled.html.push('\n');
             filled.shown += 1;
         }
@@ -321,20 +326,15 @@ impl Tables {
         let axis = Axis::new(now, instants);
         // A list is late where the others have been read anew and a poll's time has passed since.
         let late = state.pace.interval.as_secs_f64() * 2.0 + state.pace.timeout.as_secs_f64();
-        let scopes = overview.scopes.iter().map(|scope| ScopeRow::new(scope, &axis, late, now));
-        let rows = |active: bool| {
-            let anchors = overview.anchors.iter().filter(move |anchor| anchor.is_active() == active);
-            anchors.map(|anchor| CertificateRow::new(anchor, &axis, now))
+        let rows = |active: bool, max_bytes| {
+            let anchors = overview.anchors.iter().filter(|anchor| anchor.is_active() == active);
+            Rows::fill(anchors, max_bytes, |anchor| CertificateRow::new(anchor, &axis, now))
         };
-        let active = Rows::fill(rows(true), MAX_CERTIFICATE_BYTES)?;
-        let inactive = Rows::fill(rows(false), MAX_CERTIFICATE_BYTES.saturating_sub(active.html.len()))?;
-        Ok(Self {
-            grid: axis.grid(),
-            scale: axis.scale(),
-            scopes: Rows::fill(scopes, MAX_SCOPE_BYTES)?,
-            active,
-            inactive,
-        })
+        let active = rows(true, MAX_CERTIFICATE_BYTES)?;
+        let inactive = rows(false, MAX_CERTIFICATE_BYTES.saturating_sub(active.html.len()))?;
+        let scopes =
+            Rows::fill(overview.scopes.iter(), MAX_SCOPE_BYTES, |scope| ScopeRow::new(scope, &axis, late, now))?;
+        Ok(Self { grid: axis.grid(), scale: axis.scale(), scopes, active, inactive })
     }
 }
 

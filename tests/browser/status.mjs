@@ -12,6 +12,13 @@ const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const PICTURES = "target/browser";
 const WIDE = { width: 1280, height: 900 };
 const SMALL = { width: 380, height: 800 };
+const SCREENS = [
+  ["large", { width: 1920, height: 1080 }],
+  ["wide", WIDE],
+  ["narrow", { width: 1160, height: 800 }],
+  ["middle", { width: 768, height: 1024 }],
+  ["small", SMALL],
+];
 const HOSTILE = [
   "</title></td></table><script>alert(1)</script>",
   "\"><img src=x onerror=alert(1)>",
@@ -80,10 +87,10 @@ async function assertTable(page, name, rows) {
 }
 
 const tests = {
-  async "the demo, in both schemes, wide and small"() {
+  async "the demo, in both schemes, on every screen"() {
     const exporter = await (await keep(Exporter.demo())).polled();
     for (const colorScheme of ["light", "dark"]) {
-      for (const [size, viewport] of [["wide", WIDE], ["middle", { width: 768, height: 1024 }], ["small", SMALL]]) {
+      for (const [size, viewport] of SCREENS) {
         const { page, picture, close } = await open(exporter, { colorScheme, viewport });
         await picture(`demo-${colorScheme}-${size}`);
         assert.match(await page.getByRole("heading", { level: 1 }).innerText(), /^The organization and 2 projects are covered for 3 days only/);
@@ -92,6 +99,10 @@ const tests = {
         const { y, height } = await page.locator(".detail").boundingBox();
         assert.ok(y + height < viewport.height, "the sentence is on the first screen");
         await assertFits(page);
+        // Every line of time has room, and all of them stand below each other.
+        const lines = await page.$$eval("tbody .t", (lines) => lines.map((line) => line.getBoundingClientRect()).map(({ left, width }) => [left, width]));
+        assert.ok(lines[0][1] >= 200, `a line of time is ${lines[0][1]} wide`);
+        for (const line of lines) assert.deepEqual(line.map(Math.round), lines[0].map(Math.round));
         await assertTable(page, /^Scopes/, 12);
         await assertTable(page, /^Active certificates/, 26);
         await assertTable(page, /^Inactive certificates/, 22);
@@ -230,7 +241,7 @@ const tests = {
 
 if (process.argv.includes("--picture")) {
   const exporter = await (await keep(Exporter.demo())).polled();
-  const context = await browser.newContext({ viewport: { width: 1120, height: 920 }, colorScheme: "light" });
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme: "light" });
   const page = await context.newPage();
   await page.goto(exporter.url);
   await page.screenshot({ path: "tests/browser/status.png" });
