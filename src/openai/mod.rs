@@ -8,6 +8,7 @@ mod retry;
 mod transport;
 mod wire;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -88,6 +89,8 @@ pub struct Client {
     /// Requests that may be under way at once.
     concurrency: usize,
     metrics: Arc<Metrics>,
+    /// Pages read so far, of all lists, for those who wait.
+    pages: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -101,7 +104,14 @@ impl Client {
             max_retries: api.max_retries,
             concurrency,
             metrics,
+            pages: Arc::default(),
         })
+    }
+
+    /// How many pages have been read, counted on while a poll is under way.
+    #[must_use]
+    pub fn pages(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.pages)
     }
 
     /// What one poll may use: this key, until this deadline. Reads the files for TLS again, where there are any.
@@ -189,6 +199,7 @@ impl Session<'_> {
                 let (status, request_id) = (Some(answer.status), answer.request_id);
                 Error { status, request_id, ..Error::new(reason, endpoint, Fault::Page(error)) }
             })?;
+            self.client.pages.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(endpoint = endpoint.as_str(), page = walk.pages(), bytes = answer.body.len(), "page read");
             found(&walk.items()[read..]);
             match step {

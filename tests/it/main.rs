@@ -20,6 +20,8 @@ mod port;
 mod upstream;
 
 mod answers;
+mod api;
+mod check;
 mod command_line;
 mod configuration;
 mod connections;
@@ -37,6 +39,7 @@ mod rotation;
 mod scopes;
 mod secrets;
 mod signals;
+mod status;
 mod tls;
 mod users;
 mod web_config;
