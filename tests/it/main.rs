@@ -35,7 +35,7 @@ mod requests;
 mod retries;
 mod secrets;
 mod signals;
+mod status;
 mod tls;
 mod users;
 mod web_config;
-mod status;
