@@ -83,12 +83,12 @@ async fn a_thousand_rows_are_less_than_a_megabyte() {
     assert_eq!(rows(&plain), 1_000 + 1);
     assert!(plain.len() < 1_000_000, "{}", plain.len());
 
-    let hostile: Vec<_> = (0..3_000)
+    let hostile: Vec<_> = (0..1_000)
         .map(|n| certificate_with(&format!("{n:05}{}", "\"".repeat(500)), json!({"name": "&".repeat(900)})))
         .collect();
     let hostile = showing(hostile).await;
     assert!(hostile.len() < 1_000_000, "{}", hostile.len());
-    let hidden = format!("{} more are not shown here", 3_000 - (rows(&hostile) - 1));
+    let hidden = format!("{} more are not shown here", 1_000 - (rows(&hostile) - 1));
     assert!(hostile.contains(&hidden), "{hidden}");
 }
 
