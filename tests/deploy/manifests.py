@@ -1,6 +1,7 @@
 """Asserts what a schema cannot: that the parts of a rendered manifest fit together.
 
-manifests.py RENDERED CORE writes the objects of Kubernetes' own kinds to CORE.
+manifests.py RENDERED CORE OPERATOR writes the objects of Kubernetes' own kinds to CORE (YAML), and those of the
+Prometheus Operator's to OPERATOR (JSON).
 """
 
 import json
@@ -9,13 +10,16 @@ import sys
 
 import yaml
 
-rendered, core = sys.argv[1:]
+rendered, core, operator = sys.argv[1:]
 objects = list(yaml.safe_load_all(open(rendered)))
 by_kind = {}
 for o in objects:
     by_kind.setdefault(o["kind"], []).append(o)
+operators = [o for o in objects if o["apiVersion"] == "monitoring.coreos.com/v1"]
 with open(core, "w") as file:
-    yaml.safe_dump_all([o for o in objects if "monitoring.coreos.com" not in o["apiVersion"]], file)
+    yaml.safe_dump_all([o for o in objects if o not in operators], file)
+with open(operator, "w") as file:
+    json.dump(operators, file)
 
 
 def only(kind):
