@@ -1,6 +1,7 @@
 """An organization's certificates behind an API like OpenAI's, which a test can change while it is polled.
 
 GET  /v1/organization/certificates   one page, for any key
+GET  /v1/organization/projects       --projects of them, with 20 certificates each
 PUT  /certificates                   a JSON list of {id, name, active, valid_at, expires_at} replaces what is there
 PUT  /status                         a status code that every list is answered with from now on; 200 ends it
 """
@@ -15,6 +16,7 @@ import urllib.parse
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     certificates: list[dict] = []
+    projects = 0
     status = 200
 
     def do_PUT(self):
@@ -23,14 +25,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(200, value)
 
     def do_GET(self):
-        if urllib.parse.urlsplit(self.path).path != "/v1/organization/certificates":
+        path = urllib.parse.urlsplit(self.path).path.removeprefix("/v1/organization").split("/")[1:]
+        if path not in (["certificates"], ["projects"]) and path[::2] != ["projects", "certificates"]:
             self.answer(404, {"error": {"message": "unknown path", "type": "invalid_request_error"}})
         elif not self.headers.get("Authorization", "").startswith("Bearer "):
             self.answer(401, {"error": {"message": "no key", "type": "invalid_request_error"}})
         elif self.status != 200:
             self.answer(self.status, {"error": {"message": "as asked for", "type": "server_error"}})
+        elif path == ["projects"]:
+            self.answer_list({"id": f"proj_{n}", "name": f"project-{n}", "status": "active"} for n in range(self.projects))
+        elif path[0] == "projects":
+            self.answer_list(self.entry(made_up(f"{path[1]}_{n}")) for n in range(20))
         else:
-            self.answer(200, {"object": "list", "has_more": False, "data": [self.entry(c) for c in self.certificates]})
+            self.answer_list(self.entry(certificate) for certificate in self.certificates)
+
+    def answer_list(self, entries):
+        self.answer(200, {"object": "list", "has_more": False, "data": list(entries)})
 
     @staticmethod
     def entry(certificate):
@@ -55,10 +65,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def made_up(name):
+    return {"id": f"cert_{name}", "name": f"{name}-2026", "active": True, "valid_at": 0, "expires_at": 2_000_000_000}
+
+
 arguments = argparse.ArgumentParser()
 arguments.add_argument("--listen", required=True, metavar="HOST:PORT")
 arguments.add_argument("--tls", nargs=2, metavar=("CERTIFICATE", "KEY"))
+arguments.add_argument("--certificates", type=int, default=0, metavar="N", help="begin with as many certificates")
+arguments.add_argument("--projects", type=int, default=0, metavar="N")
 arguments = arguments.parse_args()
+Handler.certificates = [made_up(n) for n in range(arguments.certificates)]
+Handler.projects = arguments.projects
 host, port = arguments.listen.split(":")
 server = http.server.ThreadingHTTPServer((host, int(port)), Handler)
 if arguments.tls:
