@@ -1,9 +1,10 @@
 """Writes a Grafana dashboard as TypeScript whose types are those of Grafana's schema, options and field options included."""
 
 import json
+import pathlib
 import sys
 
-dashboard = json.load(open(sys.argv[1]))
+dashboard = json.loads(pathlib.Path(sys.argv[1]).read_text())
 PANELS = {"bargauge": "BarGauge", "stat": "Stat", "table": "Table", "timeseries": "TimeSeries"}
 
 print("""\
@@ -14,7 +15,9 @@ type Plain<T> = T extends string ? `${T}` : T extends number | boolean | null | 
 type Query = { refId: string; datasource: { type: string; uid: string }; expr: string; legendFormat?: string;
   instant: boolean; range: boolean; format?: "time_series" | "table" | "heatmap" };""")
 for kind, name in PANELS.items():
-    print(f'import type * as {name} from "@grafana/schema/dist/esm/raw/composable/{kind}/panelcfg/x/{name}PanelCfg_types.gen";')
+    print(
+        f'import type * as {name} from "@grafana/schema/dist/esm/raw/composable/{kind}/panelcfg/x/{name}PanelCfg_types.gen";'
+    )
 for panel in dashboard["panels"]:
     number, kind = panel["id"], panel["type"]
     if kind == "row":

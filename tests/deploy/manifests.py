@@ -5,21 +5,20 @@ Prometheus Operator's to OPERATOR (JSON).
 """
 
 import json
+import pathlib
 import re
 import sys
 
 import yaml
 
 rendered, core, operator = sys.argv[1:]
-objects = list(yaml.safe_load_all(open(rendered)))
+objects = list(yaml.safe_load_all(pathlib.Path(rendered).read_text()))
 by_kind = {}
 for o in objects:
     by_kind.setdefault(o["kind"], []).append(o)
 operators = [o for o in objects if o["apiVersion"] == "monitoring.coreos.com/v1"]
-with open(core, "w") as file:
-    yaml.safe_dump_all([o for o in objects if o not in operators], file)
-with open(operator, "w") as file:
-    json.dump(operators, file)
+pathlib.Path(core).write_text(yaml.safe_dump_all(o for o in objects if o not in operators))
+pathlib.Path(operator).write_text(json.dumps(operators))
 
 
 def only(kind):
@@ -60,7 +59,9 @@ ports = {port["name"]: port["containerPort"] for port in container["ports"]}
 assert ports == {"http": 10099}
 named = [port["targetPort"] for port in only("Service")["spec"]["ports"]]
 named += [port["port"] for rule in only("NetworkPolicy")["spec"]["ingress"] for port in rule["ports"]]
-named += [endpoint["port"] for monitor in by_kind.get("PodMonitor", []) for endpoint in monitor["spec"]["podMetricsEndpoints"]]
+named += [
+    endpoint["port"] for monitor in by_kind.get("PodMonitor", []) for endpoint in monitor["spec"]["podMetricsEndpoints"]
+]
 for probe, path in (("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
     assert container[probe]["httpGet"]["path"] == path
     named.append(container[probe]["httpGet"]["port"])

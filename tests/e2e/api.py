@@ -33,7 +33,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif self.status != 200:
             self.answer(self.status, {"error": {"message": "as asked for", "type": "server_error"}})
         elif path == ["projects"]:
-            self.answer_list({"id": f"proj_{n}", "name": f"project-{n}", "status": "active"} for n in range(self.projects))
+            self.answer_list(
+                {"id": f"proj_{n}", "name": f"project-{n}", "status": "active"} for n in range(self.projects)
+            )
         elif path[0] == "projects":
             self.answer_list(self.entry(made_up(f"{path[1]}_{n}")) for n in range(20))
         else:
