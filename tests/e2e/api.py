@@ -74,6 +74,7 @@ def made_up(name):
 arguments = argparse.ArgumentParser()
 arguments.add_argument("--listen", required=True, metavar="HOST:PORT")
 arguments.add_argument("--tls", nargs=2, metavar=("CERTIFICATE", "KEY"))
+arguments.add_argument("--client-ca", metavar="CERTIFICATE", help="ask for a client certificate of this authority")
 arguments.add_argument("--certificates", type=int, default=0, metavar="N", help="begin with as many certificates")
 arguments.add_argument("--projects", type=int, default=0, metavar="N")
 arguments = arguments.parse_args()
@@ -84,5 +85,8 @@ server = http.server.ThreadingHTTPServer((host, int(port)), Handler)
 if arguments.tls:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*arguments.tls)
+    if arguments.client_ca:
+        context.load_verify_locations(arguments.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 server.serve_forever()
