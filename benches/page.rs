@@ -2,8 +2,8 @@
 //!
 //! Compare within one run: the stages with each other, and the cost of a change with that of none.
 
+#![expect(clippy::wildcard_imports, reason = "each module is a group of the report and uses all that the file has")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run says so by panicking")]
-#![expect(clippy::wildcard_imports, reason = "the modules name benchmarks, and share what stands above them")]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use openai_cert_exporter::exposition::Exposition;
 use openai_cert_exporter::inventory::{
-    Attempt, Certificate, Listing, Liveness, Malformed, Projects, RotationGroup, Snapshot, State,
+    Attempt, Certificate, Listing, Liveness, Malformed, Pace, Projects, RotationGroup, Snapshot, State,
 };
 use openai_cert_exporter::openai::{Step, Walk};
 use prometheus::Registry;
@@ -172,7 +172,8 @@ mod page {
     impl Shown {
         fn new() -> Self {
             let liveness = Liveness { due: Instant::now() + Duration::from_secs(3_600) };
-            let (sender, receiver) = watch::channel(State::new(liveness));
+            let pace = Pace { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
+            let (sender, receiver) = watch::channel(State::new(liveness, pace));
             let exposition = Exposition::new(Registry::new(), receiver).unwrap();
             Self { runtime: Builder::new_current_thread().build().unwrap(), sender, exposition }
         }
@@ -180,7 +181,8 @@ mod page {
         /// A poll has ended; without a snapshot, the last one stays. The next page is another one, as it is when the
         /// second is another.
         fn polled(&self, snapshot: Option<&Arc<Snapshot>>) {
-            let attempt = Attempt { ended_at: 1.7e9, duration: Duration::from_secs(1), failures: BTreeSet::new() };
+            let (failures, fault) = (BTreeSet::new(), None);
+            let attempt = Attempt { ended_at: 1.7e9, duration: Duration::from_secs(1), failures, fault };
             self.sender.send_modify(|state| state.record(snapshot.map(Arc::clone), attempt));
         }
 

@@ -4,14 +4,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use prometheus::Registry;
+use prometheus::{Gauge, IntGauge, Registry};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError, Poll};
 use crate::exposition::Exposition;
-use crate::openai::{Client, ClientError};
-use crate::poller::Poller;
-use crate::web::{self, BindError, Limits, Server};
+use crate::inventory::unix_now;
+use crate::openai::{self, Client, ClientError};
+use crate::poller::{Poller, Settings};
+use crate::web::{self, BindError, Limits, Security, SecurityError, Server};
 
 /// Why the exporter cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +24,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The port cannot be secured as it is to be.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// A socket does not say where it listens.
     #[error("the listening sockets have no address: {0}")]
     Address(#[from] io::Error),
@@ -38,20 +43,42 @@ pub struct App {
     server: Server,
     router: axum::Router,
     addresses: Vec<SocketAddr>,
+    reloading: Reloading,
+    probes: Option<(Server, axum::Router)>,
 }
+
+/// A configuration that was read anew, or why it cannot be used.
+pub type Reload = Result<Config, ConfigError>;
 
 impl App {
     /// Sets everything up and binds its sockets, so that whatever can fail at the start fails here.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let server = Server::bind(&config.web.listen_address, Limits::of_this_process()).await?;
+        let security = Security::load(config.web.config_file.as_deref())?;
+        let (mut limits, mut probes) = (Limits::of_this_process(), None);
+        if let Some(address) = config.web.probe_listen_address.clone() {
+            let (rest, of_probes) = limits.shared_with_probes();
+            limits = rest;
+            probes = Some(Server::bind(&[address], of_probes).await?);
+        }
+        let server = Server::bind(&config.web.listen_address, limits).await?.secured(security);
         let addresses = server.addresses()?;
         let registry = Registry::new();
-        let client = Client::new(&config.api, config.poll.concurrency as usize)?;
-        client.register(&registry)?;
-        let (poller, state) = Poller::new(client, config);
+        let client_metrics = Arc::new(openai::Metrics::new()?);
+        client_metrics.register(&registry)?;
+        let settings = Settings::new(client(&config, &client_metrics)?, &config);
+        let (poller, state) = Poller::new(settings, config.poll.state_file.as_deref(), &config.api.base_url).await;
+        let reloading = Reloading::new(config, client_metrics, &registry)?;
         let exposition = Arc::new(Exposition::new(registry, state.clone())?);
+        let probes = probes.map(|server| (server, web::probes(state.clone())));
         let router = web::router(Arc::clone(&exposition), state);
-        Ok(Self { poller, exposition, server, router, addresses })
+        Ok(Self { poller, exposition, server, router, addresses, reloading, probes })
+    }
+
+    /// Whether everything that a configuration names can be used, without binding anything.
+    pub fn check(config: &Config) -> Result<(), StartError> {
+        client(config, &Arc::new(openai::Metrics::new()?))?;
+        Security::load(config.web.config_file.as_deref())?;
+        Ok(())
     }
 
     /// Where metrics are served.
@@ -60,15 +87,124 @@ impl App {
         &self.addresses
     }
 
-    /// Polls and serves until `shutdown`.
-    pub async fn run(self, shutdown: CancellationToken) {
-        for address in &self.addresses {
-            tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), "serving /metrics");
-        }
-        tokio::join!(
-            self.poller.run(shutdown.clone()),
-            self.exposition.keep_up(),
-            self.server.run(self.router, shutdown)
-        );
+    /// How they are spoken to at the start: `http` or `https`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        self.server.scheme()
     }
+
+    /// Polls and serves until `shutdown`, and follows the configurations that come in.
+    pub async fn run(self, reloads: mpsc::Receiver<Reload>, shutdown: CancellationToken) {
+        for address in &self.addresses {
+            tracing::info!(%address, scheme = self.scheme(), version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), "serving /metrics");
+        }
+        let probes = async {
+            if let Some((server, router)) = self.probes {
+                for address in server.addresses().unwrap_or_default() {
+                    tracing::info!(%address, "serving probes");
+                }
+                server.run(router, shutdown.clone()).await;
+            }
+        };
+        // One at a time: the next is taken over once the poll under way has ended.
+        let (to_poller, settings) = mpsc::channel(1);
+        tokio::select! {
+            _ = async {
+                tokio::join!(
+                    self.poller.run(settings, shutdown.clone()),
+                    self.exposition.keep_up(),
+                    self.server.run(self.router, shutdown.clone()),
+                    probes,
+                )
+            } => {}
+            () = self.reloading.follow(reloads, to_poller) => {}
+        }
+    }
+}
+
+fn client(config: &Config, metrics: &Arc<openai::Metrics>) -> Result<Client, ClientError> {
+    Client::new(&config.api, config.poll.concurrency as usize, Arc::clone(metrics))
+}
+
+/// Takes new configurations over as far as that can be done without a restart.
+#[derive(Debug)]
+struct Reloading {
+    current: Config,
+    client_metrics: Arc<openai::Metrics>,
+    successful: IntGauge,
+    succeeded_at: Gauge,
+}
+
+impl Reloading {
+    fn new(
+        current: Config,
+        client_metrics: Arc<openai::Metrics>,
+        registry: &Registry,
+    ) -> Result<Self, prometheus::Error> {
+        let successful = IntGauge::new(
+            "openai_cert_exporter_config_last_reload_successful",
+            "Whether the configuration that was read last is in force: 1 or 0.",
+        )?;
+        let succeeded_at = Gauge::new(
+            "openai_cert_exporter_config_last_reload_success_timestamp_seconds",
+            "When the configuration in force was read, as a Unix time.",
+        )?;
+        registry.register(Box::new(successful.clone()))?;
+        registry.register(Box::new(succeeded_at.clone()))?;
+        let reloading = Self { current, client_metrics, successful, succeeded_at };
+        reloading.succeeded();
+        Ok(reloading)
+    }
+
+    fn succeeded(&self) {
+        self.successful.set(1);
+        self.succeeded_at.set(unix_now());
+    }
+
+    /// Never ends.
+    async fn follow(mut self, mut reloads: mpsc::Receiver<Reload>, to_poller: mpsc::Sender<Settings>) {
+        while let Some(reload) = reloads.recv().await {
+            match self.take_over(reload) {
+                Ok(settings) => {
+                    // The poller ends only with the process.
+                    let _ = to_poller.send(settings).await;
+                    self.succeeded();
+                    tracing::info!("the configuration was read anew and is in force");
+                }
+                Err(error) => {
+                    self.successful.set(0);
+                    tracing::error!(
+                        "the configuration was read anew and cannot be used; the one before stays: {error}"
+                    );
+                }
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
+    fn take_over(&mut self, reload: Reload) -> Result<Settings, ReloadError> {
+        let mut config = reload?;
+        let needing_restart = self.current.needing_restart(&config);
+        if !needing_restart.is_empty() {
+            tracing::warn!("only a restart will change: {}", needing_restart.join(", "));
+        }
+        // Another API is another organization, whose certificates are not to be mixed with what is known.
+        config.api.base_url = self.current.api.base_url.clone();
+        let settings = Settings::new(client(&config, &self.client_metrics)?, &config);
+        // What only a restart changes is compared with what is in force at the next reload too.
+        self.current.api = config.api;
+        self.current.certificates = config.certificates;
+        let state_file = self.current.poll.state_file.take();
+        self.current.poll = Poll { state_file, ..config.poll };
+        Ok(settings)
+    }
+}
+
+/// Why a configuration that was read anew cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }

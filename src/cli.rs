@@ -1,8 +1,9 @@
 //! The command line, in the style of the Prometheus exporters.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use figment::value::Value;
 
 use crate::config::ListenAddress;
@@ -42,8 +43,46 @@ pub enum Command {
         )]
         api_listen_address: ListenAddress,
     },
+    /// Poll once, print and exit: for cron, CI and Nagios-style checks
+    ///
+    /// Exits with 0 where all is well, 1 for a warning, 2 where it is critical, and 3 where that is not known. What counts
+    /// is the worst certificate that is active and not superseded, and the shortest runway.
+    Check(Check),
     /// Print the effective configuration, secrets redacted, and where each value came from
     CheckConfig,
+}
+
+/// What one poll is judged by, and how that is told.
+#[derive(Clone, Debug, Args)]
+pub struct Check {
+    /// How to print it
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// Where to print it, in place of standard output; the file is replaced whole, and only once every list was read
+    #[arg(long, value_name = "FILE")]
+    pub output_file: Option<PathBuf>,
+    /// Warn where less time is left than this
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = humantime::parse_duration)]
+    pub warning: Duration,
+    /// Less time than this is critical, and so is an end that has passed
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
+    pub critical: Duration,
+    /// Check the built-in simulated organization: no key, no network
+    #[arg(long)]
+    pub demo: bool,
+}
+
+/// How to print a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// For scripts: the document of /api/v1/certificates, and the verdict
+    Json,
+    /// One line with performance data, as monitoring plugins print it
+    Nagios,
+    /// For the textfile collector of the node exporter
+    Prometheus,
 }
 
 /// Flags that every command takes. Each but the file itself is a key of the configuration, and wins over it.
@@ -55,6 +94,12 @@ pub struct Flags {
     /// Address to serve metrics on; may be repeated [default: 0.0.0.0:10099]
     #[arg(long = "web.listen-address", value_name = "ADDRESS", global = true)]
     pub web_listen_address: Vec<String>,
+    /// TLS and users for that address, in the format of the Prometheus exporter-toolkit (YAML)
+    #[arg(long = "web.config.file", value_name = "FILE", global = true)]
+    pub web_config_file: Option<String>,
+    /// Address to serve the health endpoints on besides, alone and in plain HTTP
+    #[arg(long = "web.probe-listen-address", value_name = "ADDRESS", global = true)]
+    pub web_probe_listen_address: Option<String>,
     /// error, warn, info, debug or trace [default: info]
     #[arg(long = "log.level", value_name = "LEVEL", global = true)]
     pub log_level: Option<String>,
@@ -70,6 +115,8 @@ impl Flags {
         let addresses = (!self.web_listen_address.is_empty()).then(|| Value::from(self.web_listen_address));
         [
             ("web.listen_address", "--web.listen-address", addresses),
+            ("web.config_file", "--web.config.file", self.web_config_file.map(Value::from)),
+            ("web.probe_listen_address", "--web.probe-listen-address", self.web_probe_listen_address.map(Value::from)),
             ("log.level", "--log.level", self.log_level.map(Value::from)),
             ("log.format", "--log.format", self.log_format.map(Value::from)),
         ]

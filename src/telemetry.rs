@@ -10,6 +10,16 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{Log, LogFormat};
 
+/// Makes a panic in any task end the process, after a line in the log: what still served pages with a dead task behind it
+/// would be believed. Only where it happened is told; its message may hold anything.
+pub fn end_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(location, "panic: this is a bug in openai-cert-exporter");
+        std::process::abort();
+    }));
+}
+
 /// Starts logging for the whole process.
 ///
 /// The level is this program's own. Libraries are heard from `warn` up at any level: what they would say below it is

@@ -21,7 +21,7 @@ pub use layers::{DEFAULTS, Demo, Layers, Setting};
 pub use values::ListenAddress;
 
 /// The effective configuration.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// `api.*`: where the Admin API is, and how it is asked.
@@ -37,7 +37,7 @@ pub struct Config {
 }
 
 /// `api.*`
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Api {
     /// `api.base_url`, without a trailing slash. `http` only to this machine, unless `insecure_http`.
@@ -51,6 +51,15 @@ pub struct Api {
     admin_key_given: Option<String>,
     #[serde(default, deserialize_with = "values::key_file")]
     admin_key_file: Option<PathBuf>,
+    /// `api.ca_file`: the only roots that are trusted, instead of the system's.
+    #[serde(default, deserialize_with = "values::path")]
+    pub ca_file: Option<PathBuf>,
+    /// `api.client_cert_file`: what an mTLS host is shown; with `api.client_key_file`.
+    #[serde(default, deserialize_with = "values::path")]
+    pub client_cert_file: Option<PathBuf>,
+    /// `api.client_key_file`
+    #[serde(default, deserialize_with = "values::path")]
+    pub client_key_file: Option<PathBuf>,
     /// `api.page_size`, 1–100.
     #[serde(deserialize_with = "values::number::<_, 1, 100>")]
     pub page_size: u32,
@@ -66,7 +75,7 @@ pub struct Api {
 }
 
 /// `poll.*`
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Poll {
     /// `poll.interval`, from start to start, 100 ms – 24 h.
@@ -81,6 +90,9 @@ pub struct Poll {
     /// `poll.concurrency`: requests under way at once, 1–32.
     #[serde(deserialize_with = "values::number::<_, 1, 32>")]
     pub concurrency: u32,
+    /// `poll.state_file`: keeps the last good snapshot across restarts.
+    #[serde(default, deserialize_with = "values::path")]
+    pub state_file: Option<PathBuf>,
     /// `poll.project_include`: patterns of which one must match a project's name or identifier; empty where all do.
     #[serde(default, deserialize_with = "values::patterns")]
     pub project_include: Vec<Regex>,
@@ -90,7 +102,7 @@ pub struct Poll {
 }
 
 /// `certificates.*`
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Certificates {
     /// `certificates.rotation_group`; it has at least one group, whose first names the authority.
@@ -99,12 +111,18 @@ pub struct Certificates {
 }
 
 /// `web.*`
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Web {
     /// `web.listen_address`, at least one.
     #[serde(deserialize_with = "values::listen_addresses")]
     pub listen_address: Vec<ListenAddress>,
+    /// `web.config_file`: TLS and users for these addresses, in the exporter-toolkit's format.
+    #[serde(default, deserialize_with = "values::path")]
+    pub config_file: Option<PathBuf>,
+    /// `web.probe_listen_address`: serves the health endpoints alone, always in plain HTTP.
+    #[serde(default, deserialize_with = "values::listen_address")]
+    pub probe_listen_address: Option<ListenAddress>,
 }
 
 /// `log.*`
@@ -129,7 +147,7 @@ pub enum LogFormat {
 }
 
 /// Where the admin key comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Credentials {
     /// Given in place.
     Key(SecretString),
@@ -262,6 +280,23 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// The keys in which `new` differs and which only a restart can change.
+    #[must_use]
+    pub fn needing_restart(&self, new: &Self) -> Vec<&'static str> {
+        [
+            ("api.base_url", self.api.base_url != new.api.base_url),
+            ("poll.state_file", self.poll.state_file != new.poll.state_file),
+            ("web.listen_address", self.web.listen_address != new.web.listen_address),
+            ("web.config_file", self.web.config_file != new.web.config_file),
+            ("web.probe_listen_address", self.web.probe_listen_address != new.web.probe_listen_address),
+            ("log.level", self.log.level != new.log.level),
+            ("log.format", self.log.format != new.log.format),
+        ]
+        .into_iter()
+        .filter_map(|(key, differs)| differs.then_some(key))
+        .collect()
+    }
+
     /// Reads, stacks and checks every layer. The admin key is read once, so that a missing one ends the start and not
     /// only the first poll.
     pub fn load(layers: &Layers) -> Result<Self, ConfigError> {
@@ -274,6 +309,16 @@ impl Config {
                 fault: "must be https, since the host is not this machine and api.insecure_http is not set".into(),
                 origin: layers.origin("api.base_url"),
             });
+        }
+
+        let (key, without) = match (&api.client_cert_file, &api.client_key_file) {
+            (Some(_), None) => ("api.client_cert_file", "api.client_key_file"),
+            (None, Some(_)) => ("api.client_key_file", "api.client_cert_file"),
+            _ => ("", ""),
+        };
+        if !key.is_empty() {
+            let fault = format!("must not be set without {without}");
+            return Err(ConfigError::Invalid { key: key.into(), fault, origin: layers.origin(key) });
         }
 
         let (key, credentials) = match (api.admin_key_given.take(), api.admin_key_file.take()) {

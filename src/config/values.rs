@@ -199,6 +199,12 @@ impl ListenAddress {
         valid.then(|| Self(format!("{host}:{port}").into()))
     }
 
+    /// A port of this machine that is free.
+    #[must_use]
+    pub fn free_on_loopback() -> Self {
+        Self("127.0.0.1:0".into())
+    }
+
     /// As `host:port`, the host never empty.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -229,6 +235,13 @@ pub(super) fn listen_addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Re
         addresses.filter(|addresses| !addresses.is_empty())
     };
     deserializer.deserialize_any(Texts { expected, parse, value: PhantomData })
+}
+
+/// A single address to listen on.
+pub(super) fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ListenAddress>, D::Error> {
+    parsed(deserializer, "an address such as \"0.0.0.0:10098\" or \":10098\"", |text| {
+        ListenAddress::parse(text).map(Some)
+    })
 }
 
 /// Regular expressions: a list, or one without brackets.

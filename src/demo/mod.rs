@@ -16,7 +16,7 @@ pub const ADMIN_KEY: &str = "demo";
 
 /// What the demo command prints: where to look.
 #[must_use]
-pub fn welcome(organization: &Organization, api: SocketAddr, web: &[SocketAddr]) -> String {
+pub fn welcome(organization: &Organization, api: SocketAddr, scheme: &str, web: &[SocketAddr]) -> String {
     use std::fmt::Write as _;
 
     let certificates = organization.certificates().len();
@@ -36,7 +36,7 @@ pub fn welcome(organization: &Organization, api: SocketAddr, web: &[SocketAddr])
             });
         }
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "  http://{address}/metrics");
+        let _ = writeln!(text, "  {scheme}://{address}/ and {scheme}://{address}/metrics");
     }
     text.push_str("End it with Ctrl-C.\n");
     text

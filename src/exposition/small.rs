@@ -45,6 +45,11 @@ pub(super) fn families(state: &State) -> Vec<MetricFamily> {
             "When a poll last read every list whole, as a Unix time; absent before the first such poll.",
             state.last_success_at,
         ),
+        counter(
+            "openai_cert_exporter_state_write_failures_total",
+            "Snapshots that could not be kept in the state file.",
+            vec![count(&[], state.store_failures)],
+        ),
         gauge(
             "openai_cert_exporter_malformed_certificates",
             "List entries that could not be read and are not shown; absent before the first success.",

@@ -41,6 +41,12 @@ impl<T: Identified + PartialEq> Listing<T> {
         Self { items: items.into_boxed_slice(), duplicates, malformed, places }
     }
 
+    /// A list whose duplicates have been counted already, and left out.
+    #[must_use]
+    pub fn with_duplicates(self, duplicates: u64) -> Self {
+        Self { duplicates, ..self }
+    }
+
     /// The same, after a list that was read before: where the same objects have come in the same order, they are not
     /// sorted again, and where nothing about them has changed, that list itself is the result.
     #[must_use]
@@ -91,6 +97,12 @@ pub struct Malformed {
 }
 
 impl Malformed {
+    /// As many, of faults that are not known any more.
+    #[must_use]
+    pub fn of_count(count: u64) -> Self {
+        Self { count, faults: BTreeMap::new() }
+    }
+
     /// Counts one more.
     pub fn add(&mut self, fault: Fault) {
         self.count += 1;

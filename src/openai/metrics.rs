@@ -1,23 +1,26 @@
 use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::Endpoint;
 
 /// What the client counts about its requests.
 #[derive(Debug)]
-pub(super) struct Metrics {
+pub struct Metrics {
     requests: IntCounterVec,
     retries: IntCounter,
     duration: Histogram,
+    /// No series until there is a client certificate.
+    client_certificate_not_after: IntGaugeVec,
 }
 
 /// From a fast answer nearby to the default of `api.request_timeout` and one doubling more, in seconds.
 const DURATION_BUCKETS: [f64; 10] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
 
 impl Metrics {
-    pub(super) fn new() -> Result<Self, prometheus::Error> {
+    /// Nothing counted yet.
+    pub fn new() -> Result<Self, prometheus::Error> {
         Ok(Self {
             // Both labels come from closed sets, of which no two pairs run together alike: a vector's hash tells label
             // values apart only when they are joined.
@@ -40,18 +43,34 @@ impl Metrics {
                 )
                 .buckets(DURATION_BUCKETS.to_vec()),
             )?,
+            client_certificate_not_after: IntGaugeVec::new(
+                Opts::new(
+                    "openai_cert_exporter_client_certificate_not_after_timestamp_seconds",
+                    "When the client certificate that is presented to the OpenAI API expires, as a Unix time.",
+                ),
+                &[],
+            )?,
         })
     }
 
-    pub(super) fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let collectors: [Box<dyn Collector>; 3] =
-            [Box::new(self.requests.clone()), Box::new(self.retries.clone()), Box::new(self.duration.clone())];
+    /// Exports what is counted.
+    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let collectors: [Box<dyn Collector>; 4] = [
+            Box::new(self.requests.clone()),
+            Box::new(self.retries.clone()),
+            Box::new(self.duration.clone()),
+            Box::new(self.client_certificate_not_after.clone()),
+        ];
         collectors.into_iter().try_for_each(|collector| registry.register(collector))
     }
 
     pub(super) fn requested(&self, endpoint: Endpoint, code: &str, took: Duration) {
         self.requests.with_label_values(&[endpoint.as_str(), code]).inc();
         self.duration.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn client_certificate_ends(&self, at: i64) {
+        self.client_certificate_not_after.with_label_values::<&str>(&[]).set(at);
     }
 
     pub(super) fn retried(&self) {

@@ -5,13 +5,14 @@ mod error;
 mod metrics;
 mod pages;
 mod retry;
+mod transport;
 mod wire;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use prometheus::Registry;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -20,13 +21,15 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use url::Url;
 
 pub use error::{Error, RequestId};
+pub use metrics::Metrics;
 pub use pages::{MAX_PAGES, PageError, Step, Walk};
+pub use transport::TlsFileError;
 pub use wire::{Entry, FieldCheck};
 
-use crate::config::{Api, is_loopback};
+use crate::config::Api;
 use crate::inventory::{Certificate, FailureReason, Listing, Project};
 use error::Fault;
-use metrics::Metrics;
+use transport::Transport;
 
 /// An answer larger than this after decompression is refused. A full page of the largest documented size takes some 30 KiB.
 const MAX_BODY_BYTES: usize = 8 << 20;
@@ -70,62 +73,63 @@ impl Endpoint {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// TLS cannot be set up, for want of trusted roots for example.
-    #[error("the HTTP client cannot be set up: {}", causes(.0))]
-    Http(reqwest::Error),
-    /// A metric cannot be made.
-    #[error("a metric of the client cannot be made: {0}")]
-    Metric(#[from] prometheus::Error),
+    #[error("the HTTP client cannot be set up: {0}")]
+    Http(String),
+    /// A file that TLS is made of cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsFileError),
 }
 
 /// The connection pool to one upstream, and how to use it.
 #[derive(Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    transport: Arc<Transport>,
     base_url: Url,
     page_size: u32,
     request_timeout: Duration,
     max_retries: u32,
     /// Requests that may be under way at once.
     concurrency: usize,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
+    /// Pages read so far, of all lists, for those who wait.
+    pages: Arc<AtomicU64>,
 }
 
 impl Client {
     /// Prepares a client that has at most `concurrency` requests under way; nothing is sent yet.
-    pub fn new(api: &Api, concurrency: usize) -> Result<Self, ClientError> {
-        let mut http = reqwest::Client::builder()
-            .user_agent(concat!("openai-cert-exporter/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            // This module retries; a layer below that does too would multiply the tries.
-            .retry(reqwest::retry::never());
-        if is_loopback(&api.base_url) {
-            http = http.no_proxy();
-        }
-        if api.base_url.scheme() == "http" {
-            // No TLS, so no roots are needed; a bare container may have none.
-            http = http.tls_certs_only([]);
-        }
+    pub fn new(api: &Api, concurrency: usize, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
         Ok(Self {
-            http: http.build().map_err(ClientError::Http)?,
+            transport: Arc::new(Transport::new(api, &metrics)?),
             base_url: api.base_url.clone(),
             page_size: api.page_size,
             request_timeout: api.request_timeout,
             max_retries: api.max_retries,
             concurrency,
-            metrics: Metrics::new()?,
+            metrics,
+            pages: Arc::default(),
         })
     }
 
-    /// Registers what the client counts.
-    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        self.metrics.register(registry)
+    /// How many pages have been read, counted on while a poll is under way.
+    #[must_use]
+    pub fn pages(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.pages)
     }
 
-    /// What one poll may use: this key, until this deadline.
-    #[must_use]
-    pub fn session(&self, key: SecretString, deadline: Instant) -> Session<'_> {
+    /// What one poll may use: this key, until this deadline. Reads the files for TLS again, where there are any.
+    pub async fn session(&self, key: SecretString, deadline: Instant) -> Session<'_> {
+        let http = if self.transport.has_files() {
+            let (transport, metrics) = (Arc::clone(&self.transport), Arc::clone(&self.metrics));
+            let reading = tokio::task::spawn_blocking(move || transport.current(&metrics));
+            // Where the file system hangs, the poll's time is over, and it fails for that.
+            timeout_at(deadline, reading).await.ok().and_then(Result::ok)
+        } else {
+            None
+        };
+        let http = http.unwrap_or_else(|| self.transport.last());
         Session {
             client: self,
+            http,
             key,
             deadline,
             places: Semaphore::new(self.concurrency),
@@ -139,6 +143,7 @@ impl Client {
 #[derive(Debug)]
 pub struct Session<'a> {
     client: &'a Client,
+    http: reqwest::Client,
     key: SecretString,
     deadline: Instant,
     /// One for each request that may be under way.
@@ -196,6 +201,7 @@ impl Session<'_> {
                 let (status, request_id) = (Some(answer.status), answer.request_id);
                 Error { status, request_id, ..Error::new(reason, endpoint, Fault::Page(error)) }
             })?;
+            self.client.pages.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(endpoint = endpoint.as_str(), page = walk.pages(), bytes = answer.body.len(), "page read");
             found(&walk.items()[read..]);
             match step {
@@ -335,7 +341,7 @@ impl Session<'_> {
             Error { retryable: true, ..Error::new(FailureReason::Network, endpoint, fault) }
         };
 
-        let request = self.client.http.get(url.clone()).header(AUTHORIZATION, self.authorization());
+        let request = self.http.get(url.clone()).header(AUTHORIZATION, self.authorization());
         let mut response = timeout_at(deadline, request.send()).await.map_err(|_| elapsed())?.map_err(broken)?;
         let status = response.status();
         let request_id = RequestId::from_headers(response.headers(), self.key.expose_secret());

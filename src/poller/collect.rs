@@ -9,6 +9,7 @@ use reqwest::StatusCode;
 use tokio::sync::mpsc;
 use tokio::try_join;
 
+use super::store::Stored;
 use crate::inventory::{Project, ProjectCertificates, Projects, RotationGroup, Snapshot, unix_now};
 use crate::openai::{Error, Session};
 
@@ -78,6 +79,18 @@ impl Plan {
             }
         };
         Ok(Harvest { snapshot, missed })
+    }
+
+    /// The snapshot of what an earlier run has kept, as far as it is still wanted.
+    pub(super) fn restore(&self, stored: Stored) -> Snapshot {
+        let Stored { organization, mut projects, .. } = stored;
+        let is_wanted =
+            |read: &ProjectCertificates| self.projects.as_ref().is_some_and(|filter| filter.takes(&read.project));
+        if self.projects.is_none() {
+            projects = Projects::default();
+        }
+        projects.items = projects.items.into_iter().filter(is_wanted).collect();
+        Snapshot::new(Arc::new(organization), projects, &self.rotation_group, None)
     }
 
     /// Reads each project's list as soon as the page that names it has come, so that no place is idle while the list of

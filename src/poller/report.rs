@@ -5,10 +5,23 @@ use std::time::Duration;
 
 use super::PollError;
 use super::collect::{Harvest, Missed};
+use super::store::Stored;
 use crate::inventory::{
     Certificate, Change, FailureReason, Listing, Malformed, ProjectCertificates, Projects, Snapshot,
 };
 use crate::openai;
+
+/// A snapshot that an earlier run has kept.
+pub(super) fn restored(stored: &Stored) {
+    let certificates = stored.organization.items.len();
+    let (projects, last_success_unix_seconds) = (stored.projects.items.len(), stored.last_success_at);
+    tracing::info!(
+        certificates,
+        projects,
+        last_success_unix_seconds,
+        "serving the snapshot of an earlier run until a poll succeeds"
+    );
+}
 
 /// A poll that brought nothing.
 pub(super) fn failure(error: &PollError, duration: Duration) {

@@ -10,25 +10,31 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Activity, Answer, Patience, Timed};
+use super::security::{Security, Terms};
 use crate::config::ListenAddress;
 
 /// More scrapers than this at once are no scrapers.
 const MAX_CONNECTIONS: u64 = 4_096;
+/// Kubelets and load balancers ask one at a time.
+const MAX_PROBE_CONNECTIONS: usize = 32;
 /// Descriptors kept for the rest: listeners, the upstream, files, the runtime.
 const RESERVED_DESCRIPTORS: u64 = 64;
 /// A request's head larger than this is refused with 431.
@@ -77,6 +83,15 @@ impl Limits {
             idle_timeout: Duration::from_secs(60),
         }
     }
+
+    /// Shared with a port of its own for probes, whose limits come second: apart from the others, so that a crowd there
+    /// does not look like a process that hangs.
+    #[must_use]
+    pub fn shared_with_probes(self) -> (Self, Self) {
+        let probes = (self.connections / 4).clamp(1, MAX_PROBE_CONNECTIONS);
+        let rest = self.connections.saturating_sub(probes).max(1);
+        (Self { connections: rest, ..self }, Self { connections: probes, ..self })
+    }
 }
 
 /// Sockets that listen, before anybody is served.
@@ -84,6 +99,7 @@ impl Limits {
 pub struct Server {
     listeners: Vec<TcpListener>,
     limits: Limits,
+    security: Option<Arc<Security>>,
 }
 
 impl Server {
@@ -95,7 +111,14 @@ impl Server {
             let resolved: Vec<_> = lookup_host(address.as_str()).await.map_err(error)?.collect();
             listeners.push(TcpListener::bind(resolved.as_slice()).await.map_err(error)?);
         }
-        Ok(Self { listeners, limits })
+        Ok(Self { listeners, limits, security: None })
+    }
+
+    /// Serves under the rules of `security`.
+    #[must_use]
+    pub fn secured(mut self, security: Arc<Security>) -> Self {
+        self.security = Some(security);
+        self
     }
 
     /// Where it listens, with the ports that were free where port 0 was asked for.
@@ -103,9 +126,15 @@ impl Server {
         self.listeners.iter().map(TcpListener::local_addr).collect()
     }
 
+    /// How clients are to speak: `http` or `https`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.security.as_ref().is_some_and(|security| security.speaks_tls()) { "https" } else { "http" }
+    }
+
     /// Serves until `shutdown`, then lets the answers under way end for a moment.
     pub async fn run(self, router: Router, shutdown: CancellationToken) {
-        let connections = Arc::new(Connections::new(self.limits));
+        let connections = Arc::new(Connections::new(self.limits, self.security));
         let mut accepting = JoinSet::new();
         for listener in self.listeners {
             accepting.spawn(accept(listener, router.clone(), Arc::clone(&connections), shutdown.clone()));
@@ -150,26 +179,68 @@ async fn serve(
 ) {
     // Answers are written whole, so there is nothing to gather for a fuller packet.
     let _ = socket.set_nodelay(true);
-    let activity = &place.activity;
-    let router = TowerToHyperService::new(router);
+    // Below TLS, so that the handshake is a part of what there is a time for.
+    let socket = Timed::new(socket, Arc::clone(&place.activity), connections.patience);
+    let conversation = async {
+        let terms = match &connections.security {
+            Some(security) => Some(security.admit_connection().await),
+            None => None,
+        };
+        let Some(config) = terms.as_ref().and_then(Terms::tls) else {
+            return converse(socket, router, terms, &place.activity, &shutdown).await;
+        };
+        let accepted = tokio::select! {
+            accepted = TlsAcceptor::from(config).accept(socket) => accepted,
+            // Nothing was asked yet, so there is no answer to wait for.
+            () = shutdown.cancelled() => return,
+        };
+        match accepted {
+            Ok(socket) => converse(socket, router, terms, &place.activity, &shutdown).await,
+            Err(error) => tracing::debug!("a client gave up or was refused before it could ask: {error}"),
+        }
+    };
+    tokio::select! {
+        () = conversation => {}
+        () = place.evicted.cancelled() => {}
+    }
+}
+
+/// Answers requests until the client leaves, takes too long, or `shutdown` finds nothing under way.
+async fn converse(
+    socket: impl AsyncRead + AsyncWrite + Unpin,
+    router: Router,
+    terms: Option<Terms>,
+    activity: &Arc<Activity>,
+    shutdown: &CancellationToken,
+) {
+    let (router, terms) = (TowerToHyperService::new(router), &terms);
     let service = service_fn(|request: Request<Incoming>| {
         activity.request_complete();
-        let answering = router.call(request.map(Body::new));
+        let router = &router;
         async move {
-            let response: Response<Body> = answering.await?;
+            let has_body = !request.body().is_end_stream();
+            let request = request.map(Body::new);
+            let mut response: Response<Body> = match terms {
+                Some(terms) => terms.answer(request, async |request| router.call(request).await).await?,
+                None => router.call(request).await?,
+            };
+            // Nothing here takes a body. Where one ends, and what comes after, is what a smuggler lies about: so nothing
+            // that comes after is read.
+            if has_body {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(response.map(|body| Answer::new(body, Arc::clone(activity))))
         }
     });
-    let io = TokioIo::new(Timed::new(socket, Arc::clone(activity), connections.patience));
     let connection = http1::Builder::new()
         .header_read_timeout(None) // `Timed` does that
+        .half_close(true) // who has said all that there is to say may still listen
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(io, service);
+        .serve_connection(TokioIo::new(socket), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         // A client that breaks off or takes too long is no event.
         _ = connection.as_mut() => return,
-        () = place.evicted.cancelled() => return,
         () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
@@ -181,6 +252,7 @@ struct Connections {
     open: Mutex<HashMap<u64, Open>>,
     free: Arc<Semaphore>,
     patience: Patience,
+    security: Option<Arc<Security>>,
     tasks: TaskTracker,
 }
 
@@ -199,12 +271,13 @@ struct Place {
 }
 
 impl Connections {
-    fn new(limits: Limits) -> Self {
+    fn new(limits: Limits, security: Option<Arc<Security>>) -> Self {
         Self {
             next_id: AtomicU64::new(0),
             open: Mutex::default(),
             free: Arc::new(Semaphore::new(limits.connections)),
             patience: Patience { head: limits.head_timeout, idle: limits.idle_timeout },
+            security,
             tasks: TaskTracker::new(),
         }
     }

@@ -4,34 +4,65 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State as Shared;
+use axum::extract::{FromRef, State as Shared};
 use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::stream;
 use tokio::sync::watch;
 
+use super::{json, status};
 use crate::exposition::{self, Exposition};
 use crate::inventory::State;
 
 /// What handlers may see: they can read, and nothing else.
 #[derive(Clone)]
-struct View {
+pub(super) struct View {
     exposition: Arc<Exposition>,
-    state: watch::Receiver<State>,
+    pub(super) state: watch::Receiver<State>,
+    pub(super) documents: Arc<json::Documents>,
+}
+
+/// Paths of [`probes`], which are open to everybody.
+pub(super) const HEALTH_PATHS: [&str; 4] = ["/healthz", "/-/healthy", "/readyz", "/-/ready"];
+
+impl FromRef<View> for watch::Receiver<State> {
+    fn from_ref(view: &View) -> Self {
+        view.state.clone()
+    }
 }
 
 /// Every path that is served.
 pub fn router(exposition: Arc<Exposition>, state: watch::Receiver<State>) -> Router {
     Router::new()
-        .route("/", get(landing))
+        .route("/", get(status::page))
+        .route("/status.css", get(status::stylesheet))
+        .route("/status.js", get(status::script))
+        .route("/status.svg", get(status::icon))
+        .route("/api/v1/certificates", get(json::certificates))
+        .route("/api/v1/polls", get(json::polls))
+        .route("/api/v1/openapi.json", get(json::openapi))
         .route("/metrics", get(metrics))
-        .route("/healthz", get(healthy))
-        .route("/-/healthy", get(healthy))
-        .route("/readyz", get(ready))
-        .route("/-/ready", get(ready))
-        .with_state(View { exposition, state })
+        .merge(health())
+        .with_state(View { exposition, state, documents: Arc::default() })
+}
+
+/// The health endpoints alone.
+pub fn probes(state: watch::Receiver<State>) -> Router {
+    health().with_state(state)
+}
+
+fn health<S: Clone + Send + Sync + 'static>() -> Router<S>
+where
+    watch::Receiver<State>: FromRef<S>,
+{
+    let [healthz, dash_healthy, readyz, dash_ready] = HEALTH_PATHS;
+    Router::new()
+        .route(healthz, get(healthy))
+        .route(dash_healthy, get(healthy))
+        .route(readyz, get(ready))
+        .route(dash_ready, get(ready))
 }
 
 async fn metrics(Shared(view): Shared<View>, headers: HeaderMap) -> Response {
@@ -86,8 +117,8 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 
 /// Whether the poll loop is alive. It says nothing about OpenAI: a restart would not mend an outage there, and would lose
 /// what is known.
-async fn healthy(Shared(view): Shared<View>) -> Response {
-    let due = view.state.borrow().liveness.due;
+async fn healthy(Shared(state): Shared<watch::Receiver<State>>) -> Response {
+    let due = state.borrow().liveness.due;
     let late = Instant::now().saturating_duration_since(due);
     if late.is_zero() {
         plain(StatusCode::OK, "ok\n".into())
@@ -100,8 +131,8 @@ async fn healthy(Shared(view): Shared<View>) -> Response {
 }
 
 /// Whether there is something to show.
-async fn ready(Shared(view): Shared<View>) -> Response {
-    if view.state.borrow().snapshot.is_some() {
+async fn ready(Shared(state): Shared<watch::Receiver<State>>) -> Response {
+    if state.borrow().snapshot.is_some() {
         plain(StatusCode::OK, "ok\n".into())
     } else {
         plain(StatusCode::SERVICE_UNAVAILABLE, "no poll has succeeded yet\n".into())
@@ -110,15 +141,6 @@ async fn ready(Shared(view): Shared<View>) -> Response {
 
 fn plain(status: StatusCode, text: String) -> Response {
     (status, [(CACHE_CONTROL, "no-store")], text).into_response()
-}
-
-async fn landing() -> Html<&'static str> {
-    Html(concat!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>openai-cert-exporter</title>",
-        "<h1>openai-cert-exporter ",
-        env!("CARGO_PKG_VERSION"),
-        "</h1><ul><li><a href=\"metrics\">metrics</a><li><a href=\"healthz\">health</a><li><a href=\"readyz\">readiness</a></ul></html>\n",
-    ))
 }
 
 #[cfg(test)]

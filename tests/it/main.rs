@@ -16,9 +16,12 @@
 mod fleet;
 mod harness;
 mod page;
+mod port;
 mod upstream;
 
 mod answers;
+mod api;
+mod check;
 mod command_line;
 mod configuration;
 mod connections;
@@ -30,8 +33,13 @@ mod metrics_page;
 mod outages;
 mod polling;
 mod projects;
+mod requests;
 mod retries;
 mod rotation;
 mod scopes;
 mod secrets;
 mod signals;
+mod status;
+mod tls;
+mod users;
+mod web_config;
