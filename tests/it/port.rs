@@ -58,9 +58,20 @@ impl Authority {
         self.sign(names, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// For a client, until the first day of `year`.
+    pub(crate) fn client_until(&self, year: i32) -> Pair {
+        let mut params = CertificateParams::default();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        self.sign_with(params, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
     fn sign(&self, names: Vec<SanType>, purpose: ExtendedKeyUsagePurpose) -> Pair {
         let mut params = CertificateParams::default();
         params.subject_alt_names = names;
+        self.sign_with(params, purpose)
+    }
+
+    fn sign_with(&self, mut params: CertificateParams, purpose: ExtendedKeyUsagePurpose) -> Pair {
         params.extended_key_usages = vec![purpose];
         let key = KeyPair::generate().unwrap();
         Pair { certificate: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }

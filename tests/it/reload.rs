@@ -1,0 +1,119 @@
+//! SIGHUP: what a new configuration changes at once, and what it cannot.
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::harness::{Exporter, KEY, Launch, until};
+use crate::page::Page;
+use crate::upstream::{Upstream, answer, certificates, page};
+
+const SUCCESSFUL: &str = "openai_cert_exporter_config_last_reload_successful";
+const SUCCEEDED_AT: &str = "openai_cert_exporter_config_last_reload_success_timestamp_seconds";
+const POLLS: &str = "openai_cert_exporter_polls_total";
+
+/// An exporter, and the configuration file that it reads.
+struct Reloadable {
+    folder: TempDir,
+    exporter: Exporter,
+    upstream: Upstream,
+}
+
+impl Reloadable {
+    async fn start(config: &str) -> Self {
+        let upstream = Upstream::always(answer(&page(&certificates(3), false))).await;
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("exporter.toml");
+        std::fs::write(&path, config).unwrap();
+        let exporter = Launch::bare(&["--web.listen-address=127.0.0.1:0"])
+            .arg(&format!("--config.file={}", path.display()))
+            .env("OPENAI_ADMIN_KEY", KEY)
+            .env("OPENAI_BASE_URL", &upstream.base_url())
+            .start()
+            .await;
+        exporter.page_after_polls(1).await;
+        Self { folder, exporter, upstream }
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("exporter.toml")
+    }
+
+    /// Reads this configuration, and waits until the log says what has come of it.
+    async fn reload(&self, config: &str) -> Page {
+        std::fs::write(self.path(), config).unwrap();
+        let count = || self.exporter.log_lines("the configuration was read anew").len();
+        let before = count();
+        self.exporter.signal(Signal::HUP);
+        until("the configuration is read anew", async || (count() > before).then_some(())).await;
+        self.exporter.page().await
+    }
+}
+
+const HOURLY: &str = "[poll]\ninterval = \"1h\"\n";
+const OFTEN: &str = "[poll]\ninterval = \"100ms\"\n";
+
+#[tokio::test]
+async fn a_new_interval_holds_at_once() {
+    let reloadable = Reloadable::start(HOURLY).await;
+    let before = reloadable.exporter.page().await;
+    assert_eq!(before.one(SUCCESSFUL), 1.0, "from the start");
+    let after = reloadable.reload(OFTEN).await;
+    assert_eq!(after.one(SUCCESSFUL), 1.0);
+    assert!(after.one(SUCCEEDED_AT) > before.one(SUCCEEDED_AT));
+    reloadable.exporter.page_after_polls(5).await;
+
+    reloadable.reload(HOURLY).await;
+    // One may have been under way.
+    let polls = reloadable.exporter.page().await.one(POLLS);
+    let requests = reloadable.upstream.count();
+    // Several of the old intervals.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert!(reloadable.exporter.page().await.one(POLLS) <= polls + 1.0);
+    assert!(reloadable.upstream.count() <= requests + 1);
+}
+
+#[tokio::test]
+async fn an_invalid_one_changes_nothing_and_shows() {
+    let reloadable = Reloadable::start(OFTEN).await;
+    let mut succeeded_at = reloadable.exporter.page().await.one(SUCCEEDED_AT);
+    for (config, fault) in [
+        ("[poll]\ninterval = \"1ms\"\n", "poll.interval"),
+        ("[poll]\ninterval = \"1h\"\nintervall = \"1h\"\n", "poll.intervall"),
+        ("[poll]\ninterval = \"1h\"\n[api]\nca_file = \"/nonexistent/ca.pem\"\n", "api.ca_file"),
+        ("[poll\ninterval = \"1h\"\n", "exporter.toml"),
+    ] {
+        let page = reloadable.reload(config).await;
+        assert_eq!(page.one(SUCCESSFUL), 0.0, "{config}");
+        assert_eq!(page.one(SUCCEEDED_AT), succeeded_at, "{config}");
+        let errors = reloadable.exporter.log_lines("cannot be used; the one before stays");
+        let last = errors.last().unwrap();
+        assert!(last.contains("ERROR") && last.contains(fault), "{config}: {last}");
+        // Still at the interval from before.
+        let enough = page.one(POLLS) + 3.0;
+        reloadable.exporter.page_when("polls go on as before", |page| page.one(POLLS) >= enough).await;
+
+        let mended = reloadable.reload(OFTEN).await;
+        assert_eq!(mended.one(SUCCESSFUL), 1.0, "{config}");
+        assert!(mended.one(SUCCEEDED_AT) > succeeded_at, "{config}");
+        succeeded_at = mended.one(SUCCEEDED_AT);
+    }
+    // A file that is gone is no empty one.
+    std::fs::remove_file(reloadable.path()).unwrap();
+    reloadable.exporter.signal(Signal::HUP);
+    reloadable.exporter.page_when("its absence shows", |page| page.one(SUCCESSFUL) == 0.0).await;
+}
+
+#[tokio::test]
+async fn what_needs_a_restart_is_named_and_the_rest_is_taken() {
+    let reloadable = Reloadable::start(HOURLY).await;
+    let config = format!("{OFTEN}state_file = \"/nonexistent/state\"\n[log]\nlevel = \"debug\"\n");
+    for _ in 0..2 {
+        let page = reloadable.reload(&config).await;
+        assert_eq!(page.one(SUCCESSFUL), 1.0);
+    }
+    let named = reloadable.exporter.log_lines("only a restart will change");
+    assert_eq!(named.len(), 2, "as long as it is so: {named:?}");
+    assert!(named.iter().all(|line| line.contains("poll.state_file, log.level")), "{named:?}");
+    let page = reloadable.exporter.page_after_polls(3).await;
+    assert_eq!(page.one("openai_cert_exporter_state_write_failures_total"), 0.0, "nothing is written there yet");
+}
