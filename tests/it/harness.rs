@@ -327,6 +327,13 @@ impl Exporter {
         rustix::process::kill_process(pid.expect("the process runs"), signal).unwrap();
     }
 
+    /// The most memory that the process has had so far.
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id().unwrap())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// Waits for the end of a process that was told to end.
     pub(crate) async fn ended(self) -> Ended {
         self.process.ended().await

@@ -27,6 +27,7 @@ mod configuration;
 mod connections;
 mod demo;
 mod entries;
+mod faults;
 mod lists;
 mod logs;
 mod metrics_page;
