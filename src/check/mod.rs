@@ -1,6 +1,6 @@
 //! One poll, a verdict and an exit code, for those who have no Prometheus: people at a terminal, cron, monitoring plugins.
 //!
-//! [`poll`] asks, [`Verdict`] judges, [`output`] says it in each of the formats, and [`file`]
+//! [`poll`] asks, [`Verdict`] judges, [`output`] says it in each of the formats, and [`mod@file`]
 //! puts it where another program reads it.
 
 mod file;
