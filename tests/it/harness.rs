@@ -277,7 +277,14 @@ impl Exporter {
     }
 
     pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
-        self.http.get(self.url(path)).send().await.unwrap()
+        match self.http.get(self.url(path)).send().await {
+            Ok(response) => response,
+            Err(error) => {
+                let log = self.log();
+                let last: Vec<_> = log.lines().rev().take(20).collect();
+                panic!("{path}: {error:?}, after it had said, the last first:\n{}", last.join("\n"))
+            }
+        }
     }
 
     pub(crate) async fn status(&self, path: &str) -> u16 {
