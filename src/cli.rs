@@ -1,8 +1,9 @@
 //! The command line, in the style of the Prometheus exporters.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use figment::value::Value;
 
 use crate::config::ListenAddress;
@@ -42,8 +43,46 @@ pub enum Command {
         )]
         api_listen_address: ListenAddress,
     },
+    /// Poll once, print and exit: for cron, CI and Nagios-style checks
+    ///
+    /// Exits with 0 where all is well, 1 for a warning, 2 where it is critical, and 3 where that is not known. What counts
+    /// is the worst certificate that is active and not superseded, and the shortest runway.
+    Check(Check),
     /// Print the effective configuration, secrets redacted, and where each value came from
     CheckConfig,
+}
+
+/// What one poll is judged by, and how that is told.
+#[derive(Clone, Debug, Args)]
+pub struct Check {
+    /// How to print it
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// Where to print it, in place of standard output; the file is replaced whole, and only once every list was read
+    #[arg(long, value_name = "FILE")]
+    pub output_file: Option<PathBuf>,
+    /// Warn where less time is left than this
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = humantime::parse_duration)]
+    pub warning: Duration,
+    /// Less time than this is critical, and so is an end that has passed
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
+    pub critical: Duration,
+    /// Check the built-in simulated organization: no key, no network
+    #[arg(long)]
+    pub demo: bool,
+}
+
+/// How to print a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// For scripts: the document of /api/v1/certificates, and the verdict
+    Json,
+    /// One line with performance data, as monitoring plugins print it
+    Nagios,
+    /// For the textfile collector of the node exporter
+    Prometheus,
 }
 
 /// Flags that every command takes. Each but the file itself is a key of the configuration, and wins over it.

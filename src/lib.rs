@@ -4,9 +4,9 @@
 //! Data flows one way, once per poll:
 //!
 //! ```text
-//! config ─► openai (client, pages) ─► poller ─► watch<State> ─► exposition ─► web (/metrics, /healthz, /readyz)
+//! config ─► openai (client, pages) ─► poller ─► watch<State> ─► exposition ─► web (/metrics, /, /api/v1, /healthz, /readyz)
 //!                                       │           ▲
-//!                                   inventory (pure: certificates, changes, days)
+//!                                   inventory (pure: certificates, changes, days)      check (one poll, an exit code)
 //! ```
 //!
 //! | stage | module | |
@@ -17,6 +17,7 @@
 //! | know | [`inventory`] | pure data; `now` is an argument, never read inside |
 //! | show | [`exposition`] | what is known, and the moment, become the metrics page |
 //! | | [`web`] | pages and health over HTTP, to those who may ask, of any kind |
+//! | | [`check`] | one poll as a table, a line or a file, and an exit code |
 //! | wire | [`app`] | the only place where these meet |
 //! | | [`demo`] | a simulated organization to run all of it against |
 //! | | [`telemetry`] | logs |
@@ -26,6 +27,7 @@
 //! an outage never looks like a certificate that went away. Readers cannot write.
 
 pub mod app;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod demo;

@@ -6,25 +6,50 @@ use std::sync::Arc;
 
 use clap::Parser;
 use openai_cert_exporter::app::{App, Reload, StartError};
+use openai_cert_exporter::check::{CheckError, Status};
 use openai_cert_exporter::cli::{Cli, Command};
-use openai_cert_exporter::config::{Config, ConfigError, Demo, Layers};
+use openai_cert_exporter::config::{Config, ConfigError, Demo, Layers, ListenAddress, Log};
 use openai_cert_exporter::inventory::unix_now;
 use openai_cert_exporter::web::{BindError, Limits, Server};
-use openai_cert_exporter::{demo, telemetry};
+use openai_cert_exporter::{check, demo, telemetry};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    let check = match &cli.command {
+        Some(Command::Check(check)) => Some(check.clone()),
+        _ => None,
+    };
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
-            // Where nobody can be told, the exit code still says it; `eprintln!` would panic.
-            let _ = writeln!(std::io::stderr(), "openai-cert-exporter: {error}");
-            ExitCode::FAILURE
+            if let Some(line) = check.as_ref().and_then(|check| check::unknown(check, &error)) {
+                // As below.
+                let _ = print(&line);
+            } else {
+                // Where nobody can be told, the exit code still says it; `eprintln!` would panic.
+                let _ = writeln!(std::io::stderr(), "openai-cert-exporter: {error}");
+            }
+            check.map_or(ExitCode::FAILURE, |_| Status::Unknown.code().into())
         }
+    }
+}
+
+/// A command line that is not understood, or that asks for help.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    // A monitoring plugin that is called wrongly knows nothing; 2 would say that it is critical.
+    let checks = std::env::args_os().any(|argument| argument == "check");
+    match error.exit_code() {
+        0 => ExitCode::SUCCESS,
+        _ if checks => Status::Unknown.code().into(),
+        _ => ExitCode::from(2), // as clap does
     }
 }
 
@@ -41,25 +66,25 @@ enum Failure {
     Telemetry(#[from] tracing_subscriber::util::TryInitError),
     #[error("the process cannot be set up: {0}")]
     System(#[from] std::io::Error),
+    #[error(transparent)]
+    Check(#[from] CheckError),
     #[error("standard output cannot be written: {0}")]
     Output(std::io::Error),
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let Cli { command, flags } = cli;
     let file = flags.config_file.clone();
     let flags = flags.layer();
     let layers = move |demo: Option<&Demo>| Layers::stack(file.as_deref(), std::env::vars_os(), flags.clone(), demo);
     match command.unwrap_or(Command::Run) {
-        Command::CheckConfig => check_config(&layers(None)?),
-        Command::Run => serve(runtime()?, move || Config::load(&layers(None)?), |_, _| Ok(())),
+        Command::CheckConfig => check_config(&layers(None)?)?,
+        Command::Run => serve(runtime()?, move || Config::load(&layers(None)?), |_, _| Ok(()))?,
         Command::Demo { api_listen_address } => {
             let runtime = runtime()?;
-            let server = runtime.block_on(Server::bind(&[api_listen_address], Limits::of_this_process()))?;
+            let (server, demo) = bind_demo(&runtime, api_listen_address)?;
             let address = server.addresses()?[0];
-            let demo = Demo::at(address, demo::ADMIN_KEY);
-            #[expect(clippy::cast_possible_truncation, reason = "whole seconds")]
-            let organization = demo::Organization::new(unix_now() as i64);
+            let organization = demo_organization();
             serve(
                 runtime,
                 move || Config::load(&layers(Some(&demo))?),
@@ -68,9 +93,42 @@ fn run(cli: Cli) -> Result<(), Failure> {
                     tokio::spawn(server.run(demo::router(organization), shutdown));
                     print(&welcome)
                 },
-            )
+            )?;
+        }
+        Command::Check(check) => {
+            let runtime = runtime()?;
+            let demo = check.demo.then(|| bind_demo(&runtime, ListenAddress::free_on_loopback())).transpose()?;
+            let layers = layers(demo.as_ref().map(|(_, demo)| demo))?;
+            let config = Config::load(&layers)?;
+            telemetry::init(log_of_check(config.log, &layers))?;
+            if let Some((server, _)) = demo {
+                runtime.spawn(server.run(demo::router(demo_organization()), CancellationToken::new()));
+            }
+            let status = runtime.block_on(check::run(config, &check));
+            runtime.shutdown_background();
+            return Ok(status?.code().into());
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Binds the simulated organization's API, and says what a configuration needs to ask it.
+fn bind_demo(runtime: &Runtime, address: ListenAddress) -> Result<(Server, Demo), Failure> {
+    let server = runtime.block_on(Server::bind(&[address], Limits::of_this_process()))?;
+    let demo = Demo::at(server.addresses()?[0], demo::ADMIN_KEY);
+    Ok((server, demo))
+}
+
+fn demo_organization() -> demo::Organization {
+    #[expect(clippy::cast_possible_truncation, reason = "whole seconds")]
+    let now = unix_now() as i64;
+    demo::Organization::new(now)
+}
+
+/// A check says itself what went wrong; cron would mail every line beside that. Who asks for logs gets them.
+fn log_of_check(log: Log, layers: &Layers) -> Log {
+    let asked = layers.settings().iter().any(|setting| setting.key == "log.level" && !setting.is_default());
+    if asked { log } else { Log { level: tracing::Level::ERROR, ..log } }
 }
 
 /// One thread for everything that waits: a request that hops between threads costs more than its work. What takes its time

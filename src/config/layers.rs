@@ -23,6 +23,8 @@ pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// Every section there is.
 const SECTIONS: [&str; 5] = ["api", "poll", "certificates", "web", "log"];
+/// The origin of what nobody has set.
+const DEFAULT: &str = "default";
 const ADMIN_KEY: &str = "api.admin_key";
 /// What stands for the admin key everywhere but in its secret.
 const REDACTED: &str = "[redacted]";
@@ -87,6 +89,14 @@ pub struct Setting {
     pub origin: String,
 }
 
+impl Setting {
+    /// Whether nobody has set it.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        self.origin == DEFAULT
+    }
+}
+
 /// Every layer, stacked.
 pub struct Layers {
     figment: Figment,
@@ -111,7 +121,7 @@ impl Layers {
         demo: Option<&Demo>,
     ) -> Result<Self, ConfigError> {
         let mut layers = Self { figment: Figment::new(), admin_key: SecretString::default(), demo: false };
-        layers.add_toml("default".into(), DEFAULTS, Path::new("config/default.toml"))?;
+        layers.add_toml(DEFAULT.into(), DEFAULTS, Path::new("config/default.toml"))?;
         if demo.is_some() {
             for (key, value) in Demo::DEFAULTS {
                 layers.add("default of the demo".into(), nest(key, value.into()))?;

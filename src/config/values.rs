@@ -199,6 +199,12 @@ impl ListenAddress {
         valid.then(|| Self(format!("{host}:{port}").into()))
     }
 
+    /// A port of this machine that is free.
+    #[must_use]
+    pub fn free_on_loopback() -> Self {
+        Self("127.0.0.1:0".into())
+    }
+
     /// As `host:port`, the host never empty.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -36,7 +36,7 @@ pub fn welcome(organization: &Organization, api: SocketAddr, scheme: &str, web: 
             });
         }
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "  {scheme}://{address}/metrics");
+        let _ = writeln!(text, "  {scheme}://{address}/ and {scheme}://{address}/metrics");
     }
     text.push_str("End it with Ctrl-C.\n");
     text

@@ -6,6 +6,7 @@
 //! pieces. Scrapes within one second share a page. Uncompressed, the page is written as it is read and never held whole.
 
 mod deflate;
+mod document;
 mod gzip;
 mod kept;
 mod large;
@@ -26,6 +27,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::inventory::{Snapshot, State, UnixSeconds, days_until, unix_now};
 use deflate::LineCompressor;
+pub use document::{Document, severity_word};
 use gzip::{Compressor, Fragment};
 use kept::Kept;
 pub use page::{GzipPage, TextPage};
@@ -87,8 +89,18 @@ impl Exposition {
         )?;
         build_info.set(1.0);
         registry.register(Box::new(build_info))?;
+        Ok(Self::of(registry, state))
+    }
+
+    /// What `state` says, and nothing of this process: for a file that another exporter serves beside its own figures.
+    #[must_use]
+    pub fn of_state(state: watch::Receiver<State>) -> Self {
+        Self::of(Registry::new(), state)
+    }
+
+    fn of(registry: Registry, state: watch::Receiver<State>) -> Self {
         let cache = Cache { kept: None, page: None, compressor: Compressor::new(Compression::default()) };
-        Ok(Self { registry, state, cache: Mutex::new(cache) })
+        Self { registry, state, cache: Mutex::new(cache) }
     }
 
     /// The page as of now, as text.

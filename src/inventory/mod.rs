@@ -5,7 +5,9 @@
 
 mod certificate;
 mod changes;
+mod legible;
 mod listing;
+mod overview;
 mod project;
 mod rotation;
 mod scope;
@@ -15,10 +17,15 @@ mod time;
 
 pub use certificate::Certificate;
 pub use changes::Change;
+pub use legible::{legible, legible_name};
 pub use listing::{Fault, Identified, Listing, Malformed};
+pub use overview::{Anchor, Overview, ScopeState, Severity, Standing, Thresholds};
 pub use project::Project;
 pub use rotation::RotationGroup;
 pub use scope::Scope;
 pub use snapshot::{ProjectCertificates, Projects, Snapshot};
-pub use state::{Attempt, FailureReason, Liveness, State};
-pub use time::{SECONDS_PER_DAY, UnixSeconds, days_until, unix_now};
+pub use state::{Attempt, FailureReason, Liveness, Pace, State};
+pub use time::{
+    OUT_OF_RANGE, SECONDS_PER_DAY, UnixSeconds, date_and_time, date_in_words, days_until, end_in_words,
+    length_in_words, rfc3339, unix_now,
+};

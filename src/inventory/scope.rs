@@ -77,6 +77,13 @@ impl Scope {
         self.of_unknown_expiry
     }
 
+    /// When at least one anchor with a known end is valid: spans from begin to end, sorted, none touching another. What has
+    /// no known begin begins at the beginning of time.
+    #[must_use]
+    pub fn coverage(&self) -> &[(UnixSeconds, UnixSeconds)] {
+        &self.covered
+    }
+
     /// The first instant from `now` on at which no anchor with a known end is valid; where none is valid at `now`, the
     /// instant at which the last one ended. `None` where none has ever been valid.
     ///

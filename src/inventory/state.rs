@@ -12,8 +12,13 @@ pub struct State {
     pub snapshot: Option<Arc<Snapshot>>,
     /// When a poll last read every list, in seconds since the epoch.
     pub last_success_at: Option<f64>,
+    /// When the snapshot's list of the organization was read, in seconds since the epoch. Later than the last success
+    /// where projects' lists are missed.
+    pub snapshot_at: Option<f64>,
     /// The poll that ended last; none before the first.
     pub last_attempt: Option<Attempt>,
+    /// The poll that failed last, in part or as a whole.
+    pub last_failure: Option<Attempt>,
     /// Polls that ended, whatever came of them.
     pub polls: u64,
     /// Of those, failed, in the order of [`FailureReason::ALL`].
@@ -22,20 +27,28 @@ pub struct State {
     pub store_failures: u64,
     /// The poll loop's promise.
     pub liveness: Liveness,
+    /// How often polls come.
+    pub pace: Pace,
+    /// When the next poll starts, in seconds since the epoch; none while one is under way.
+    pub next_poll_at: Option<f64>,
 }
 
 impl State {
     /// Before the first poll.
     #[must_use]
-    pub fn new(liveness: Liveness) -> Self {
+    pub fn new(liveness: Liveness, pace: Pace) -> Self {
         Self {
             snapshot: None,
             last_success_at: None,
+            snapshot_at: None,
             last_attempt: None,
+            last_failure: None,
             polls: 0,
             failures: Default::default(),
             store_failures: 0,
             liveness,
+            pace,
+            next_poll_at: None,
         }
     }
 
@@ -49,15 +62,42 @@ impl State {
     pub fn record(&mut self, snapshot: Option<Arc<Snapshot>>, attempt: Attempt) {
         if let Some(snapshot) = snapshot {
             self.snapshot = Some(snapshot);
+            self.snapshot_at = Some(attempt.ended_at);
         }
         if attempt.failures.is_empty() {
             self.last_success_at = Some(attempt.ended_at);
+        } else {
+            self.last_failure = Some(attempt.clone());
         }
         self.polls += 1;
         for reason in &attempt.failures {
             self.failures[*reason as usize] += 1;
         }
         self.last_attempt = Some(attempt);
+    }
+
+    /// When the list that was not read for longest was read, in seconds since the epoch: everything that is shown is at
+    /// least as fresh. `None` before the first snapshot.
+    #[must_use]
+    pub fn oldest_read_at(&self) -> Option<f64> {
+        let snapshot = self.snapshot.as_deref()?;
+        let organization = self.snapshot_at.or(self.last_success_at)?;
+        let projects = snapshot.projects().items.iter().map(|read| read.read_at);
+        Some(projects.fold(organization, f64::min))
+    }
+
+    /// Whether what is shown is older at `now` than it would be if polls were well: than two intervals where the last poll
+    /// failed, and otherwise, since one may be under way, than two intervals and the longest poll.
+    #[must_use]
+    pub fn is_stale(&self, now: f64) -> bool {
+        let bound = self.pace.interval * 2 + if self.failing() { Duration::ZERO } else { self.pace.timeout };
+        self.oldest_read_at().is_some_and(|read_at| now - read_at > bound.as_secs_f64())
+    }
+
+    /// Whether the last poll missed a list; before the first it did not.
+    #[must_use]
+    pub fn failing(&self) -> bool {
+        self.last_attempt.is_some() && !self.up()
     }
 }
 
@@ -70,6 +110,17 @@ pub struct Attempt {
     pub duration: Duration,
     /// Why it failed; empty where it did not.
     pub failures: BTreeSet<FailureReason>,
+    /// The same for people, of one of the lists that were missed. It repeats nothing that an upstream said.
+    pub fault: Option<Box<str>>,
+}
+
+/// How often polls come, and how long they may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// From start to start.
+    pub interval: Duration,
+    /// From start to end.
+    pub timeout: Duration,
 }
 
 /// Until when the poll loop will have shown a sign of life, at the latest. Past it, the loop has died or hangs.
@@ -144,6 +195,25 @@ impl FailureReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::{Listing, Malformed, Projects, RotationGroup};
+
+    fn attempt(ended_at: f64, failures: &[FailureReason]) -> Attempt {
+        Attempt { ended_at, duration: Duration::ZERO, failures: failures.iter().copied().collect(), fault: None }
+    }
+
+    #[test]
+    fn stale_is_older_than_two_intervals() {
+        let pace = Pace { interval: Duration::from_secs(100), timeout: Duration::from_secs(50) };
+        let mut state = State::new(Liveness { due: Instant::now() }, pace);
+        assert!(!state.is_stale(1e9), "nothing is shown yet");
+        let nothing = Listing::new(Vec::new(), Malformed::default());
+        let group = RotationGroup::new(regex::Regex::new("(.*)").unwrap());
+        let snapshot = Snapshot::new(Arc::new(nothing), Projects::default(), &group, None);
+        state.record(Some(Arc::new(snapshot)), attempt(1_000.0, &[]));
+        assert_eq!((state.is_stale(1_250.0), state.is_stale(1_251.0)), (false, true), "a poll may be under way");
+        state.record(None, attempt(1_100.0, &[FailureReason::Network]));
+        assert_eq!((state.is_stale(1_200.0), state.is_stale(1_201.0)), (false, true), "it has failed");
+    }
 
     #[test]
     fn reasons_index_themselves() {

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use jiff::Timestamp;
+
 /// Whole seconds since 1970-01-01T00:00:00Z, as the API gives them. Any 64-bit value is valid.
 pub type UnixSeconds = i64;
 
@@ -28,6 +30,61 @@ pub fn unix_now() -> f64 {
     }
 }
 
+/// What stands in the place of a date that no calendar can show.
+pub const OUT_OF_RANGE: &str = "out of range";
+
+/// 0000-01-01T00:00:00Z, before which RFC 3339 has no years.
+const YEAR_ZERO: UnixSeconds = -62_167_219_200;
+
+/// The instant in a calendar, from the year 0 to the year 9999.
+fn calendar(instant: UnixSeconds) -> Option<Timestamp> {
+    Timestamp::from_second(instant).ok().filter(|_| instant >= YEAR_ZERO)
+}
+
+/// The instant as RFC 3339 has it, in UTC.
+#[must_use]
+pub fn rfc3339(instant: UnixSeconds) -> String {
+    calendar(instant).map_or_else(|| OUT_OF_RANGE.into(), |timestamp| timestamp.to_string())
+}
+
+/// The instant in columns: `2026-03-14 09:30:00Z`.
+#[must_use]
+pub fn date_and_time(instant: UnixSeconds) -> String {
+    formatted(instant, "%Y-%m-%d %H:%M:%SZ")
+}
+
+/// The instant within a sentence, to the minute where it is near enough to matter: `14 March 2026`.
+#[must_use]
+pub fn date_in_words(instant: UnixSeconds, now: f64) -> String {
+    let near = days_until(instant, now).abs() < 7.0;
+    formatted(instant, if near { "%-d %B %Y, %H:%M UTC" } else { "%-d %B %Y" })
+}
+
+fn formatted(instant: UnixSeconds, format: &str) -> String {
+    calendar(instant).map_or_else(|| OUT_OF_RANGE.into(), |timestamp| timestamp.strftime(format).to_string())
+}
+
+/// A length of time in the unit that people would take, rounded down: `3 days`, `1 hour`. The sign is left out.
+#[must_use]
+pub fn length_in_words(seconds: f64) -> String {
+    const UNITS: [(f64, &str); 3] = [(SECONDS_PER_DAY, "day"), (3_600.0, "hour"), (60.0, "minute")];
+    let seconds = seconds.abs();
+    // Two of a larger unit, or the smaller one says it better.
+    let (length, unit) = UNITS.into_iter().find(|(length, _)| seconds >= 2.0 * length).unwrap_or((1.0, "second"));
+    let count = (seconds / length).floor();
+    format!("{count} {unit}{}", if (count - 1.0).abs() < f64::EPSILON { "" } else { "s" })
+}
+
+/// How far an end is from `now`, in words.
+#[must_use]
+pub fn end_in_words(end: Option<UnixSeconds>, now: f64) -> String {
+    match end.map(|end| end as f64 - now) {
+        None => "no known end".into(),
+        Some(left) if left > 0.0 => format!("in {}", length_in_words(left)),
+        Some(left) => format!("{} ago", length_in_words(left)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -47,7 +104,49 @@ mod tests {
         }
     }
 
+    #[test]
+    fn dates_as_people_write_them() {
+        let at = 1_773_480_600;
+        assert_eq!(rfc3339(at), "2026-03-14T09:30:00Z");
+        assert_eq!(date_and_time(at), "2026-03-14 09:30:00Z");
+        assert_eq!(date_in_words(at, 1_770_000_000.0), "14 March 2026");
+        assert_eq!(date_in_words(at, 1_773_400_000.0), "14 March 2026, 09:30 UTC");
+    }
+
+    #[test]
+    fn a_calendar_has_four_digits_for_a_year() {
+        assert_eq!(rfc3339(-62_167_219_200), "0000-01-01T00:00:00Z");
+        assert_eq!(rfc3339(253_402_207_200), "9999-12-30T22:00:00Z");
+        for instant in [-62_167_219_201, 253_402_300_800, i64::MIN, i64::MAX] {
+            assert_eq!((rfc3339(instant).as_str(), date_and_time(instant).as_str()), (OUT_OF_RANGE, OUT_OF_RANGE));
+        }
+    }
+
+    #[test]
+    fn lengths_in_the_unit_that_fits() {
+        for (seconds, words) in [
+            (0.0, "0 seconds"),
+            (1.5, "1 second"),
+            (119.9, "119 seconds"),
+            (-120.0, "2 minutes"),
+            (7_199.0, "119 minutes"),
+            (7_200.0, "2 hours"),
+            (172_799.0, "47 hours"),
+            (172_800.0, "2 days"),
+            (3_700.0 * 86_400.0, "3700 days"),
+        ] {
+            assert_eq!(length_in_words(seconds), words, "{seconds}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn any_instant_can_be_shown(instant: i64, now in -1e12..1e12_f64) {
+            for text in [rfc3339(instant), date_and_time(instant), date_in_words(instant, now)] {
+                prop_assert!(text == OUT_OF_RANGE || text.is_ascii() && text.len() > 10, "{text}");
+            }
+        }
+
         /// Exact integer arithmetic as the independent model.
         #[test]
         fn agrees_with_whole_seconds(now in -10_000_000_000_i64..10_000_000_000, left in -10_000_000_000_i64..10_000_000_000) {

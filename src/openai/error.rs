@@ -47,7 +47,7 @@ pub(super) enum Fault {
     Wait(Duration),
     /// Another request was told to wait longer than the poll has left.
     Held,
-    /// Another request was told that the key is not accepted.
+    /// Another request was answered with 401.
     Rejected,
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for Error {
                 write!(f, ", to be asked again in {} s, which is later than the poll may end", wait.as_secs())
             }
             Fault::Held => f.write_str("not asked: the API wants to be left alone for longer than the poll has left"),
-            Fault::Rejected => f.write_str("not asked: the key was rejected"),
+            Fault::Rejected => f.write_str("not asked: another request was answered with 401"),
         }
     }
 }
@@ -82,6 +82,12 @@ impl Error {
     /// An error of which there is no more to say.
     pub(super) fn new(reason: FailureReason, endpoint: Endpoint, fault: Fault) -> Self {
         Self { reason, endpoint, status: None, request_id: None, asked_wait: None, fault, retryable: false }
+    }
+
+    /// Whether the answer was a 429, or there was none because of one.
+    #[must_use]
+    pub fn is_rate_limit(&self) -> bool {
+        self.status == Some(StatusCode::TOO_MANY_REQUESTS) || matches!(self.fault, Fault::Held)
     }
 }
 

@@ -8,10 +8,11 @@ mod retry;
 mod transport;
 mod wire;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -32,6 +33,10 @@ use transport::Transport;
 
 /// An answer larger than this after decompression is refused. A full page of the largest documented size takes some 30 KiB.
 const MAX_BODY_BYTES: usize = 8 << 20;
+/// As good as for ever: no poll lasts longer.
+const LONGEST_POLL: Duration = Duration::from_secs(86_400);
+/// What is escaped in a segment of a path: everything but the characters that never need it.
+const NOT_IN_A_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Of an answer that is an error, as much is read as its code may need.
 const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
 
@@ -55,6 +60,12 @@ impl Endpoint {
             Self::Projects => "projects",
             Self::ProjectCertificates => "project_certificates",
         }
+    }
+
+    /// Whether its place among the requests under way is kept from page to page and from try to try. Projects are read
+    /// while their list is walked, and all of that is in vain without the whole list: it must not stand in their queue.
+    const fn keeps_place(self) -> bool {
+        matches!(self, Self::Projects)
     }
 }
 
@@ -80,6 +91,8 @@ pub struct Client {
     /// Requests that may be under way at once.
     concurrency: usize,
     metrics: Arc<Metrics>,
+    /// Pages read so far, of all lists, for those who wait.
+    pages: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -93,7 +106,14 @@ impl Client {
             max_retries: api.max_retries,
             concurrency,
             metrics,
+            pages: Arc::default(),
         })
+    }
+
+    /// How many pages have been read, counted on while a poll is under way.
+    #[must_use]
+    pub fn pages(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.pages)
     }
 
     /// What one poll may use: this key, until this deadline. Reads the files for TLS again, where there are any.
@@ -114,7 +134,7 @@ impl Client {
             deadline,
             places: Semaphore::new(self.concurrency),
             held_until: Mutex::new(None),
-            rejected: AtomicBool::new(false),
+            rejected: OnceLock::new(),
         }
     }
 }
@@ -130,8 +150,8 @@ pub struct Session<'a> {
     places: Semaphore,
     /// After a 429, until when nothing is sent.
     held_until: Mutex<Option<Instant>>,
-    /// Whether the key was rejected; then nothing more is sent.
-    rejected: AtomicBool,
+    /// Why a request was answered with 401, if one was; then nothing more is sent.
+    rejected: OnceLock<FailureReason>,
 }
 
 impl Session<'_> {
@@ -141,12 +161,14 @@ impl Session<'_> {
         before: Option<&Arc<Listing<Certificate>>>,
     ) -> Result<Arc<Listing<Certificate>>, Error> {
         // Ascending by upload, so that what is uploaded during the walk lands at its end.
-        self.list(Endpoint::Certificates, &["organization", "certificates"], &[("order", "asc")], before).await
+        self.list(Endpoint::Certificates, &["organization", "certificates"], &[("order", "asc")], before, |_| {}).await
     }
 
-    /// The organization's whole list of projects, archived ones left out. The API has no order for it.
-    pub async fn projects(&self) -> Result<Arc<Listing<Project>>, Error> {
-        self.list(Endpoint::Projects, &["organization", "projects"], &[("include_archived", "false")], None).await
+    /// The organization's whole list of projects, archived ones left out. The API has no order for it. Each page is
+    /// handed to `found` as it comes; whether they are a whole list shows only at the end.
+    pub async fn projects(&self, found: impl FnMut(&[Project])) -> Result<Arc<Listing<Project>>, Error> {
+        self.list(Endpoint::Projects, &["organization", "projects"], &[("include_archived", "false")], None, found)
+            .await
     }
 
     /// A project's whole list of certificates; `before` itself where nothing has changed since.
@@ -156,7 +178,7 @@ impl Session<'_> {
         before: Option<&Arc<Listing<Certificate>>>,
     ) -> Result<Arc<Listing<Certificate>>, Error> {
         let path = ["organization", "projects", project_id, "certificates"];
-        self.list(Endpoint::ProjectCertificates, &path, &[("order", "asc")], before).await
+        self.list(Endpoint::ProjectCertificates, &path, &[("order", "asc")], before, |_| {}).await
     }
 
     /// Every page of a list.
@@ -166,18 +188,22 @@ impl Session<'_> {
         path: &[&str],
         query: &[(&str, &str)],
         before: Option<&Arc<Listing<T>>>,
+        mut found: impl FnMut(&[T]),
     ) -> Result<Arc<Listing<T>>, Error> {
         let mut walk = Walk::new(&self.key);
-        let mut after = None;
+        let (mut after, mut kept) = (None, None);
         loop {
             let url = self.url(path, query, after.as_deref());
-            let answer = self.get(endpoint, &url).await?;
+            let answer = self.get(endpoint, &url, &mut kept).await?;
+            let read = walk.items().len();
             let step = walk.take(&answer.body).map_err(|error| {
                 let reason = if error.is_decode() { FailureReason::Decode } else { FailureReason::Pagination };
                 let (status, request_id) = (Some(answer.status), answer.request_id);
                 Error { status, request_id, ..Error::new(reason, endpoint, Fault::Page(error)) }
             })?;
+            self.client.pages.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(endpoint = endpoint.as_str(), page = walk.pages(), bytes = answer.body.len(), "page read");
+            found(&walk.items()[read..]);
             match step {
                 Step::After(id) => after = Some(id),
                 Step::Complete => return Ok(walk.finish(before)),
@@ -187,10 +213,12 @@ impl Session<'_> {
 
     fn url(&self, path: &[&str], query: &[(&str, &str)], after: Option<&str>) -> Url {
         let mut url = self.client.base_url.clone();
-        // A URL with a host always has path segments.
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
+        let base = url.path().trim_end_matches('/');
+        let path = path.iter().fold(base.to_owned(), |path, segment| {
+            // Escaped here, since `Url` drops tabs and line feeds, and so could ask for another project.
+            path + "/" + &utf8_percent_encode(segment, NOT_IN_A_SEGMENT).to_string()
+        });
+        url.set_path(&path);
         url.query_pairs_mut()
             .append_pair("limit", &self.client.page_size.to_string())
             .extend_pairs(query)
@@ -198,25 +226,39 @@ impl Session<'_> {
         url
     }
 
-    /// One request, tried again as often as it is worth it and the poll has time.
-    async fn get(&self, endpoint: Endpoint, url: &Url) -> Result<Answer, Error> {
+    /// One request, tried again as often as it is worth it and the poll has time. It takes the place that was `kept`, and
+    /// leaves its own there where that is to be kept.
+    async fn get<'s>(
+        &'s self,
+        endpoint: Endpoint,
+        url: &Url,
+        kept: &mut Option<SemaphorePermit<'s>>,
+    ) -> Result<Answer, Error> {
         let mut retries = 0;
         loop {
+            let place = self.admission(endpoint, kept.take()).await?;
             let error = match self.attempt(endpoint, url).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    *kept = endpoint.keeps_place().then_some(place);
+                    return Ok(answer);
+                }
                 Err(error) => error,
             };
             if error.status == Some(StatusCode::UNAUTHORIZED) {
-                self.rejected.store(true, Ordering::Relaxed);
+                // The first one's reason stands for all.
+                let _ = self.rejected.set(error.reason);
             }
             if !error.retryable {
                 return Err(error);
             }
             let wait = error.asked_wait.unwrap_or_else(|| retry::backoff(retries, fastrand::f64()));
             let left = self.deadline.saturating_duration_since(Instant::now());
-            if error.status == Some(StatusCode::TOO_MANY_REQUESTS) {
-                self.hold(wait.min(left));
+            if error.is_rate_limit() {
+                self.hold(wait);
             }
+            // After a 429 nobody else may send before the wait is over, and then this one goes first: at the end of the
+            // queue it could be turned away time and again.
+            *kept = (error.is_rate_limit() || endpoint.keeps_place()).then_some(place);
             if let Some(asked) = error.asked_wait.filter(|asked| *asked >= left) {
                 return Err(Error { reason: FailureReason::RateLimited, fault: Fault::Wait(asked), ..error });
             }
@@ -234,33 +276,44 @@ impl Session<'_> {
 
     /// Sends nothing for a while; an earlier hold that lasts longer stays.
     fn hold(&self, wait: Duration) {
+        let until = Instant::now() + wait.min(LONGEST_POLL);
         let mut held_until = self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *held_until = (*held_until).max(Some(Instant::now() + wait));
+        *held_until = (*held_until).max(Some(until));
     }
 
     fn held_until(&self) -> Option<Instant> {
         *self.held_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a place among the requests under way, and for the end of a hold.
-    async fn admission(&self, endpoint: Endpoint) -> Result<SemaphorePermit<'_>, Error> {
+    /// Waits for a place among the requests under way, unless one was `kept`, and for the end of a hold.
+    async fn admission<'s>(
+        &'s self,
+        endpoint: Endpoint,
+        kept: Option<SemaphorePermit<'s>>,
+    ) -> Result<SemaphorePermit<'s>, Error> {
         let over = || Error::new(FailureReason::Timeout, endpoint, Fault::PollTimeout);
-        let Ok(Ok(place)) = timeout_at(self.deadline, self.places.acquire()).await else { return Err(over()) };
+        let place = match kept {
+            Some(place) => place,
+            None => match timeout_at(self.deadline, self.places.acquire()).await {
+                Ok(Ok(place)) => place,
+                Ok(Err(_)) | Err(_) => return Err(over()),
+            },
+        };
         while let Some(until) = self.held_until().filter(|until| *until > Instant::now()) {
             if until >= self.deadline {
-                return Err(Error::new(FailureReason::RateLimited, endpoint, Fault::Held));
+                let asked_wait = Some(until - Instant::now());
+                return Err(Error { asked_wait, ..Error::new(FailureReason::RateLimited, endpoint, Fault::Held) });
             }
             sleep_until(until).await;
         }
-        if self.rejected.load(Ordering::Relaxed) {
-            return Err(Error::new(FailureReason::Unauthorized, endpoint, Fault::Rejected));
+        if let Some(reason) = self.rejected.get() {
+            return Err(Error::new(*reason, endpoint, Fault::Rejected));
         }
         Ok(place)
     }
 
     /// One try.
     async fn attempt(&self, endpoint: Endpoint, url: &Url) -> Result<Answer, Error> {
-        let _place = self.admission(endpoint).await?;
         let started = Instant::now();
         let outcome = self.exchange(endpoint, url, started + self.client.request_timeout).await;
         let (Ok(Answer { status, .. }) | Err(Error { status: Some(status), .. })) = &outcome else {

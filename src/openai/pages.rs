@@ -97,6 +97,12 @@ impl<'a, T: Entry + PartialEq> Walk<'a, T> {
         self.pages
     }
 
+    /// Objects taken so far, in the order in which they came.
+    #[must_use]
+    pub fn items(&self) -> &[T] {
+        &self.items
+    }
+
     /// Takes the next page's body.
     pub fn take(&mut self, body: &[u8]) -> Result<Step, PageError> {
         let page = Page::<Entries<T>>::parse(body).map_err(|error| match error.classify() {

@@ -1,10 +1,13 @@
 //! One poll: the organization's list first, then the projects', side by side. Each list is whole or not taken.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use regex::Regex;
 use reqwest::StatusCode;
+use tokio::sync::mpsc;
+use tokio::try_join;
 
 use super::store::Stored;
 use crate::inventory::{Project, ProjectCertificates, Projects, RotationGroup, Snapshot, unix_now};
@@ -90,36 +93,52 @@ impl Plan {
         Snapshot::new(Arc::new(organization), projects, &self.rotation_group, None)
     }
 
+    /// Reads each project's list as soon as the page that names it has come, so that no place is idle while the list of
+    /// projects is walked page by page. Without the whole of that list, nothing of what was read is taken.
     async fn collect_projects(
         &self,
         session: &Session<'_>,
         filter: &ProjectFilter,
         before: Option<&Projects>,
     ) -> (Projects, Vec<Missed>) {
-        let listed = match session.projects().await {
-            Ok(listed) => listed,
-            Err(error) => return (before.cloned().unwrap_or_default(), vec![Missed { project_id: None, error }]),
-        };
-        let reads = listed.items.iter().filter(|project| filter.takes(project)).map(|project| async move {
-            let known = before.and_then(|before| before.get(&project.id));
-            let certificates = session.project_certificates(&project.id, known.map(|known| &known.certificates)).await;
-            (project, known, certificates, unix_now())
-        });
-        let mut reads = stream::iter(reads).buffer_unordered(self.concurrency * WALKS_PER_REQUEST);
-
-        let (mut items, mut missed, mut vanished) = (Vec::new(), Vec::new(), 0);
-        while let Some((project, known, certificates, read_at)) = reads.next().await {
-            let project = project.clone();
-            match certificates {
-                Ok(certificates) => items.push(ProjectCertificates { project, certificates, read_at }),
-                Err(error) if error.status == Some(StatusCode::NOT_FOUND) => vanished += 1,
-                Err(error) => {
-                    missed.push(Missed { project_id: Some(project.id.clone()), error });
-                    items.extend(known.map(|known| ProjectCertificates { project, ..known.clone() }));
+        let known = |id: &str| before.and_then(|before| before.get(id));
+        let (sender, mut found) = mpsc::unbounded_channel();
+        let mut named = HashSet::new();
+        // The sender goes with the walk, which ends the stream of what was found.
+        let listing = session.projects(move |page| {
+            for project in page.iter().filter(|project| filter.takes(project)) {
+                if named.insert(project.id.clone()) {
+                    // It is received for as long as the walk lasts.
+                    let _ = sender.send(project.id.clone());
                 }
             }
+        });
+        let read = |id: Box<str>| async move {
+            let certificates = session.project_certificates(&id, known(&id).map(|known| &known.certificates)).await;
+            (id, (certificates, unix_now()))
+        };
+        let reads = stream::poll_fn(|context| found.poll_recv(context))
+            .map(read)
+            .buffer_unordered(self.concurrency * WALKS_PER_REQUEST)
+            .collect::<HashMap<_, _>>();
+        let (listed, mut reads) = match try_join!(listing, reads.map(Ok)) {
+            Ok(both) => both,
+            Err(error) => return (before.cloned().unwrap_or_default(), vec![Missed { project_id: None, error }]),
+        };
+
+        let (mut items, mut missed, mut vanished) = (Vec::new(), Vec::new(), 0);
+        // As they were listed last: one that was listed twice may have another name by then.
+        for project in listed.items.iter().filter(|project| filter.takes(project)).cloned() {
+            match reads.remove(&project.id) {
+                Some((Ok(certificates), read_at)) => items.push(ProjectCertificates { project, certificates, read_at }),
+                Some((Err(error), _)) if error.status == Some(StatusCode::NOT_FOUND) => vanished += 1,
+                Some((Err(error), _)) => {
+                    missed.push(Missed { project_id: Some(project.id.clone()), error });
+                    items.extend(known(&project.id).map(|known| ProjectCertificates { project, ..known.clone() }));
+                }
+                None => {} // never: whatever is taken was found on a page
+            }
         }
-        items.sort_by(|a, b| a.project.id.cmp(&b.project.id));
         let malformed = listed.malformed.clone();
         let projects = Projects { items: items.into(), malformed, duplicates: listed.duplicates, vanished };
         (projects, missed)

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::config::{Config, Credentials, CredentialsError};
-use crate::inventory::{Attempt, FailureReason, Liveness, RotationGroup, Snapshot, State, unix_now};
+use crate::inventory::{Attempt, FailureReason, Liveness, Pace, RotationGroup, Snapshot, State, unix_now};
 use crate::openai::{self, Client};
 use collect::{Harvest, Plan, ProjectFilter};
 use schedule::Schedule;
@@ -66,6 +66,10 @@ impl Settings {
         let credentials = Arc::new(api.credentials.clone());
         Self { client, credentials, plan, interval: poll.interval, timeout: poll.timeout }
     }
+
+    fn pace(&self) -> Pace {
+        Pace { interval: self.interval, timeout: self.timeout }
+    }
 }
 
 /// Why a poll failed.
@@ -98,7 +102,8 @@ impl PollError {
 impl Poller {
     /// A poller, and where it publishes: at first what an earlier run has kept. No poll happens before [`Poller::run`].
     pub async fn new(settings: Settings, state_file: Option<&Path>, base_url: &Url) -> (Self, watch::Receiver<State>) {
-        let mut state = State::new(Liveness { due: std::time::Instant::now() + settings.timeout + GRACE });
+        let liveness = Liveness { due: std::time::Instant::now() + settings.timeout + GRACE };
+        let mut state = State::new(liveness, settings.pace());
         let store = state_file.map(|path| Store::new(path, base_url.as_str()));
         if let Some(stored) = OptionFuture::from(store.as_ref().map(Store::load)).await.flatten() {
             report::restored(&stored);
@@ -120,6 +125,7 @@ impl Poller {
             let mut next = schedule.next(not_before, fastrand::f64);
             loop {
                 self.promise(next);
+                self.announce(next);
                 tracing::debug!(in_seconds = (next - Instant::now()).as_secs_f64(), "next poll");
                 tokio::select! {
                     () = shutdown.cancelled() => return,
@@ -137,6 +143,21 @@ impl Poller {
         }
     }
 
+    /// Polls once, for those who do not stay, and says what came of it.
+    pub async fn once(mut self) -> State {
+        self.poll().await;
+        self.state.borrow().clone()
+    }
+
+    /// Says when the next poll starts, and how often polls come.
+    fn announce(&self, next: Instant) {
+        let next_poll_at = unix_now() + next.saturating_duration_since(Instant::now()).as_secs_f64();
+        self.state.send_modify(|state| {
+            state.next_poll_at = Some(next_poll_at);
+            state.pace = self.settings.pace();
+        });
+    }
+
     /// Says until when there will be a sign of life.
     fn promise(&self, instant: Instant) {
         let due = (instant + GRACE).into_std();
@@ -148,22 +169,26 @@ impl Poller {
         let started = Instant::now();
         let deadline = started + self.settings.timeout;
         self.promise(deadline);
+        self.state.send_modify(|state| state.next_poll_at = None);
         let before = self.state.borrow().snapshot.clone();
         let outcome = self.harvest(deadline, before.as_ref()).await;
         let duration = started.elapsed();
-        let (snapshot, failures, hold) = match outcome {
+        let (snapshot, failures, fault, hold) = match outcome {
             Ok(harvest) => {
                 report::harvest(&harvest, before.as_deref(), duration);
                 let failures = harvest.missed.iter().map(|missed| missed.error.reason).collect();
-                let hold = harvest.missed.iter().filter_map(|missed| missed.error.asked_wait).max();
-                (Some(harvest.snapshot), failures, hold)
+                // Only a 429 speaks of the key, and so of every list; trouble of one project must not hold the others.
+                let of_all = harvest.missed.iter().filter(|missed| missed.error.is_rate_limit());
+                let hold = of_all.filter_map(|missed| missed.error.asked_wait).max();
+                let fault = harvest.missed.first().map(|missed| missed.error.to_string().into());
+                (Some(harvest.snapshot), failures, fault, hold)
             }
             Err(error) => {
                 report::failure(&error, duration);
-                (None, BTreeSet::from([error.reason()]), error.asked_wait())
+                (None, BTreeSet::from([error.reason()]), Some(error.to_string().into()), error.asked_wait())
             }
         };
-        let attempt = Attempt { ended_at: unix_now(), duration, failures };
+        let attempt = Attempt { ended_at: unix_now(), duration, failures, fault };
         // On disk before it is told: who sees a success may restart us.
         let is_kept = self.keep(snapshot.as_ref(), &attempt).await;
         self.state.send_modify(|state| {

@@ -7,19 +7,21 @@ use axum::body::Body;
 use axum::extract::{FromRef, State as Shared};
 use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::stream;
 use tokio::sync::watch;
 
+use super::{json, status};
 use crate::exposition::{self, Exposition};
 use crate::inventory::State;
 
 /// What handlers may see: they can read, and nothing else.
 #[derive(Clone)]
-struct View {
+pub(super) struct View {
     exposition: Arc<Exposition>,
-    state: watch::Receiver<State>,
+    pub(super) state: watch::Receiver<State>,
+    pub(super) documents: Arc<json::Documents>,
 }
 
 /// Paths of [`probes`], which are open to everybody.
@@ -34,10 +36,16 @@ impl FromRef<View> for watch::Receiver<State> {
 /// Every path that is served.
 pub fn router(exposition: Arc<Exposition>, state: watch::Receiver<State>) -> Router {
     Router::new()
-        .route("/", get(landing))
+        .route("/", get(status::page))
+        .route("/status.css", get(status::stylesheet))
+        .route("/status.js", get(status::script))
+        .route("/status.svg", get(status::icon))
+        .route("/api/v1/certificates", get(json::certificates))
+        .route("/api/v1/polls", get(json::polls))
+        .route("/api/v1/openapi.json", get(json::openapi))
         .route("/metrics", get(metrics))
         .merge(health())
-        .with_state(View { exposition, state })
+        .with_state(View { exposition, state, documents: Arc::default() })
 }
 
 /// The health endpoints alone.
@@ -133,15 +141,6 @@ async fn ready(Shared(state): Shared<watch::Receiver<State>>) -> Response {
 
 fn plain(status: StatusCode, text: String) -> Response {
     (status, [(CACHE_CONTROL, "no-store")], text).into_response()
-}
-
-async fn landing() -> Html<&'static str> {
-    Html(concat!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>openai-cert-exporter</title>",
-        "<h1>openai-cert-exporter ",
-        env!("CARGO_PKG_VERSION"),
-        "</h1><ul><li><a href=\"metrics\">metrics</a><li><a href=\"healthz\">health</a><li><a href=\"readyz\">readiness</a></ul></html>\n",
-    ))
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //!
 //! Every test starts the real binary against an upstream of its own and looks only at what a user can see: its answers
 //! over HTTP, its output, its exit code. [`harness`] starts and ends it, and searches all that it says for the admin
-//! key; [`upstream`] is the API as documented and as it should never be; [`page`] reads the metrics page more strictly
-//! than Prometheus does.
+//! key; [`upstream`] is the API as documented and as it should never be, [`fleet`] that of an organization with projects;
+//! [`page`] reads the metrics page more strictly than Prometheus does.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,12 +13,15 @@
 )]
 #![expect(clippy::float_cmp, reason = "counts and instants come through the page exactly, and must")]
 
+mod fleet;
 mod harness;
 mod page;
 mod port;
 mod upstream;
 
 mod answers;
+mod api;
+mod check;
 mod command_line;
 mod configuration;
 mod connections;
@@ -30,12 +33,16 @@ mod logs;
 mod metrics_page;
 mod outages;
 mod polling;
+mod projects;
 mod reload;
 mod requests;
 mod retries;
+mod rotation;
+mod scopes;
 mod secrets;
 mod signals;
 mod state_file;
+mod status;
 mod tls;
 mod upstream_tls;
 mod users;

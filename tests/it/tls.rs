@@ -84,6 +84,8 @@ async fn clients_are_verified_as_the_file_says() {
             SanType::DnsName("scraper.example".try_into().unwrap()),
             SanType::DnsName("*.wild.example".try_into().unwrap()),
             SanType::IpAddress([10, 0, 0, 1].into()),
+            SanType::IpAddress("fd00::1".parse().unwrap()),
+            SanType::Rfc822Name("scraper@example.org".try_into().unwrap()),
             SanType::URI("spiffe://cluster/scraper".try_into().unwrap()),
         ]
     };
@@ -99,6 +101,8 @@ async fn clients_are_verified_as_the_file_says() {
         (format!("{verify}, client_allowed_sans: [other, scraper.example]"), [false, true, false]),
         (format!("{verify}, client_allowed_sans: [10.0.0.1]"), [false, true, false]),
         (format!("{verify}, client_allowed_sans: [\"spiffe://cluster/scraper\"]"), [false, true, false]),
+        (format!("{verify}, client_allowed_sans: ['fd00:0::01']"), [false, true, false]),
+        (format!("{verify}, client_allowed_sans: [scraper@example.org]"), [false, true, false]),
         (format!("{verify}, client_allowed_sans: ['*.wild.example']"), [false, true, false]),
         (format!("{verify}, client_allowed_sans: [a.wild.example]"), [false, false, false]),
         (format!("{verify}, client_allowed_sans: [example]"), [false, false, false]),

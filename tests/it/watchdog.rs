@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use openai_cert_exporter::exposition::Exposition;
-use openai_cert_exporter::inventory::{Liveness, State};
+use openai_cert_exporter::inventory::{Liveness, Pace, State};
 use openai_cert_exporter::web::{self, Server};
 use prometheus::Registry;
 use tokio::sync::watch;
@@ -15,7 +15,9 @@ use crate::port::patient;
 
 #[tokio::test]
 async fn a_broken_promise_is_unhealthy_until_it_is_renewed() {
-    let (sender, state) = watch::channel(State::new(Liveness { due: Instant::now() + Duration::from_secs(3_600) }));
+    let liveness = Liveness { due: Instant::now() + Duration::from_secs(3_600) };
+    let pace = Pace { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
+    let (sender, state) = watch::channel(State::new(liveness, pace));
     let exposition = Arc::new(Exposition::new(Registry::new(), state.clone()).unwrap());
     let server = Server::bind(&["127.0.0.1:0".parse().unwrap()], patient()).await.unwrap();
     let address = server.addresses().unwrap()[0];

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use secrecy::zeroize::Zeroizing;
 use tokio_rustls::rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
@@ -15,7 +15,8 @@ use tokio_rustls::rustls::{
     self, CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
     SupportedCipherSuite, SupportedProtocolVersion,
 };
-use webpki::EndEntityCert;
+use x509_parser::extensions::GeneralName;
+use x509_parser::parse_x509_certificate;
 
 use super::document::{Fault, Section, nameable};
 use super::sources::Sources;
@@ -171,12 +172,6 @@ fn client_verifier(
     let authorities = authorities.ok_or_else(|| {
         section.fault("client_ca_file", "is missing, and so is client_ca; client_auth_type needs one of them")
     })?;
-    if let Some(address) = names.iter().find(|name| name.contains('@') && !name.contains("://")) {
-        let address = nameable(address).unwrap_or("an entry");
-        let fault =
-            format!("{address} is an e-mail address, which is not supported; DNS names, IP addresses and URIs are");
-        return Err(section.fault("client_allowed_sans", fault));
-    }
     let mut roots = RootCertStore::empty();
     for authority in authorities {
         roots.add(authority).map_err(|_| section.fault("client_ca_file", "has a certificate that cannot be read"))?;
@@ -275,15 +270,21 @@ struct NamedClients {
 impl NamedClients {
     /// Whether the certificate has one of the names, exactly as it stands in the list.
     fn have_name(&self, certificate: &CertificateDer<'_>) -> bool {
-        let Ok(certificate) = EndEntityCert::try_from(certificate) else { return false };
+        let Ok((_, certificate)) = parse_x509_certificate(certificate) else { return false };
+        let Ok(Some(names)) = certificate.subject_alternative_name() else { return false };
         let is_allowed = |name: &str| self.names.iter().any(|allowed| allowed == name);
-        let mut addresses = self.names.iter().filter_map(|name| name.parse::<IpAddr>().ok());
-        certificate.valid_dns_names().any(is_allowed)
-            || certificate.valid_uri_names().any(is_allowed)
-            || addresses.any(|address| {
-                let name = ServerName::IpAddress(address.into());
-                certificate.verify_is_valid_for_subject_name(&name).is_ok()
-            })
+        names.value.general_names.iter().any(|name| match name {
+            GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => is_allowed(name),
+            GeneralName::IPAddress(octets) => self.allow_address(octets),
+            _ => false,
+        })
+    }
+
+    fn allow_address(&self, octets: &[u8]) -> bool {
+        let address =
+            <[u8; 4]>::try_from(octets).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from));
+        // An IPv6 address can be written in more than one way.
+        address.is_ok_and(|address| self.names.iter().any(|name| name.parse() == Ok(address)))
     }
 }
 

@@ -1,0 +1,265 @@
+// What a browser makes of the status page: each test looks at the real page of the real binary, in Chromium.
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { resolve } from "node:path";
+import { Exporter, Upstream, certificate } from "./exporter.mjs";
+
+const require = createRequire(`${resolve("target/browser/modules")}/`);
+const { chromium } = require("playwright-core");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+
+const PICTURES = "target/browser";
+const WIDE = { width: 1280, height: 900 };
+const SMALL = { width: 380, height: 800 };
+const SCREENS = [
+  ["large", { width: 1920, height: 1080 }],
+  ["wide", WIDE],
+  ["narrow", { width: 1160, height: 800 }],
+  ["middle", { width: 768, height: 1024 }],
+  ["small", SMALL],
+];
+const HOSTILE = [
+  "</title></td></table><script>alert(1)</script>",
+  "\"><img src=x onerror=alert(1)>",
+  "{{ 7 * 7 }} {% raw %} ${7*7}",
+  "\u202egnp.exe\u2066 reversed",
+  "a\nb\tc\u0000d\u001b[31m",
+  "Z\u0351\u036b\u0343\u036a\u0302\u036b\u033d\u034f\u0334\u0319\u0324\u031e\u0349\u035a\u032f\u031e\u0320\u034da\u036b\u0357\u0334\u0362\u0335\u031c\u0330\u0354l\u0368\u0367\u0369\u0358\u0320".repeat(9),
+  "x".repeat(5_000),
+  "ﷺ".repeat(200),
+  "👩‍👩‍👧‍👦".repeat(60),
+  "   ",
+  "javascript:alert(1)",
+];
+
+const running = [];
+const keep = async (started) => {
+  const thing = await started;
+  running.push(thing);
+  return thing;
+};
+mkdirSync(PICTURES, { recursive: true });
+const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-quic"] });
+
+/** Opens the page, and fails the test for anything in the console, any dialog and any request to elsewhere. */
+async function open(exporter, options = {}) {
+  const context = await browser.newContext({ viewport: WIDE, ...options });
+  const page = await context.newPage();
+  const faults = [];
+  page.on("console", (message) => faults.push(`console: ${message.text()}`));
+  page.on("pageerror", (error) => faults.push(`error: ${error}`));
+  page.on("dialog", (dialog) => faults.push(`dialog: ${dialog.message()}`) && dialog.dismiss());
+  page.on("request", (request) => request.url().startsWith(exporter.url) || faults.push(`request: ${request.url()}`));
+  await page.goto(exporter.url);
+  return {
+    page,
+    picture: (name, full = true) => page.screenshot({ path: `${PICTURES}/${name}.png`, fullPage: full }),
+    async close() {
+      assert.deepEqual(faults, []);
+      await context.close();
+    },
+  };
+}
+
+/** Nothing is wider than the screen. */
+async function assertFits(page) {
+  const [content, screen] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  assert.ok(content <= screen, `the page is ${content} wide, the screen ${screen}`);
+}
+
+async function assertAccessible(page) {
+  // Evaluated by the test, so that the page's policy need not allow it.
+  await page.evaluate(axe);
+  const { violations, passes } = await page.evaluate(() => window.axe.run());
+  assert.ok(passes.length > 10, "it has looked");
+  const found = violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => node.html + node.failureSummary).join("\n")}`);
+  assert.deepEqual(found, []);
+}
+
+/** As a screen reader sees a table: the name, the heads, and how many rows it has. */
+async function assertTable(page, name, rows) {
+  const table = page.getByRole("table", { name });
+  assert.equal(await table.count(), 1, name);
+  assert.equal(await table.getByRole("row").count(), rows + 1, name);
+  assert.equal(await table.getByRole("rowheader").count(), rows, name);
+  assert.ok((await table.getByRole("columnheader").count()) >= 5, name);
+}
+
+const tests = {
+  async "the demo, in both schemes, on every screen"() {
+    const exporter = await (await keep(Exporter.demo())).polled();
+    for (const colorScheme of ["light", "dark"]) {
+      for (const [size, viewport] of SCREENS) {
+        const { page, picture, close } = await open(exporter, { colorScheme, viewport });
+        await picture(`demo-${colorScheme}-${size}`);
+        assert.match(await page.getByRole("heading", { level: 1 }).innerText(), /^The organization and 2 projects are covered for 3 days only/);
+        assert.ok(await page.getByText("Act now").isVisible());
+        // What matters most is seen without scrolling.
+        const { y, height } = await page.locator(".detail").boundingBox();
+        assert.ok(y + height < viewport.height, "the sentence is on the first screen");
+        await assertFits(page);
+        // Every line of time has room, and all of them stand below each other.
+        const lines = await page.$$eval("tbody .t", (lines) => lines.map((line) => line.getBoundingClientRect()).map(({ left, width }) => [left, width]));
+        assert.ok(lines[0][1] >= 200, `a line of time is ${lines[0][1]} wide`);
+        for (const line of lines) assert.deepEqual(line.map(Math.round), lines[0].map(Math.round));
+        await assertTable(page, /^Scopes/, 12);
+        await assertTable(page, /^Active certificates/, 26);
+        await assertTable(page, /^Inactive certificates/, 22);
+        await assertAccessible(page);
+        await close();
+      }
+    }
+  },
+
+  async "hostile names stay in their places"() {
+    const projects = HOSTILE.map((name, n) => ({ id: `proj_${n}`, name, certificates: [certificate(`p${n}`, 50 + n, { name })] }));
+    const certificates = HOSTILE.map((name, n) => certificate(`cert_${n}${"<b>&\"'".repeat(40)}`, n * 20 - 30, { name }));
+    const exporter = await (await keep(Exporter.of(await keep(Upstream.start({ certificates, projects }))))).polled();
+    for (const [size, viewport] of [["wide", WIDE], ["small", SMALL]]) {
+      const { page, picture, close } = await open(exporter, { viewport });
+      await picture(`hostile-${size}`);
+      await assertFits(page);
+      await assertTable(page, /^Scopes/, HOSTILE.length + 1);
+      await assertTable(page, /^Active certificates/, 2 * HOSTILE.length);
+      assert.equal(await page.locator("script").count(), 1);
+      assert.equal(await page.locator("img").count(), 0);
+      // No name reaches into the next row.
+      const overlaps = await page.$$eval("tbody tr", (rows) =>
+        rows.filter((row) => [...row.querySelectorAll("bdi")].some((name) => {
+          const [inner, outer] = [name.getBoundingClientRect(), row.getBoundingClientRect()];
+          return inner.bottom > outer.bottom + 1 || inner.right > outer.right + 1;
+        })).length);
+      assert.equal(overlaps, 0);
+      await assertAccessible(page);
+      await close();
+    }
+  },
+
+  async "an empty organization"() {
+    const exporter = await (await keep(Exporter.of(await keep(Upstream.start())))).polled();
+    const { page, picture, close } = await open(exporter);
+    await picture("empty");
+    assert.equal(await page.getByRole("heading", { level: 1 }).innerText(), "Mutual TLS is not enforced: no certificate is active.");
+    await assertTable(page, /^Scopes/, 1);
+    await assertAccessible(page);
+    await close();
+  },
+
+  async "before the first poll has ended"() {
+    const exporter = await keep(Exporter.of(await keep(Upstream.start({ answers: false }))));
+    const { page, picture, close } = await open(exporter);
+    await picture("waiting");
+    assert.equal(await page.getByRole("heading", { level: 1 }).innerText(), "Waiting for the first poll to end.");
+    assert.ok(await page.getByText("under way").isVisible());
+    await assertAccessible(page);
+    await close();
+  },
+
+  async "stale data says so loudly, and recovers without a reload"() {
+    const upstream = await keep(Upstream.start({ certificates: [certificate("edge-2026", 200), certificate("mesh-2026", 300)] }));
+    const exporter = await (await keep(Exporter.of(upstream, "500ms"))).polled();
+    const { page, picture, close } = await open(exporter);
+    assert.equal(await page.getByText("Stale").count(), 0);
+    upstream.status = 503;
+    await page.getByText("Stale: what is shown is").waitFor();
+    await picture("stale");
+    assert.ok(await page.getByText("The last poll failed").first().isVisible());
+    assert.match(await page.title(), /stale|when last seen/);
+    await assertTable(page, /^Active certificates/, 2);
+    await assertAccessible(page);
+    upstream.certificates = [certificate("edge-2026", 200), certificate("mesh-2026", 300), certificate("new-2027", 2)];
+    upstream.status = 200;
+    await page.getByText("new-2027").first().waitFor();
+    await page.getByText("Stale").waitFor({ state: "detached" });
+    await assertTable(page, /^Active certificates/, 3);
+    await close();
+  },
+
+  async "the script keeps the reader's place, and says when nobody answers"() {
+    const certificates = Array.from({ length: 60 }, (_, n) => certificate(`c${n}`, 100 + n));
+    const upstream = await keep(Upstream.start({ certificates }));
+    const exporter = await (await keep(Exporter.of(upstream, "500ms"))).polled();
+    const context = await browser.newContext({ viewport: WIDE });
+    const page = await context.newPage();
+    await page.goto(exporter.url);
+    await page.evaluate(() => scrollTo(0, 1000));
+    await page.evaluate(() => { document.querySelector("main").dataset.mark = ""; window.mark = document.querySelector("main"); });
+    const made = await page.locator("#made time").innerText();
+    await page.waitForFunction((made) => document.querySelector("#made time").innerText !== made, made);
+    assert.equal(await page.evaluate(() => scrollY), 1000);
+    assert.ok(await page.evaluate(() => window.mark === document.querySelector("main")), "it was not loaded anew");
+    exporter.stop();
+    await page.getByText("The exporter does not answer.").waitFor();
+    await page.evaluate(() => scrollTo(0, 0));
+    await page.screenshot({ path: `${PICTURES}/lost.png` });
+    await context.close();
+  },
+
+  async "without JavaScript it stands still and says since when"() {
+    const exporter = await (await keep(Exporter.demo())).polled();
+    const { page, picture, close } = await open(exporter, { javaScriptEnabled: false });
+    await picture("no-script");
+    assert.ok(await page.getByText("Without JavaScript this page does not refresh itself").isVisible());
+    assert.match(await page.locator("#made time").innerText(), /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ$/);
+    await assertTable(page, /^Active certificates/, 26);
+    await close();
+  },
+
+  async "a thousand rows"() {
+    const certificates = Array.from({ length: 1_000 }, (_, n) => certificate(`cert_${String(n).padStart(24, "0")}`, n - 20, { name: `workload-${n}-eu-central-1` }));
+    const exporter = await (await keep(Exporter.of(await keep(Upstream.start({ certificates }))))).polled();
+    const bytes = (await (await fetch(exporter.url)).text()).length;
+    assert.ok(bytes <= 1_000_000, `${bytes} bytes`);
+    for (const [size, viewport] of [["wide", WIDE], ["small", SMALL]]) {
+      const { page, picture, close } = await open(exporter, { viewport });
+      await assertTable(page, /^Active certificates/, 1_000);
+      await assertFits(page);
+      const painted = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime);
+      console.log(`  ${size}: ${bytes} bytes, first paint after ${Math.round(painted)} ms`);
+      await picture(`thousand-${size}`, false);
+      await close();
+    }
+  },
+
+  async "the keyboard reaches every link, and shows where it is"() {
+    const exporter = await (await keep(Exporter.demo())).polled();
+    const { page, close } = await open(exporter);
+    const links = await page.getByRole("link").count();
+    const reached = [];
+    for (let n = 0; n < links; n += 1) {
+      await page.keyboard.press("Tab");
+      reached.push(await page.evaluate(() => {
+        const { tagName, textContent } = document.activeElement;
+        return tagName === "A" && getComputedStyle(document.activeElement).outlineStyle !== "none" && textContent;
+      }));
+    }
+    assert.deepEqual(reached, ["Metrics", "JSON", "OpenAPI", "Documentation", "Health", "readiness", "polls as JSON"]);
+    await close();
+  },
+};
+
+if (process.argv.includes("--picture")) {
+  const exporter = await (await keep(Exporter.demo())).polled();
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme: "light" });
+  const page = await context.newPage();
+  await page.goto(exporter.url);
+  await page.screenshot({ path: "tests/browser/status.png" });
+  await context.close();
+}
+
+let failed = 0;
+for (const [name, test] of Object.entries(tests)) {
+  try {
+    await test();
+    console.log(`ok: ${name}`);
+  } catch (error) {
+    failed += 1;
+    console.log(`FAILED: ${name}\n${error.stack}`);
+  } finally {
+    for (const thing of running.splice(0)) thing.stop();
+  }
+}
+await browser.close();
+console.log(`${Object.keys(tests).length - failed} of ${Object.keys(tests).length} passed; pictures are in ${PICTURES}`);
+process.exit(failed ? 1 : 0);
