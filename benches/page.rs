@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use divan::counter::{BytesCount, ItemsCount};
@@ -88,12 +88,12 @@ fn with_one_changed(certificates: &[Certificate], before: &List) -> List {
     Listing::following(Some(before), changed, Malformed::default())
 }
 
-fn rotation_group() -> RotationGroup {
-    RotationGroup::new(Regex::new("(?s)^(.+?)(?:-20[0-9]{2})*$").unwrap())
-}
+/// Compiled once, as in the program.
+static ROTATION_GROUP: LazyLock<RotationGroup> =
+    LazyLock::new(|| RotationGroup::new(Regex::new("(?s)^(.+?)(?:-20[0-9]{2})*$").unwrap()));
 
 fn snapshot(list: &List, before: Option<&Snapshot>) -> Snapshot {
-    Snapshot::new(Arc::clone(list), Projects::default(), &rotation_group(), before)
+    Snapshot::new(Arc::clone(list), Projects::default(), &ROTATION_GROUP, before)
 }
 
 /// Every page of a list, from bytes to a sorted list.
