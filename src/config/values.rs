@@ -28,7 +28,7 @@ impl<T, F: Fn(&str) -> Option<T>> Visitor<'_> for Text<T, F> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        (self.parse)(text.trim()).ok_or_else(|| refused(&self))
+        (self.parse)(text).ok_or_else(|| refused(&self))
     }
 }
 
@@ -42,6 +42,7 @@ fn parsed<'de, D: Deserializer<'de>, T>(
     expected: &'static str,
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<T, D::Error> {
+    let parse = |text: &str| parse(text.trim());
     deserializer.deserialize_any(Text { expected, parse, value: PhantomData })
 }
 
@@ -253,9 +254,10 @@ pub(super) fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
 
 /// A regular expression with a group in it.
 pub(super) fn pattern_with_group<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Regex, D::Error> {
-    parsed(deserializer, "a regular expression with a group, such as \"^(.+)-[0-9]{4}$\"", |text| {
-        Regex::new(text).ok().filter(|pattern| pattern.captures_len() > 1)
-    })
+    let expected = "a regular expression with a group, such as \"^(.+)-[0-9]{4}$\"";
+    // As it stands: a space at its end may be what it goes by.
+    let parse = |text: &str| Regex::new(text).ok().filter(|pattern| pattern.captures_len() > 1);
+    deserializer.deserialize_any(Text { expected, parse, value: PhantomData })
 }
 
 /// A visitor like [`Text`], for a list of texts or a single one.

@@ -3,6 +3,8 @@
 //! A general compressor searches for what is known here: each part of a line begins where the same part of the line
 //! before began, but for a few bytes. Blocks use the fixed codes (section 3.2.6), so that nothing is counted first.
 
+use std::ops::Range;
+
 use crc32fast::Hasher;
 
 use super::gzip::Fragment;
@@ -11,23 +13,27 @@ use super::gzip::Fragment;
 const SHORTEST_MATCH: usize = 4;
 const LONGEST_MATCH: usize = 258;
 /// How far back a match may reach.
-const WINDOW: usize = 32 << 10;
-/// Text is kept up to this length before it is summed up and let go; the line before stays.
-const BUFFER: usize = 64 << 10;
+pub(super) const WINDOW: usize = 32 << 10;
+/// Text is kept up to about this length before it is summed up and let go; the line before stays.
+const LET_GO_AT: usize = 64 << 10;
+/// What a line takes, so that there is room for the one that goes beyond.
+const LINE: usize = 1 << 10;
 
-/// Compresses lines, each given as its parts.
+/// Compresses lines, each given as its parts and a value at the end.
 pub(super) struct LineCompressor {
     bits: BitWriter,
     text: String,
-    /// Where the parts of the line under way begin and end: one mark more than there are parts.
-    marks: Vec<usize>,
-    /// The same of the line before.
-    before: Vec<usize>,
+    /// Bytes before those in `text`, which have been let go.
+    let_go: usize,
+    /// Where in `text` those bytes begin that are not summed up yet.
+    unsummed: usize,
+    /// The parts of the line under way, and of the line before.
+    line: Vec<Range<usize>>,
+    before: Vec<Range<usize>>,
     /// A match that may go on in the next part.
     pending: Match,
     hasher: Hasher,
-    /// Bytes of text before those in `text`.
-    summed: u64,
+    length: u64,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -38,59 +44,75 @@ struct Match {
 }
 
 impl LineCompressor {
-    pub(super) fn new() -> Self {
+    /// Lines that follow on `preceding`, which has been compressed already. Positions are counted from its beginning.
+    pub(super) fn after(preceding: &str) -> Self {
         let mut bits = BitWriter::default();
         bits.put(0b010, 3); // not the last block; fixed codes
+        let mut text = String::with_capacity(preceding.len() + LET_GO_AT + LINE);
+        text.push_str(preceding);
         Self {
             bits,
-            text: String::with_capacity(BUFFER + 1024),
-            marks: vec![0],
+            unsummed: text.len(),
+            text,
+            let_go: 0,
+            line: Vec::new(),
             before: Vec::new(),
             pending: Match::default(),
             hasher: Hasher::new(),
-            summed: 0,
+            length: 0,
         }
     }
 
-    /// Adds the next part of the line.
-    pub(super) fn part(&mut self, write: impl FnOnce(&mut String)) {
+    /// Adds the next part of the line. It is much like the same part of the line before, or the same as what stands at
+    /// the position `elsewhere`.
+    pub(super) fn part(&mut self, elsewhere: Option<usize>, write: impl FnOnce(&mut String)) {
+        let start = self.text.len();
         write(&mut self.text);
-        self.marks.push(self.text.len());
+        let part = start..self.text.len();
+        let elsewhere = elsewhere
+            .and_then(|position| position.checked_sub(self.let_go))
+            .filter(|known| *known < start && start - known <= WINDOW)
+            .map(|known| known..start.min(known + part.len()));
+        match elsewhere.or_else(|| self.before.get(self.line.len()).cloned()) {
+            Some(known) => self.compress(part.clone(), known),
+            None => self.literals(part.clone()),
+        }
+        self.line.push(part);
     }
 
-    /// Ends the line. Its last part is its value, which is unlike the one before.
-    pub(super) fn end_line(&mut self) {
-        let marks = std::mem::take(&mut self.marks);
-        let before = std::mem::take(&mut self.before);
-        let last = marks.len().saturating_sub(2);
-        for (index, span) in marks.windows(2).enumerate() {
-            match before.get(index..index + 2) {
-                Some(known) if index < last => self.compress(span[0]..span[1], known[0]..known[1]),
-                _ => self.literals(span[0]..span[1]),
-            }
-        }
+    /// Adds the value of a line, which is unlike the one before, and ends the line.
+    pub(super) fn value(&mut self, write: impl FnOnce(&mut String)) {
+        let start = self.text.len();
+        write(&mut self.text);
+        self.literals(start..self.text.len());
         self.flush_match();
-        let start = *marks.last().unwrap_or(&0);
-        self.before = marks;
-        self.marks = before;
-        self.marks.clear();
-        if start > BUFFER {
+        std::mem::swap(&mut self.before, &mut self.line);
+        self.line.clear();
+        if start > LET_GO_AT {
             self.let_go();
         }
-        self.marks.push(self.text.len());
     }
 
     /// Lets all text go but the line before.
     fn let_go(&mut self) {
-        let keep = self.before[0];
-        self.hasher.update(&self.text.as_bytes()[..keep]);
-        self.summed += keep as u64;
+        let keep = self.before.first().map_or(self.text.len(), |part| part.start);
+        self.sum_up(keep);
         self.text.drain(..keep);
-        self.before.iter_mut().for_each(|mark| *mark -= keep);
+        self.let_go += keep;
+        self.unsummed = 0;
+        for part in &mut self.before {
+            *part = part.start - keep..part.end - keep;
+        }
     }
 
-    /// A part that has one before it: what both begin and end with is taken from there.
-    fn compress(&mut self, part: std::ops::Range<usize>, known: std::ops::Range<usize>) {
+    fn sum_up(&mut self, end: usize) {
+        let bytes = &self.text.as_bytes()[self.unsummed..end];
+        self.hasher.update(bytes);
+        self.length += bytes.len() as u64;
+    }
+
+    /// A part that is much like one before it: what both begin and end with is taken from there.
+    fn compress(&mut self, part: Range<usize>, known: Range<usize>) {
         let text = self.text.as_bytes();
         let (new, old) = (&text[part.clone()], &text[known.clone()]);
         let shorter = new.len().min(old.len());
@@ -112,7 +134,7 @@ impl LineCompressor {
         self.pending.length += length;
     }
 
-    fn literals(&mut self, span: std::ops::Range<usize>) {
+    fn literals(&mut self, span: Range<usize>) {
         if !span.is_empty() {
             self.flush_match();
             self.bits.literals(&self.text.as_bytes()[span]);
@@ -133,9 +155,8 @@ impl LineCompressor {
     /// The lines, ended at a byte's border so that anything may follow.
     pub(super) fn finish(mut self) -> Fragment {
         self.bits.end_block();
-        self.hasher.update(self.text.as_bytes());
-        let length = self.summed + self.text.len() as u64;
-        Fragment { bytes: self.bits.bytes.into(), crc: self.hasher.finalize(), length }
+        self.sum_up(self.text.len());
+        Fragment { bytes: self.bits.bytes.into(), crc: self.hasher.finalize(), length: self.length }
     }
 }
 
@@ -251,30 +272,38 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::exposition::gzip;
+    use crate::exposition::gzip::{self, Compressor};
 
-    /// What a decoder makes of it.
-    fn round_trip(lines: &[[String; 3]]) -> String {
-        let mut compressor = LineCompressor::new();
-        for line in lines {
-            for part in line {
-                compressor.part(|out| out.push_str(part));
-            }
-            compressor.end_line();
+    /// What a decoder makes of lines after some text.
+    fn round_trip(preceding: &str, lines: &[(Option<usize>, [String; 3])]) -> String {
+        let mut compressor = LineCompressor::after(preceding);
+        for (elsewhere, [first, second, value]) in lines {
+            compressor.part(None, |out| out.push_str(first));
+            compressor.part(*elsewhere, |out| out.push_str(second));
+            compressor.value(|out| out.push_str(value));
         }
-        let member = gzip::member([compressor.finish()]).concat();
+        let before = Compressor::default().compress(preceding);
+        let member = gzip::member([before, compressor.finish()]).concat();
         let mut text = String::new();
         GzDecoder::new(member.as_slice()).read_to_string(&mut text).unwrap();
         text
+    }
+
+    fn plain(preceding: &str, lines: &[(Option<usize>, [String; 3])]) -> String {
+        lines.iter().fold(preceding.to_owned(), |text, (_, parts)| text + &parts.concat())
     }
 
     proptest! {
         /// The decoder checks length and checksum too.
         #[test]
         fn a_decoder_gives_the_lines_back(
-            lines in prop::collection::vec(["[ab\u{80}-\u{fff}]{0,9}", "[a-c]{0,400}", "[0-9]{0,12}"], 0..60),
+            preceding in "[a-c]{0,300}",
+            lines in prop::collection::vec(
+                (prop::option::of(0..400_usize), ["[ab\u{80}-\u{fff}]{0,9}", "[a-c]{0,400}", "[0-9]{0,12}"]),
+                0..60,
+            ),
         ) {
-            prop_assert_eq!(round_trip(&lines), lines.as_flattened().concat());
+            prop_assert_eq!(round_trip(&preceding, &lines), plain(&preceding, &lines));
         }
     }
 
@@ -282,8 +311,21 @@ mod tests {
     fn long_texts_and_long_lines_are_let_go_in_time() {
         for length in [1, 100, 20_000, 40_000, 70_000] {
             let name = "x".repeat(length);
-            let lines: Vec<_> = (0..12).map(|n| [format!("{name}{n}"), name.clone(), n.to_string()]).collect();
-            assert_eq!(round_trip(&lines), lines.as_flattened().concat(), "{length}");
+            let line = |n: usize| (Some(n * 7), [format!("{name}{n}"), name.clone(), n.to_string()]);
+            let lines: Vec<_> = (0..12).map(line).collect();
+            assert_eq!(round_trip(&name, &lines), plain(&name, &lines), "{length}");
         }
+    }
+
+    #[test]
+    fn what_stands_elsewhere_is_referred_to() {
+        let name: String = (0..200_u32).map(|n| char::from(b'a' + (n * n % 26) as u8)).collect();
+        let size = |elsewhere| {
+            let mut lines = LineCompressor::after(&name);
+            lines.part(elsewhere, |out| out.push_str(&name));
+            lines.value(|out| out.push('1'));
+            lines.finish().bytes.len()
+        };
+        assert!(size(Some(0)) < 16 && size(None) > 200, "{} {}", size(Some(0)), size(None));
     }
 }

@@ -206,23 +206,27 @@ impl Family {
     }
 }
 
-/// Appends a series of [`DAYS`], in the parts that its compression goes by.
-pub(super) fn write_days(lines: &mut LineCompressor, certificate: &Certificate, days: f64) {
-    lines.part(|out| {
+/// Appends a series of [`DAYS`], in the parts that its compression goes by. `elsewhere` is where its labels stand already.
+pub(super) fn write_days(lines: &mut LineCompressor, certificate: &Certificate, days: f64, elsewhere: Option<usize>) {
+    lines.part(None, |out| {
         out.push_str(DAYS.name);
         out.push('{');
-        push_label(out, "certificate_id", &certificate.id);
     });
-    lines.part(|out| {
+    let mut length = 0;
+    lines.part(elsewhere, |out| {
+        let start = out.len();
+        push_label(out, "certificate_id", &certificate.id);
+        length = out.len() - start;
+    });
+    lines.part(elsewhere.map(|position| position + length), |out| {
         out.push(',');
         push_label(out, "certificate_name", certificate.name.as_deref().unwrap_or_default());
         out.push_str("} ");
     });
-    lines.part(|out| {
+    lines.value(|out| {
         push_number(out, days);
         out.push('\n');
     });
-    lines.end_line();
 }
 
 fn push_certificate(out: &mut String, certificate: &Certificate) {

@@ -1,7 +1,7 @@
 //! From what is known, and the moment of the scrape, to the metrics page.
 //!
 //! The page is made of two kinds of families, sorted by name. [`small`] ones are a few series each and are written anew by
-//! the library's encoder. [`large`] ones have a series for each certificate, project or scope: what changes only with the
+//! the library's encoder, and compressed anew when they say something else. [`large`] ones have a series for each certificate, project or scope: what changes only with the
 //! snapshot is compressed once and [`kept`], days are compressed by [`deflate`] at the scrape, and [`gzip`] joins the
 //! pieces. Scrapes within one second share a page. Uncompressed, the page is written as it is read and never held whole.
 
@@ -20,13 +20,11 @@ mod tests;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flate2::Compression;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Opts, Registry, TextEncoder};
 use tokio::sync::{Mutex, watch};
 
-use crate::inventory::{Snapshot, State, UnixSeconds, days_until, unix_now};
-use deflate::LineCompressor;
+use crate::inventory::{Snapshot, State, UnixSeconds, unix_now};
 pub use document::{Document, severity_word};
 use gzip::{Compressor, Fragment};
 use kept::Kept;
@@ -59,11 +57,18 @@ impl std::fmt::Debug for Exposition {
     }
 }
 
+/// What was compressed last.
+#[derive(Default)]
 struct Cache {
     kept: Option<Kept>,
+    head: Small,
+    tail: Small,
     page: Option<Shared>,
-    compressor: Compressor,
 }
+
+/// Small families, and what became of them.
+#[derive(Default)]
+struct Small(Option<(String, Fragment)>);
 
 /// A page that scrapes share.
 struct Shared {
@@ -99,8 +104,7 @@ impl Exposition {
     }
 
     fn of(registry: Registry, state: watch::Receiver<State>) -> Self {
-        let cache = Cache { kept: None, page: None, compressor: Compressor::new(Compression::default()) };
-        Self { registry, state, cache: Mutex::new(cache) }
+        Self { registry, state, cache: Mutex::default() }
     }
 
     /// The page as of now, as text.
@@ -119,16 +123,16 @@ impl Exposition {
             return Ok(GzipPage::new(&page.pieces));
         }
         cache.follow(state.snapshot.as_ref(), now).await?;
-        let Cache { kept, page, compressor } = &mut *cache;
+        let Cache { kept, head, tail, page } = &mut *cache;
         // What nobody reads any more is let go before there is a new one.
         *page = None;
-        let (head, tail) = self.small(&state)?;
-        let mut fragments = vec![compressor.compress(&head)];
+        let small = self.small(&state)?;
+        let mut fragments = vec![head.compress(small.0)];
         if let Some(kept) = kept {
-            kept.keep_up(compressor, now);
-            fragments.extend(kept.fragments(days(&kept.snapshot, now)));
+            kept.keep_up(now);
+            fragments.extend(kept.fragments(now));
         }
-        fragments.push(compressor.compress(&tail));
+        fragments.push(tail.compress(small.1));
         let pieces = gzip::member(fragments);
         let answer = GzipPage::new(&pieces);
         *page = Some(Shared { second, polls: state.polls, pieces });
@@ -157,6 +161,19 @@ impl Exposition {
     }
 }
 
+impl Small {
+    /// Compresses a text, unless it is the last one still.
+    fn compress(&mut self, text: String) -> Fragment {
+        match &self.0 {
+            Some((known, fragment)) if *known == text => fragment.clone(),
+            _ => {
+                let fragment = Compressor::default().compress(&text);
+                self.0.insert((text, fragment)).1.clone()
+            }
+        }
+    }
+}
+
 impl Cache {
     /// Compresses a snapshot, unless that has been done.
     async fn follow(&mut self, snapshot: Option<&Arc<Snapshot>>, now: f64) -> Result<(), ExpositionError> {
@@ -168,19 +185,4 @@ impl Cache {
         self.kept = Some(tokio::task::spawn_blocking(move || Kept::new(snapshot, before.as_ref(), now)).await?);
         Ok(())
     }
-}
-
-/// The family that moves all the time, compressed for this moment.
-fn days(snapshot: &Snapshot, now: f64) -> Fragment {
-    let mut lines = LineCompressor::new();
-    if !large::DAYS.is_empty(snapshot, now) {
-        lines.part(|out| large::DAYS.write_head(out));
-        lines.end_line();
-    }
-    for certificate in &snapshot.organization().items {
-        if let Some(expires_at) = certificate.expires_at {
-            large::write_days(&mut lines, certificate, days_until(expires_at, now));
-        }
-    }
-    lines.finish()
 }

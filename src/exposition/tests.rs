@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::sync::Arc;
 
-use flate2::Compression;
 use flate2::read::GzDecoder;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
@@ -13,10 +12,10 @@ use prometheus::{Registry, TextEncoder};
 use proptest::prelude::*;
 use regex::Regex;
 
-use super::gzip::{self, Compressor};
+use super::TextPage;
+use super::gzip;
 use super::kept::Kept;
 use super::large::{GROUPS, second};
-use super::{TextPage, days};
 use crate::inventory::{
     Certificate, Listing, Malformed, Project, ProjectCertificates, Projects, RotationGroup, Snapshot, days_until,
 };
@@ -115,7 +114,7 @@ impl Collector for Reference {
 }
 
 fn decoded(kept: &Kept, now: f64) -> String {
-    let member = gzip::member(kept.fragments(days(&kept.snapshot, now))).concat();
+    let member = gzip::member(kept.fragments(now)).concat();
     let mut text = String::new();
     GzDecoder::new(member.as_slice()).read_to_string(&mut text).unwrap();
     text
@@ -189,7 +188,7 @@ proptest! {
         // Compressed at an earlier moment and on top of another snapshot, then kept up with time.
         let before = Kept::new(before, None, now);
         let mut kept = Kept::new(after, Some(&before), now);
-        kept.keep_up(&mut Compressor::new(Compression::fast()), now + passed);
+        kept.keep_up(now + passed);
         assert_same(&decoded(&kept, now + passed), &expected);
     }
 }
@@ -205,25 +204,30 @@ fn a_change_in_one_part_leaves_the_others() {
         valid_at: Some(n * 1_000),
         expires_at: Some(n * 1_000 + 500),
     };
-    let all = |edit: fn(&mut Vec<Certificate>, Certificate)| {
-        let mut certificates: Vec<_> = (0..5_000).map(certificate).collect();
-        edit(&mut certificates, certificate(9_999));
-        snapshot(Listing::new(certificates, Malformed::default()), Projects::default())
-    };
-    let mut kept = Kept::new(all(|_, _| ()), None, 0.0);
-    let edits: [fn(&mut Vec<Certificate>, Certificate); 4] = [
+    let mut certificates: Vec<_> = (0..5_000).map(certificate).collect();
+    let mut kept =
+        Kept::new(snapshot(Listing::new(certificates.clone(), Malformed::default()), Projects::default()), None, 0.0);
+    let edits: [fn(&mut Vec<Certificate>, Certificate); 6] = [
         |list, _| list[2_500].active ^= true,
+        |list, _| list[0].name = None,
+        // 2,501 ends first, so that its successor loses it.
+        |list, _| list[2_501].expires_at = None,
         |list, _| drop(list.remove(17)),
         |list, another| list.push(another),
         |list, _| list.truncate(900),
     ];
-    for edit in edits {
-        let snapshot = all(edit);
+    let group = RotationGroup::new(Regex::new("^(ca .*).$").unwrap());
+    for (number, edit) in edits.into_iter().enumerate() {
+        edit(&mut certificates, certificate(9_999));
+        let before = Arc::clone(&kept.snapshot);
+        let list = Listing::following(Some(before.organization()), certificates.clone(), Malformed::default());
+        assert_eq!(list.changed_since(before.organization()).is_some(), number < 3);
+        let snapshot = Arc::new(Snapshot::new(list, Projects::default(), &group, Some(&before)));
         let known: std::collections::HashSet<*const u8> =
-            kept.fragments(days(&kept.snapshot, 0.0)).map(|fragment| fragment.bytes.as_ptr()).collect();
+            kept.fragments(0.0).iter().map(|fragment| fragment.bytes.as_ptr()).collect();
         kept = Kept::new(Arc::clone(&snapshot), Some(&kept), 5e6);
         assert_same(&decoded(&kept, 5e6), &Reference::page(&snapshot, 5e6));
-        let fragments: Vec<_> = kept.fragments(days(&snapshot, 0.0)).collect();
+        let fragments = kept.fragments(0.0);
         let taken_over = fragments.iter().filter(|fragment| known.contains(&fragment.bytes.as_ptr())).count();
         // Each of five families and the days have at most two new parts; scopes have one.
         assert!(snapshot.organization().items.len() == 900 || taken_over + 13 >= fragments.len(), "{taken_over}");

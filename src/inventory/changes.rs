@@ -1,4 +1,5 @@
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::{Certificate, Listing};
 
@@ -27,8 +28,14 @@ pub enum Change<'a> {
 impl Listing<Certificate> {
     /// Every change since `earlier`, in the order of identifiers; several for a certificate that changed in several ways.
     #[must_use]
-    pub fn changes_since<'a>(&'a self, earlier: &'a Self) -> Vec<Change<'a>> {
+    pub fn changes_since<'a>(self: &'a Arc<Self>, earlier: &'a Arc<Self>) -> Vec<Change<'a>> {
         let mut changes = Vec::new();
+        if let Some(changed) = self.changed_since(earlier) {
+            for place in changed.iter().map(|place| *place as usize) {
+                compare(&earlier.items[place], &self.items[place], &mut changes);
+            }
+            return changes;
+        }
         let (mut old, mut new) = (earlier.items.iter().peekable(), self.items.iter().peekable());
         loop {
             let order = match (old.peek(), new.peek()) {
@@ -84,8 +91,8 @@ mod tests {
         }
     }
 
-    fn list(certificates: Vec<Certificate>) -> Listing<Certificate> {
-        Listing::new(certificates, Malformed::default())
+    fn list(certificates: Vec<Certificate>) -> Arc<Listing<Certificate>> {
+        Arc::new(Listing::new(certificates, Malformed::default()))
     }
 
     #[test]
@@ -109,7 +116,19 @@ mod tests {
 
     #[test]
     fn equal_lists_have_none() {
-        let list = list(vec![certificate("a"), certificate("b")]);
-        assert_eq!(list.changes_since(&list.clone()), []);
+        let certificates = vec![certificate("a"), certificate("b")];
+        let (one, other) = (list(certificates.clone()), list(certificates));
+        assert_eq!((one.changes_since(&one), one.changes_since(&other)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn it_makes_no_difference_whether_a_list_follows_on_the_other() {
+        let before = list(vec![certificate("b"), certificate("a"), certificate("c")]);
+        let inactive = Certificate { active: false, ..certificate("c") };
+        let renamed = Certificate { name: None, ..certificate("b") };
+        let read = vec![renamed, certificate("a"), inactive];
+        let following = Listing::following(Some(&before), read.clone(), Malformed::default());
+        assert_eq!(following.changes_since(&before), list(read).changes_since(&before));
+        assert_eq!(following.changes_since(&before).len(), 2);
     }
 }

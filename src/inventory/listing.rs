@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Something that a list holds under an identifier of its own.
 pub trait Identified {
@@ -9,7 +9,7 @@ pub trait Identified {
 }
 
 /// A whole list as it was read: each object once, sorted by identifier, and what could not be taken over as it stood.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Listing<T> {
     /// Each object once, sorted by identifier.
     pub items: Box<[T]>,
@@ -19,6 +19,36 @@ pub struct Listing<T> {
     pub malformed: Malformed,
     /// The position in `items` of each object that was read, in the order in which they came.
     places: Box<[u32]>,
+    /// What has changed in a list of the same objects.
+    since: Option<Since<Self>>,
+}
+
+/// What has become another since something that was the same otherwise.
+#[derive(Clone, Debug)]
+pub(super) struct Since<T> {
+    before: Weak<T>,
+    /// Positions, ascending.
+    changed: Box<[u32]>,
+}
+
+impl<T> Since<T> {
+    pub(super) fn new(before: &Arc<T>, changed: Box<[u32]>) -> Self {
+        Self { before: Arc::downgrade(before), changed }
+    }
+
+    /// The positions, where it was since `before`.
+    pub(super) fn changed(&self, before: &Arc<T>) -> Option<&[u32]> {
+        // The pointer is compared with one that cannot be given to anybody else: the weak one keeps its place.
+        std::ptr::eq(self.before.as_ptr(), Arc::as_ptr(before)).then_some(&*self.changed)
+    }
+}
+
+/// How it came about makes no difference.
+impl<T: PartialEq> PartialEq for Listing<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.items == other.items
+            && (self.duplicates, &self.malformed, &self.places) == (other.duplicates, &other.malformed, &other.places)
+    }
 }
 
 impl<T: Identified + PartialEq> Listing<T> {
@@ -38,7 +68,7 @@ impl<T: Identified + PartialEq> Listing<T> {
             places[number] = u32::try_from(items.len() - 1).unwrap_or(u32::MAX);
         }
         let duplicates = (places.len() - items.len()) as u64;
-        Self { items: items.into_boxed_slice(), duplicates, malformed, places }
+        Self { items: items.into_boxed_slice(), duplicates, malformed, places, since: None }
     }
 
     /// A list whose duplicates have been counted already, and left out.
@@ -54,15 +84,30 @@ impl<T: Identified + PartialEq> Listing<T> {
         let Some(before) = before.filter(|before| before.duplicates == 0 && before.places.len() == read.len()) else {
             return Arc::new(Self::new(read, malformed));
         };
-        let known = || before.places.iter().map(|place| &before.items[*place as usize]);
-        if known().eq(&read) && before.malformed == malformed {
-            Arc::clone(before)
-        } else if known().map(T::id).eq(read.iter().map(T::id)) {
-            let (places, duplicates) = (before.places.clone(), 0);
-            Arc::new(Self { items: placed(read, &places), duplicates, malformed, places })
-        } else {
-            Arc::new(Self::new(read, malformed))
+        let mut changed = Vec::new();
+        for (new, place) in read.iter().zip(&before.places) {
+            let known = &before.items[*place as usize];
+            if new == known {
+                continue;
+            }
+            if new.id() != known.id() {
+                return Arc::new(Self::new(read, malformed));
+            }
+            changed.push(*place);
         }
+        if changed.is_empty() && before.malformed == malformed {
+            return Arc::clone(before);
+        }
+        changed.sort_unstable();
+        let (places, since) = (before.places.clone(), Some(Since::new(before, changed.into())));
+        Arc::new(Self { items: placed(read, &places), duplicates: 0, malformed, places, since })
+    }
+
+    /// The positions of the objects that have become others since `before`, where both lists are of the same objects and
+    /// that is known without a comparison.
+    #[must_use]
+    pub fn changed_since(self: &Arc<Self>, before: &Arc<Self>) -> Option<&[u32]> {
+        if Arc::ptr_eq(self, before) { Some(&[]) } else { self.since.as_ref()?.changed(before) }
     }
 
     /// The object with this identifier.
@@ -207,6 +252,12 @@ mod tests {
             let known = Arc::new(Listing::new(items(&before), Malformed::default()));
             let following = Listing::following(Some(&known), items(&after), Malformed::default());
             prop_assert_eq!(&*following, &Listing::new(items(&after), Malformed::default()));
+            if let Some(changed) = following.changed_since(&known) {
+                let places = known.items.iter().zip(&following.items).zip(0..);
+                let differing: Vec<u32> =
+                    places.filter(|((before, after), _)| before != after).map(|(_, place)| place).collect();
+                prop_assert_eq!(changed, differing);
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which certificates have a successor in place: a planned rotation should warn, and page nobody.
 
-use std::collections::{HashMap, hash_map};
+use std::collections::{BTreeSet, HashMap};
 
 use regex::Regex;
 
@@ -27,28 +27,79 @@ impl RotationGroup {
         let authority = self.0.captures(name)?.get(1)?.as_str();
         (!authority.is_empty()).then_some(authority)
     }
+
+    fn of_certificate<'a>(&self, certificate: &'a Certificate) -> Option<&'a str> {
+        self.of(certificate.name.as_deref()?)
+    }
+
+    fn checksum(&self, certificate: &Certificate) -> u32 {
+        self.of_certificate(certificate).map_or(0, |authority| crc32fast::hash(authority.as_bytes()))
+    }
 }
+
+impl PartialEq for RotationGroup {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+/// Where a certificate is described: the list (0 is the organization's), and the position in it.
+pub(super) type At = (u32, u32);
 
 /// A certificate of any list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Known {
-    /// The list (0 is the organization's), and the position in it. A certificate that is in several lists is described by
-    /// the first of them.
-    pub(super) at: (u32, u32),
-    /// Where what supersedes it is described: of several certificates, the one that ends last.
-    pub(super) successor: Option<(u32, u32)>,
+    /// Of several lists that it is in, the first.
+    pub(super) at: At,
+    /// What supersedes it; of several certificates, the one that ends last.
+    pub(super) successor: Option<At>,
+    /// A checksum of the name of its authority, to find the others by.
+    authority: u32,
+}
+
+/// The lists, each of which is sorted by identifier. The first is the organization's.
+#[derive(Clone, Copy)]
+pub(super) struct Lists<'a, 'b>(pub(super) &'b [&'a [Certificate]]);
+
+impl<'a> Lists<'a, '_> {
+    fn at(self, (list, index): At) -> &'a Certificate {
+        &self.0[list as usize][index as usize]
+    }
+
+    /// The certificate that is described there, wherever it is listed.
+    fn everywhere(self, at: At) -> Everywhere<'a> {
+        let mut everywhere = Everywhere::new(self.at(at), at);
+        for (number, list) in (0_u32..).zip(self.0) {
+            let found = list.binary_search_by(|listed| listed.id.cmp(&everywhere.certificate.id));
+            everywhere.add(number, found.is_ok_and(|index| list[index].active));
+        }
+        everywhere
+    }
 }
 
 /// A certificate wherever it is listed.
 struct Everywhere<'a> {
     certificate: &'a Certificate,
-    at: (u32, u32),
+    at: At,
     active_at_organization: bool,
     /// Numbers of the projects' lists, ascending.
     active_at_projects: Vec<u32>,
 }
 
-impl Everywhere<'_> {
+impl<'a> Everywhere<'a> {
+    fn new(certificate: &'a Certificate, at: At) -> Self {
+        Self { certificate, at, active_at_organization: false, active_at_projects: Vec::new() }
+    }
+
+    /// It is in this list too.
+    fn add(&mut self, number: u32, active: bool) {
+        match (active, number) {
+            (false, _) => {}
+            (true, 0) => self.active_at_organization = true,
+            (true, project) => self.active_at_projects.push(project),
+        }
+    }
+
     fn is_active(&self) -> bool {
         self.active_at_organization || !self.active_at_projects.is_empty()
     }
@@ -64,53 +115,91 @@ impl Everywhere<'_> {
             && (other.active_at_organization
                 || !self.active_at_organization && self.active_at_projects.iter().all(is_active_in))
     }
+
+    /// The one of `members`, which are all active certificates of its authority, that supersedes it.
+    fn successor(&self, members: &[&Self]) -> Option<At> {
+        if members.len() > MAX_GROUP {
+            return None;
+        }
+        let successors = members.iter().filter(|other| self.is_superseded_by(other));
+        successors.max_by_key(|other| other.certificate.expires_at.unwrap_or(UnixSeconds::MAX)).map(|other| other.at)
+    }
 }
 
-/// Every certificate of any of the lists, each of which is sorted by identifier; so is what comes back.
-pub(super) fn known(group: &RotationGroup, lists: &[&[Certificate]]) -> Box<[Known]> {
+/// Every certificate of any of the lists, sorted by identifier.
+pub(super) fn known(group: &RotationGroup, lists: Lists<'_, '_>) -> Box<[Known]> {
     let all = merge(lists);
-    let authority = |index: usize| group.of(all[index].certificate.name.as_deref()?);
+    let mut known: Box<[Known]> = all
+        .iter()
+        .map(|everywhere| Known {
+            at: everywhere.at,
+            successor: None,
+            authority: group.checksum(everywhere.certificate),
+        })
+        .collect();
     let mut named: Vec<(&str, usize)> = (0..all.len())
         .filter(|index| all[*index].is_active())
-        .filter_map(|index| Some((authority(index)?, index)))
+        .filter_map(|index| Some((group.of_certificate(all[index].certificate)?, index)))
         .collect();
     named.sort_unstable();
-
-    let mut known: Box<[Known]> = all.iter().map(|everywhere| Known { at: everywhere.at, successor: None }).collect();
-    for members in named.chunk_by(|a, b| a.0 == b.0).filter(|members| members.len() <= MAX_GROUP) {
-        for (_, member) in members {
-            let successors = members.iter().map(|(_, other)| &all[*other]).filter(|o| all[*member].is_superseded_by(o));
-            let longest = successors.max_by_key(|other| other.certificate.expires_at.unwrap_or(UnixSeconds::MAX));
-            known[*member].successor = longest.map(|other| other.at);
+    for named in named.chunk_by(|a, b| a.0 == b.0) {
+        let members: Vec<_> = named.iter().map(|(_, member)| &all[*member]).collect();
+        for (_, member) in named {
+            known[*member].successor = all[*member].successor(&members);
         }
     }
     known
 }
 
+/// The same after `before`, which was known of lists of the same certificates, where those at `changed` have become
+/// others. Says at which positions something is known now that was not before.
+pub(super) fn known_after(
+    group: &RotationGroup,
+    lists: Lists<'_, '_>,
+    before: (&[Known], Lists<'_, '_>),
+    changed: impl Iterator<Item = At>,
+) -> (Box<[Known]>, Box<[u32]>) {
+    let (known_before, lists_before) = before;
+    let mut known: Box<[Known]> = known_before.into();
+    let (mut positions, mut authorities) = (BTreeSet::new(), BTreeSet::new());
+    for id in changed.map(|at| &lists.at(at).id) {
+        let Ok(position) = known.binary_search_by(|known| lists.at(known.at).id.cmp(id)) else { continue };
+        let (new, old) = (lists.at(known[position].at), lists_before.at(known[position].at));
+        authorities.extend(group.of_certificate(new).into_iter().chain(group.of_certificate(old)));
+        known[position] = Known { successor: None, authority: group.checksum(new), ..known[position] };
+        positions.insert(position);
+    }
+    for authority in authorities {
+        let checksum = crc32fast::hash(authority.as_bytes());
+        let candidates = (0..known.len()).filter(|position| known[*position].authority == checksum);
+        let all: Vec<(usize, Everywhere<'_>)> = candidates
+            .map(|position| (position, lists.everywhere(known[position].at)))
+            .filter(|(_, one)| one.is_active() && group.of_certificate(one.certificate) == Some(authority))
+            .collect();
+        let members: Vec<_> = all.iter().map(|(_, member)| member).collect();
+        for (position, member) in &all {
+            known[*position].successor = member.successor(&members);
+            if known[*position].successor != known_before[*position].successor {
+                positions.insert(*position);
+            }
+        }
+    }
+    // There are no more of them than an identifier of a list can count.
+    let positions = positions.into_iter().filter_map(|position| u32::try_from(position).ok());
+    (known, positions.collect())
+}
+
 /// Each certificate once, sorted by identifier, with everything that the lists say of it.
-fn merge<'a>(lists: &[&'a [Certificate]]) -> Vec<Everywhere<'a>> {
-    let everywhere = |certificate: &'a Certificate, at| Everywhere {
-        certificate,
-        at,
-        active_at_organization: false,
-        active_at_projects: Vec::new(),
-    };
+fn merge<'a>(lists: Lists<'a, '_>) -> Vec<Everywhere<'a>> {
     let mut all: Vec<Everywhere<'a>> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
-    for (number, list) in (0_u32..).zip(lists) {
+    for (number, list) in (0_u32..).zip(lists.0) {
         for (index, certificate) in (0_u32..).zip(*list) {
-            let place = match places.entry(&certificate.id) {
-                hash_map::Entry::Occupied(place) => *place.get(),
-                hash_map::Entry::Vacant(place) => {
-                    all.push(everywhere(certificate, (number, index)));
-                    *place.insert(all.len() - 1)
-                }
-            };
-            match (certificate.active, number) {
-                (false, _) => {}
-                (true, 0) => all[place].active_at_organization = true,
-                (true, project) => all[place].active_at_projects.push(project),
-            }
+            let place = *places.entry(&certificate.id).or_insert_with(|| {
+                all.push(Everywhere::new(certificate, (number, index)));
+                all.len() - 1
+            });
+            all[place].add(number, certificate.active);
         }
     }
     all.sort_by(|a, b| a.certificate.id.cmp(&b.certificate.id));
@@ -150,7 +239,7 @@ mod tests {
     /// Identifiers of superseded certificates with those of their successors.
     fn superseded(lists: &[&[Certificate]]) -> Vec<(String, String)> {
         let id = |(list, index): (u32, u32)| lists[list as usize][index as usize].id.to_string();
-        let known = known(&group("^([a-z]+)"), lists);
+        let known = known(&group("^([a-z]+)"), Lists(lists));
         known.iter().filter_map(|known| Some((id(known.at), id(known.successor?)))).collect()
     }
 

@@ -26,12 +26,14 @@ pub(super) fn in_effect<'a>(
 /// The anchors in effect in one scope, kept so that any instant can be asked for at the cost of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
+    /// Valid at some time or never.
     anchors: usize,
-    of_unknown_expiry: usize,
-    /// When anchors that are ever valid begin, sorted; without a known begin, at the beginning of time.
+    /// When anchors begin and when they end, both sorted, of those that are ever valid and end; without a known begin, at the
+    /// beginning of time.
     begins: Box<[UnixSeconds]>,
-    /// When those that end do so, sorted.
     ends: Box<[UnixSeconds]>,
+    /// When anchors without a known end begin, sorted.
+    undated: Box<[UnixSeconds]>,
     /// Where at least one anchor with a known end is valid: spans from begin to end, sorted, none touching another.
     covered: Box<[(UnixSeconds, UnixSeconds)]>,
 }
@@ -39,23 +41,46 @@ pub struct Scope {
 impl Scope {
     /// A scope in which these certificates are the anchors in effect.
     pub fn new<'a>(in_effect: impl Iterator<Item = &'a Certificate>) -> Self {
-        let (mut scope, mut begins, mut ends, mut spans) = (Self::default(), Vec::new(), Vec::new(), Vec::new());
-        for certificate in in_effect {
-            scope.anchors += 1;
-            let begin = certificate.valid_at.unwrap_or(UnixSeconds::MIN);
-            match certificate.expires_at {
-                None => scope.of_unknown_expiry += 1,
-                Some(end) if begin < end => {
-                    ends.push(end);
-                    spans.push((begin, end));
+        Self::default().following(std::iter::empty(), in_effect)
+    }
+
+    /// The same scope once these anchors, which are in effect, are `gone`, and others have `come`.
+    pub(super) fn following<'a>(
+        &self,
+        gone: impl Iterator<Item = &'a Certificate>,
+        come: impl Iterator<Item = &'a Certificate>,
+    ) -> Self {
+        let mut anchors = self.anchors;
+        let [mut begins, mut ends, mut undated] =
+            [&self.begins, &self.ends, &self.undated].map(|sorted| sorted.to_vec());
+        for certificate in gone {
+            anchors -= 1;
+            match Validity::of(certificate) {
+                Validity::Never => {}
+                Validity::From(begin) => remove(&mut undated, begin),
+                Validity::Within(begin, end) => {
+                    remove(&mut begins, begin);
+                    remove(&mut ends, end);
                 }
-                Some(_) => continue, // it ends before it begins, so it is never valid
             }
-            begins.push(begin);
         }
-        begins.sort_unstable();
-        ends.sort_unstable();
-        Self { begins: begins.into(), ends: ends.into(), covered: union(spans), ..scope }
+        for certificate in come {
+            anchors += 1;
+            match Validity::of(certificate) {
+                Validity::Never => {}
+                Validity::From(begin) => undated.push(begin),
+                Validity::Within(begin, end) => {
+                    begins.push(begin);
+                    ends.push(end);
+                }
+            }
+        }
+        #[expect(clippy::stable_sort_primitive, reason = "it makes use of what is sorted already")]
+        for instants in [&mut begins, &mut ends, &mut undated] {
+            instants.sort();
+        }
+        let covered = covered(&begins, &ends);
+        Self { anchors, begins: begins.into(), ends: ends.into(), undated: undated.into(), covered }
     }
 
     /// Whether mutual TLS is enforced: whether any anchor is active, valid or not.
@@ -68,13 +93,13 @@ impl Scope {
     #[must_use]
     pub fn valid(&self, now: UnixSeconds) -> usize {
         let until_now = |instants: &[UnixSeconds]| instants.partition_point(|instant| *instant <= now);
-        until_now(&self.begins) - until_now(&self.ends)
+        until_now(&self.begins) - until_now(&self.ends) + until_now(&self.undated)
     }
 
     /// How many anchors have no known end. The runway is reckoned without them.
     #[must_use]
     pub fn of_unknown_expiry(&self) -> usize {
-        self.of_unknown_expiry
+        self.undated.len()
     }
 
     /// When at least one anchor with a known end is valid: spans from begin to end, sorted, none touching another. What has
@@ -100,21 +125,47 @@ impl Scope {
     pub fn next_change(&self, now: UnixSeconds) -> Option<UnixSeconds> {
         let after =
             |instants: &[UnixSeconds]| instants.get(instants.partition_point(|instant| *instant <= now)).copied();
-        after(&self.begins).into_iter().chain(after(&self.ends)).min()
+        [&self.begins, &self.ends, &self.undated].into_iter().filter_map(|instants| after(instants)).min()
     }
 }
 
-/// Spans that overlap or touch, as one.
-fn union(mut spans: Vec<(UnixSeconds, UnixSeconds)>) -> Box<[(UnixSeconds, UnixSeconds)]> {
-    spans.sort_unstable();
-    spans.dedup_by(|next, span| {
-        let carries_on = next.0 <= span.1;
-        if carries_on {
-            span.1 = span.1.max(next.1);
+/// When an anchor is valid.
+enum Validity {
+    /// It ends before it begins.
+    Never,
+    From(UnixSeconds),
+    Within(UnixSeconds, UnixSeconds),
+}
+
+impl Validity {
+    fn of(certificate: &Certificate) -> Self {
+        let begin = certificate.valid_at.unwrap_or(UnixSeconds::MIN);
+        match certificate.expires_at {
+            None => Self::From(begin),
+            Some(end) if begin < end => Self::Within(begin, end),
+            Some(_) => Self::Never,
         }
-        carries_on
-    });
-    spans.into()
+    }
+}
+
+/// Removes one of the instants that are `instant`.
+fn remove(sorted: &mut Vec<UnixSeconds>, instant: UnixSeconds) {
+    if let Ok(position) = sorted.binary_search(&instant) {
+        sorted.remove(position);
+    }
+}
+
+/// What is covered by spans that begin and end at these instants, both sorted; those that overlap or touch are one.
+fn covered(begins: &[UnixSeconds], ends: &[UnixSeconds]) -> Box<[(UnixSeconds, UnixSeconds)]> {
+    let (mut covered, mut first, mut begun) = (Vec::new(), 0, 0);
+    for (end, ended) in ends.iter().zip(1..) {
+        begun += begins[begun..].iter().take_while(|begin| *begin <= end).count();
+        if begun == ended {
+            covered.push((begins[first], *end));
+            first = begun;
+        }
+    }
+    covered.into()
 }
 
 #[cfg(test)]
@@ -240,6 +291,13 @@ mod tests {
             if let Some(next) = next {
                 prop_assert!(anchors.iter().any(|dates| dates.0 == Some(next) || dates.1 == Some(next)));
             }
+        }
+
+        #[test]
+        fn what_came_before_makes_no_difference(gone in some_anchors(), stay in some_anchors(), come in some_anchors()) {
+            let before = scope(&[gone.clone(), stay.clone()].concat());
+            let following = before.following(certificates(&gone).iter(), certificates(&come).iter());
+            prop_assert_eq!(following, scope(&[stay, come].concat()));
         }
 
         #[test]

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use super::rotation::{Known, RotationGroup, known};
+use super::listing::Since;
+use super::rotation::{Known, Lists, RotationGroup, known, known_after};
 use super::scope::{Scope, active, in_effect};
 use super::{Certificate, Listing, Malformed, Project, UnixSeconds};
 
@@ -15,10 +16,13 @@ pub struct Snapshot {
 /// What follows from the lists. Shared by snapshots of the same lists.
 #[derive(Debug)]
 struct Conclusions {
-    scope: Scope,
+    group: RotationGroup,
+    scope: Arc<Scope>,
     /// In the order of the projects.
-    project_scopes: Box<[Scope]>,
+    project_scopes: Box<[Arc<Scope>]>,
     known: Box<[Known]>,
+    /// What of `known` has changed since conclusions from lists of the same certificates.
+    since: Option<Since<Self>>,
 }
 
 /// The projects as they were last read.
@@ -34,18 +38,74 @@ pub struct Projects {
     pub vanished: u64,
 }
 
+/// So many changes are worked in one by one. Each looks at all certificates for those of the same authority; from more of
+/// them everything is concluded anew.
+const FEW: usize = 64;
+
 impl Conclusions {
     fn draw(organization: &Listing<Certificate>, projects: &Projects, group: &RotationGroup) -> Self {
-        let of_project = |project: &ProjectCertificates| Scope::new(in_effect(&project.certificates, organization));
-        let lists: Vec<_> = std::iter::once(&*organization.items)
-            .chain(projects.items.iter().map(|project| &*project.certificates.items))
-            .collect();
+        let scope = |project: &ProjectCertificates| Scope::new(in_effect(&project.certificates, organization)).into();
         Self {
-            scope: Scope::new(active(organization)),
-            project_scopes: projects.items.iter().map(of_project).collect(),
-            known: known(group, &lists),
+            group: group.clone(),
+            scope: Scope::new(active(organization)).into(),
+            project_scopes: projects.items.iter().map(scope).collect(),
+            known: known(group, Lists(&lists(organization, projects))),
+            since: None,
         }
     }
+
+    /// Draws conclusions only from what has changed since a snapshot of the same certificates in the same projects, if that
+    /// is what `before` is of.
+    fn follow(
+        before: &Snapshot,
+        organization: &Arc<Listing<Certificate>>,
+        projects: &Projects,
+        group: &RotationGroup,
+    ) -> Option<Self> {
+        let Self { scope, project_scopes, known, .. } = &*before.conclusions;
+        if before.conclusions.group != *group || before.projects.items.len() != projects.items.len() {
+            return None;
+        }
+        let at_organization = organization.changed_since(&before.organization)?;
+        let at_project = |(new, old): (&'_ ProjectCertificates, &ProjectCertificates)| {
+            let is_same = new.project.id == old.project.id;
+            new.certificates.changed_since(&old.certificates).filter(|_| is_same).map(<[u32]>::to_vec)
+        };
+        let at_projects: Vec<Vec<u32>> =
+            projects.items.iter().zip(&before.projects.items).map(at_project).collect::<Option<_>>()?;
+        if at_projects.iter().map(Vec::len).sum::<usize>() + at_organization.len() > FEW {
+            return None;
+        }
+
+        let scope = if at_organization.is_empty() {
+            Arc::clone(scope)
+        } else {
+            let active = |list: &'_ Listing<Certificate>| {
+                let changed = at_organization.iter().map(|position| &list.items[*position as usize]);
+                changed.filter(|certificate| certificate.active).cloned().collect::<Vec<_>>()
+            };
+            scope.following(active(&before.organization).iter(), active(organization).iter()).into()
+        };
+        let project_scope = |((project, changed), scope): ((&ProjectCertificates, &Vec<u32>), &Arc<Scope>)| {
+            if at_organization.is_empty() && changed.is_empty() {
+                Arc::clone(scope)
+            } else {
+                Scope::new(in_effect(&project.certificates, organization)).into()
+            }
+        };
+        let project_scopes = projects.items.iter().zip(&at_projects).zip(project_scopes).map(project_scope).collect();
+        let at_projects = (1..).zip(&at_projects).flat_map(|(list, changed)| changed.iter().map(move |at| (list, *at)));
+        let changed = at_organization.iter().map(|at| (0, *at)).chain(at_projects);
+        let (lists, lists_before) = (lists(organization, projects), lists(&before.organization, &before.projects));
+        let (known, changed) = known_after(group, Lists(&lists), (known, Lists(&lists_before)), changed);
+        let since = Some(Since::new(&before.conclusions, changed));
+        Some(Self { group: group.clone(), scope, project_scopes, known, since })
+    }
+}
+
+fn lists<'a>(organization: &'a Listing<Certificate>, projects: &'a Projects) -> Vec<&'a [Certificate]> {
+    let of_projects = projects.items.iter().map(|project| &*project.certificates.items);
+    std::iter::once(&*organization.items).chain(of_projects).collect()
 }
 
 impl Projects {
@@ -69,7 +129,7 @@ pub struct ProjectCertificates {
 }
 
 impl Snapshot {
-    /// Draws the conclusions from the lists, or takes them over from a snapshot of the same lists.
+    /// Draws the conclusions from the lists: all of them, or what follows from the changes since a snapshot before.
     #[must_use]
     pub fn new(
         organization: Arc<Listing<Certificate>>,
@@ -78,32 +138,40 @@ impl Snapshot {
         before: Option<&Self>,
     ) -> Self {
         let conclusions = match before {
-            Some(before) if before.has_lists(&organization, &projects) => Arc::clone(&before.conclusions),
-            _ => Arc::new(Conclusions::draw(&organization, &projects, group)),
+            Some(before) if before.concludes(&organization, &projects, group) => Arc::clone(&before.conclusions),
+            _ => before
+                .and_then(|before| Conclusions::follow(before, &organization, &projects, group))
+                .unwrap_or_else(|| Conclusions::draw(&organization, &projects, group))
+                .into(),
         };
         Self { organization, projects, conclusions }
     }
 
-    /// Whether it was built of these very lists.
-    fn has_lists(&self, organization: &Arc<Listing<Certificate>>, projects: &Projects) -> bool {
-        let same_list = |(a, b): (&ProjectCertificates, &ProjectCertificates)| {
-            Arc::ptr_eq(&a.certificates, &b.certificates) && a.project == b.project
+    /// Whether its conclusions are those from these lists.
+    fn concludes(&self, organization: &Arc<Listing<Certificate>>, projects: &Projects, group: &RotationGroup) -> bool {
+        let is_same_list = |(a, b): (&ProjectCertificates, &ProjectCertificates)| {
+            Arc::ptr_eq(&a.certificates, &b.certificates) && a.project.id == b.project.id
         };
-        Arc::ptr_eq(&self.organization, organization)
+        self.conclusions.group == *group
+            && Arc::ptr_eq(&self.organization, organization)
             && self.projects.items.len() == projects.items.len()
-            && self.projects.items.iter().zip(&projects.items).all(same_list)
+            && self.projects.items.iter().zip(&projects.items).all(is_same_list)
     }
 
     /// Whether it is what a snapshot of these would be.
     #[must_use]
-    pub fn is_of(&self, organization: &Arc<Listing<Certificate>>, projects: &Projects) -> bool {
-        Arc::ptr_eq(&self.organization, organization) && self.projects == *projects
+    pub fn is_of(&self, organization: &Arc<Listing<Certificate>>, projects: &Projects, group: &RotationGroup) -> bool {
+        self.concludes(organization, projects, group) && self.projects == *projects
     }
 
-    /// Whether both say the same of every certificate and scope; projects may have been read at other times.
+    /// The positions of the certificates that are others than in `before`, or that another one supersedes, where both
+    /// snapshots are of the same certificates and that is known without a comparison.
     #[must_use]
-    pub fn has_lists_of(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.conclusions, &other.conclusions)
+    pub fn certificates_changed_since(&self, before: &Self) -> Option<&[u32]> {
+        if Arc::ptr_eq(&self.conclusions, &before.conclusions) {
+            return Some(&[]);
+        }
+        self.conclusions.since.as_ref()?.changed(&before.conclusions)
     }
 
     /// The organization's list.
@@ -126,7 +194,7 @@ impl Snapshot {
 
     /// Each project with its scope, sorted by identifier.
     pub fn project_scopes(&self) -> impl Iterator<Item = (&ProjectCertificates, &Scope)> {
-        self.projects.items.iter().zip(&self.conclusions.project_scopes)
+        self.projects.items.iter().zip(self.conclusions.project_scopes.iter().map(|scope| &**scope))
     }
 
     /// The scope of the project at this position.
@@ -180,5 +248,103 @@ impl Snapshot {
     pub fn duplicates(&self) -> u64 {
         let of_projects: u64 = self.projects.items.iter().map(|project| project.certificates.duplicates).sum();
         self.organization.duplicates + self.projects.duplicates + of_projects
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use regex::Regex;
+
+    use super::*;
+
+    fn certificate(id: u8, (authority, active, begin, end): (u8, bool, i64, Option<i64>)) -> Certificate {
+        Certificate {
+            id: format!("cert_{id}").into(),
+            name: Some(format!("{}-{id}", char::from(b'a' + authority)).into()),
+            active,
+            created_at: None,
+            valid_at: Some(begin),
+            expires_at: end,
+        }
+    }
+
+    fn some_facts() -> impl Strategy<Value = (u8, bool, i64, Option<i64>)> {
+        (0..3_u8, any::<bool>(), 0..40_i64, prop::option::of(0..40_i64))
+    }
+
+    fn some_list() -> impl Strategy<Value = Vec<Certificate>> {
+        prop::collection::btree_map(0..12_u8, some_facts(), 0..8)
+            .prop_map(|facts| facts.into_iter().map(|(id, facts)| certificate(id, facts)).collect())
+    }
+
+    fn snapshot(lists: &[Arc<Listing<Certificate>>], group: &RotationGroup, before: Option<&Snapshot>) -> Snapshot {
+        let project = |(number, certificates): (usize, &Arc<Listing<Certificate>>)| ProjectCertificates {
+            project: Project { id: format!("proj_{number}").into(), name: None, archived: false },
+            certificates: Arc::clone(certificates),
+            read_at: 0.0,
+        };
+        let projects = Projects { items: lists[1..].iter().enumerate().map(project).collect(), ..Projects::default() };
+        Snapshot::new(Arc::clone(&lists[0]), projects, group, before)
+    }
+
+    type Said<'a> = (Vec<(&'a Certificate, Option<&'a Certificate>)>, Vec<&'a Scope>);
+
+    fn said(snapshot: &Snapshot) -> Said<'_> {
+        let of_projects = snapshot.project_scopes().map(|(_, scope)| scope);
+        (snapshot.certificates().collect(), std::iter::once(snapshot.scope()).chain(of_projects).collect())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn what_came_before_makes_no_difference(
+            lists in prop::collection::vec(some_list(), 1..5),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), some_facts()), 0..4),
+        ) {
+            let group = RotationGroup::new(Regex::new("^([a-z])").unwrap());
+            let listed = |list: &Vec<Certificate>| Arc::new(Listing::new(list.clone(), Malformed::default()));
+            let before: Vec<_> = lists.iter().map(listed).collect();
+            let mut changed = lists.clone();
+            for (list, index, facts) in changes {
+                let list = list.index(lists.len());
+                if !lists[list].is_empty() {
+                    let index = index.index(lists[list].len());
+                    let id = lists[list][index].id["cert_".len()..].parse().unwrap();
+                    changed[list][index] = certificate(id, facts);
+                }
+            }
+            let after: Vec<_> = before
+                .iter()
+                .zip(changed)
+                .map(|(before, read)| Listing::following(Some(before), read, Malformed::default()))
+                .collect();
+            let before = snapshot(&before, &group, None);
+            let (following, anew) = (snapshot(&after, &group, Some(&before)), snapshot(&after, &group, None));
+            prop_assert_eq!(said(&following), said(&anew));
+
+            // Nothing but what is told to have changed has.
+            let changed = following.certificates_changed_since(&before).unwrap();
+            let named = |(certificate, successor): (&'_ Certificate, Option<&Certificate>)| {
+                (certificate.clone(), successor.map(|successor| successor.id.clone()))
+            };
+            for (position, (old, new)) in (0..).zip(before.certificates().zip(following.certificates())) {
+                prop_assert!(named(old) == named(new) || changed.contains(&position), "{position}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_rotation_group_is_another_conclusion() {
+        let list = vec![certificate(1, (0, true, 0, Some(10))), certificate(2, (1, true, 0, Some(20)))];
+        let lists = [Arc::new(Listing::new(list, Malformed::default()))];
+        let group = |pattern| RotationGroup::new(Regex::new(pattern).unwrap());
+        let before = snapshot(&lists, &group("^([a-z])"), None);
+        let superseded =
+            |snapshot: &Snapshot| snapshot.certificates().filter(|(_, successor)| successor.is_some()).count();
+        assert_eq!(superseded(&before), 0);
+        assert!(!before.is_of(before.organization(), before.projects(), &group("(-)")));
+        assert_eq!(superseded(&snapshot(&lists, &group("(-)"), Some(&before))), 1);
     }
 }

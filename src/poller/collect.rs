@@ -72,7 +72,7 @@ impl Plan {
             Some(filter) => self.collect_projects(session, filter, before.map(|before| before.projects())).await,
         };
         let snapshot = match before {
-            Some(before) if before.is_of(&organization, &projects) => Arc::clone(before),
+            Some(before) if before.is_of(&organization, &projects, &self.rotation_group) => Arc::clone(before),
             _ => {
                 let before = before.map(|before| &**before);
                 Arc::new(Snapshot::new(organization, projects, &self.rotation_group, before))

@@ -1,6 +1,7 @@
 //! What the log says of a poll: a line for the poll, and one for each change that it found.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::PollError;
@@ -127,7 +128,7 @@ fn project_changes(now: &Projects, before: &Projects) {
     }
 }
 
-fn list_changes(now: &Listing<Certificate>, before: &Listing<Certificate>, project_id: Option<&str>) {
+fn list_changes(now: &Arc<Listing<Certificate>>, before: &Arc<Listing<Certificate>>, project_id: Option<&str>) {
     for change in now.changes_since(before) {
         let (what, certificate, old_name) = match change {
             Change::Added(certificate) => ("added", certificate, None),

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use crate::harness::{Exporter, KEY, Launch, until};
 use crate::page::Page;
-use crate::upstream::{Upstream, answer, certificates, page};
+use crate::upstream::{Upstream, answer, certificate_with, certificates, page};
 
 const SUCCESSFUL: &str = "openai_cert_exporter_config_last_reload_successful";
 const SUCCEEDED_AT: &str = "openai_cert_exporter_config_last_reload_success_timestamp_seconds";
@@ -20,7 +20,11 @@ struct Reloadable {
 
 impl Reloadable {
     async fn start(config: &str) -> Self {
-        let upstream = Upstream::always(answer(&page(&certificates(3), false))).await;
+        Self::start_with(config, &certificates(3)).await
+    }
+
+    async fn start_with(config: &str, certificates: &[serde_json::Value]) -> Self {
+        let upstream = Upstream::always(answer(&page(certificates, false))).await;
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("exporter.toml");
         std::fs::write(&path, config).unwrap();
@@ -115,4 +119,23 @@ async fn what_needs_a_restart_is_named_and_the_rest_is_taken() {
     assert!(named.iter().all(|line| line.contains("poll.state_file, log.format")), "{named:?}");
     let page = reloadable.exporter.page_after_polls(3).await;
     assert_eq!(page.one("openai_cert_exporter_state_write_failures_total"), 0.0, "nothing is written there yet");
+}
+
+#[tokio::test]
+async fn another_rotation_group_holds_for_lists_that_stay_the_same() {
+    let named = |name: &str, end: i64| {
+        certificate_with(
+            name,
+            serde_json::json!({"name": name, "certificate_details": {"valid_at": 1, "expires_at": end}}),
+        )
+    };
+    let reloadable =
+        Reloadable::start_with(OFTEN, &[named("edge old", 4_000_000_000), named("edge new", 4_100_000_000)]).await;
+    let superseded = |page: &Page| page.of("edge old", "openai_certificate_superseded").unwrap();
+    assert_eq!(superseded(&reloadable.exporter.page().await), 0.0);
+    let page = reloadable.reload(&format!("{OFTEN}[certificates]\nrotation_group = \"^(.+) \"\n")).await;
+    assert_eq!(page.one(SUCCESSFUL), 1.0, "{}", reloadable.exporter.log());
+    reloadable.exporter.page_when("the new one supersedes the old one", |page| superseded(page) == 1.0).await;
+    reloadable.reload(OFTEN).await;
+    reloadable.exporter.page_when("it does so no longer", |page| superseded(page) == 0.0).await;
 }
