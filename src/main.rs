@@ -149,6 +149,8 @@ fn serve(
     telemetry::end_on_panic();
     let outcome = runtime.block_on(async {
         let (shutdown, reloads) = (shutdown_on_signal()?, reloads_on_signal(load)?);
+        // Where files may grow only so far, a write beyond that is to fail like one on a full disk, not to end the process.
+        let _beyond_limit = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         let app = App::bind(config).await?;
         bound(&app, shutdown.clone())?;
         app.run(reloads, shutdown).await;

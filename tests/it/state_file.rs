@@ -251,6 +251,59 @@ async fn a_path_that_cannot_be_written_stops_no_poll_and_is_counted() {
 }
 
 #[tokio::test]
+async fn a_write_that_breaks_off_for_want_of_room_leaves_the_file_before_it() {
+    let organization = Arc::new(crate::upstream::Organization::of(certificates(3)));
+    let upstream = Upstream::organization(&organization).await;
+    let state = State::new();
+    let exporter = state.launch(&upstream.base_url()).start().await;
+    exporter.page_after_polls(1).await;
+    exporter.stop().await;
+
+    // Files may grow to a megabyte at most, in units of 512 or 1,024 bytes, and the next snapshot is larger.
+    organization.now_has((0..2_000).map(|n| certificate(&format!("cert_{n:01000}"))).collect());
+    let exporter =
+        state.launch(&upstream.base_url()).without_arg("--log.level=trace").under("ulimit -f 1024").start().await;
+    let page = exporter.page_when("writes fail, and polls do not", |page| page.one(WRITE_FAILURES) >= 2.0).await;
+    assert_eq!((page.one("openai_cert_exporter_up"), page.certificates().len()), (1.0, 2_000));
+    exporter.stop().await;
+    assert!(state.names().iter().all(|name| name == "state" || name == "state.tmp"), "{:?}", state.names());
+
+    organization.later_pages_are(Some(error_answer(500, None)));
+    let exporter = state.launch(&upstream.base_url()).start().await;
+    assert_eq!(exporter.page().await.certificates().len(), 3, "as it was written last");
+}
+
+#[tokio::test]
+async fn a_name_that_cannot_be_resolved_leaves_what_was_known() {
+    let outage = Outage::of(error_answer(500, None)).await;
+    let state = State::left_by_a_run(&outage).await;
+    // The same, as if it came from a host that has had a name.
+    let unnamed = "http://exporter-test.invalid/v1";
+    let kept = String::from_utf8(std::fs::read(state.path()).unwrap()).unwrap();
+    let (_, content) = kept.split_once('\n').unwrap();
+    let mut content: serde_json::Value = serde_json::from_str(content).unwrap();
+    content["base_url"] = json!(unnamed);
+    let content = content.to_string();
+    let header = json!({"version": 1, "bytes": content.len(), "crc32": crc32fast::hash(content.as_bytes())});
+    std::fs::write(state.path(), format!("{header}\n{content}")).unwrap();
+
+    let launch = state.launch(unnamed).set("api.insecure_http", "true").set("api.request_timeout", "5s");
+    // Whoever is asked for names may not answer.
+    let exporter = launch.set("api.max_retries", "2").env("RES_OPTIONS", "timeout:1 attempts:1").start().await;
+    let page = exporter.page_when("a poll fails", |page| page.one("openai_cert_exporter_polls_total") >= 1.0).await;
+    assert_eq!(page.failures().get("network"), Some(&1.0), "{:?}", page.failures());
+    let tries = page.series("openai_cert_exporter_api_requests_total").iter().map(|sample| sample.value).sum::<f64>();
+    assert!(tries <= 3.0 * 2.0, "{tries} tries in the poll that is over and the one under way");
+    assert_eq!((page.one("openai_cert_exporter_up"), page.certificates().len()), (0.0, 3));
+    assert_eq!((exporter.status("/healthz").await, exporter.status("/readyz").await), (200, 200));
+    assert!(
+        exporter.log().contains("exporter-test.invalid") || exporter.log().contains("dns error"),
+        "{}",
+        exporter.log()
+    );
+}
+
+#[tokio::test]
 async fn a_folder_that_comes_back_is_written_to_again() {
     let upstream = Upstream::always(answer(&page(&certificates(3), false))).await;
     let state = State::new();

@@ -135,7 +135,8 @@ pub struct Security {
     /// `None` where there is no file: then nothing is asked of anybody.
     watch: Option<Watch>,
     rules: RwLock<Arc<Rules>>,
-    doorkeeper: Arc<Doorkeeper>,
+    /// There is one where there is a file, which may come to name users.
+    doorkeeper: Option<Arc<Doorkeeper>>,
     bucket: Bucket,
 }
 
@@ -174,11 +175,11 @@ impl Security {
             next_look: AtomicU64::new(0),
             is_looking: AtomicBool::new(false),
         });
-        let doorkeeper = Doorkeeper::new().map_err(|_| SecurityError::Random)?;
+        let doorkeeper = file.map(|_| Doorkeeper::new()).transpose().map_err(|_| SecurityError::Random)?;
         Ok(Arc::new(Self {
             watch,
             rules: RwLock::new(Arc::new(rules)),
-            doorkeeper: Arc::new(doorkeeper),
+            doorkeeper: doorkeeper.map(Arc::new),
             bucket: Bucket::default(),
         }))
     }
@@ -216,7 +217,9 @@ impl Security {
         } else {
             match rules.and_then(|rules| self.rules().admit_successor(&rules).map(|()| rules)) {
                 Ok(rules) => {
-                    self.doorkeeper.forget_all_but(&rules.users);
+                    if let Some(doorkeeper) = &self.doorkeeper {
+                        doorkeeper.forget_all_but(&rules.users);
+                    }
                     *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
                     tracing::info!(file = %watch.file.display(), "the web configuration has changed and is in force");
                 }
@@ -242,10 +245,8 @@ impl Security {
         {
             return Some((StatusCode::TOO_MANY_REQUESTS, "too many requests\n").into_response());
         }
-        if rules.users.is_empty() {
-            return None;
-        }
-        match self.doorkeeper.check(&rules.users, headers).await {
+        let doorkeeper = self.doorkeeper.as_ref().filter(|_| !rules.users.is_empty())?;
+        match doorkeeper.check(&rules.users, headers).await {
             Verdict::Admitted => None,
             Verdict::Refused => {
                 let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"openai-cert-exporter\"")];
