@@ -76,7 +76,7 @@ struct Shared {
     second: UnixSeconds,
     /// Polls that it tells of.
     polls: u64,
-    pieces: Vec<Bytes>,
+    pieces: Arc<[Bytes]>,
 }
 
 impl Exposition {
@@ -120,7 +120,7 @@ impl Exposition {
         let (state, now) = (self.state.borrow().clone(), unix_now());
         let second = large::second(now);
         if let Some(page) = cache.page.as_ref().filter(|page| (page.second, page.polls) == (second, state.polls)) {
-            return Ok(GzipPage::new(&page.pieces));
+            return Ok(GzipPage::new(Arc::clone(&page.pieces)));
         }
         cache.follow(state.snapshot.as_ref(), now).await?;
         let Cache { kept, head, tail, page } = &mut *cache;
@@ -133,8 +133,8 @@ impl Exposition {
             fragments.extend(kept.fragments(now));
         }
         fragments.push(tail.compress(small.1));
-        let pieces = gzip::member(fragments);
-        let answer = GzipPage::new(&pieces);
+        let pieces: Arc<[Bytes]> = gzip::member(fragments).into();
+        let answer = GzipPage::new(Arc::clone(&pieces));
         *page = Some(Shared { second, polls: state.polls, pieces });
         Ok(answer)
     }

@@ -12,16 +12,18 @@ use http_body::{Body, Frame, SizeHint};
 use super::large::{Family, GROUPS};
 use crate::inventory::Snapshot;
 
-/// A compressed page. Its pieces are shared by everybody who is reading it.
+/// A compressed page. Everybody who is reading it shares all of it, and has only a place in it.
 #[derive(Debug)]
 pub struct GzipPage {
-    pieces: VecDeque<Bytes>,
+    pieces: Arc<[Bytes]>,
+    next: usize,
     left: u64,
 }
 
 impl GzipPage {
-    pub(super) fn new(pieces: &[Bytes]) -> Self {
-        Self { pieces: pieces.iter().cloned().collect(), left: pieces.iter().map(|piece| piece.len() as u64).sum() }
+    pub(super) fn new(pieces: Arc<[Bytes]>) -> Self {
+        let left = pieces.iter().map(|piece| piece.len() as u64).sum();
+        Self { pieces, next: 0, left }
     }
 }
 
@@ -30,13 +32,14 @@ impl Body for GzipPage {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = self.pieces.pop_front();
+        let piece = self.pieces.get(self.next).cloned();
+        self.next += 1;
         self.left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pieces.is_empty()
+        self.next >= self.pieces.len()
     }
 
     fn size_hint(&self) -> SizeHint {

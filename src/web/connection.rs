@@ -1,4 +1,4 @@
-//! One connection's time: how long it may take over a request's head, and how long it may do nothing.
+//! One connection's time: how long it may take over a request's head and over an answer, and how long it may do nothing.
 //!
 //! hyper has a time-out for heads, but it runs between requests too, and it has none for a client that does not read.
 
@@ -20,6 +20,9 @@ pub(super) struct Patience {
     pub(super) head: Duration,
     /// For doing nothing: no byte read, none written.
     pub(super) idle: Duration,
+    /// For the whole of an answer, from the end of the request's head. Who reads a byte at a time would otherwise hold on to a
+    /// page for ever.
+    pub(super) answer: Duration,
 }
 
 /// What a connection is doing. Shared between its socket, which sees bytes, and its service, which sees requests.
@@ -98,17 +101,18 @@ impl<S> Timed<S> {
         self.bytes_moved();
         if matches!(self.activity.phase(), Phase::Idle) {
             self.activity.enter(Phase::Head { since: self.last_byte });
-            // The one change that brings the deadline nearer; later ones are found when the timer runs out.
-            let deadline = self.deadline();
-            self.timer.as_mut().reset(deadline);
         }
     }
 
-    /// For when the socket has to wait: waits for the deadline too.
-    fn poll_deadline<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+    /// For when the socket has to wait: waits for the deadline too, and for another one that is given.
+    fn poll_deadline<T>(&mut self, cx: &mut Context<'_>, other: Option<Instant>) -> Poll<io::Result<T>> {
         loop {
+            let deadline = other.into_iter().fold(self.deadline(), Instant::min);
+            // One that has become later is found when the timer runs out.
+            if deadline < self.timer.deadline() {
+                self.timer.as_mut().reset(deadline);
+            }
             ready!(self.timer.as_mut().poll(cx));
-            let deadline = self.deadline();
             if deadline <= Instant::now() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
@@ -121,7 +125,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         match Pin::new(&mut self.socket).poll_read(cx, buffer) {
-            Poll::Pending => self.poll_deadline(cx),
+            Poll::Pending => self.poll_deadline(cx, None),
             ready @ Poll::Ready(_) => {
                 if buffer.filled().len() > before {
                     self.bytes_read();
@@ -135,7 +139,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
 impl<S: AsyncWrite + Unpin> Timed<S> {
     fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match written {
-            Poll::Pending => self.poll_deadline(cx),
+            // An answer has not ended when its body has, but when it is written.
+            Poll::Pending => {
+                let answered = self.activity.last_request() + self.patience.answer;
+                self.poll_deadline(cx, Some(answered))
+            }
             ready @ Poll::Ready(_) => {
                 self.bytes_moved();
                 ready

@@ -61,6 +61,8 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// Without a byte read or written.
     pub idle_timeout: Duration,
+    /// For the whole of an answer.
+    pub answer_timeout: Duration,
 }
 
 impl Limits {
@@ -81,6 +83,8 @@ impl Limits {
             connections: connections.try_into().unwrap_or(1),
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
+            // Far more than any scrape's own time-out.
+            answer_timeout: Duration::from_secs(300),
         }
     }
 
@@ -189,13 +193,15 @@ async fn serve(
         let Some(config) = terms.as_ref().and_then(Terms::tls) else {
             return converse(socket, router, terms, &place.activity, &shutdown).await;
         };
+        // Apart, here and below, so that a connection without TLS takes no room for what TLS needs.
+        let handshake = Box::pin(TlsAcceptor::from(config).accept(socket));
         let accepted = tokio::select! {
-            accepted = TlsAcceptor::from(config).accept(socket) => accepted,
+            accepted = handshake => accepted,
             // Nothing was asked yet, so there is no answer to wait for.
             () = shutdown.cancelled() => return,
         };
         match accepted {
-            Ok(socket) => converse(socket, router, terms, &place.activity, &shutdown).await,
+            Ok(socket) => Box::pin(converse(socket, router, terms, &place.activity, &shutdown)).await,
             Err(error) => tracing::debug!("a client gave up or was refused before it could ask: {error}"),
         }
     };
@@ -276,7 +282,7 @@ impl Connections {
             next_id: AtomicU64::new(0),
             open: Mutex::default(),
             free: Arc::new(Semaphore::new(limits.connections)),
-            patience: Patience { head: limits.head_timeout, idle: limits.idle_timeout },
+            patience: Patience { head: limits.head_timeout, idle: limits.idle_timeout, answer: limits.answer_timeout },
             security,
             tasks: TaskTracker::new(),
         }

@@ -36,7 +36,7 @@ async fn serve(limits: Limits) -> Served {
 }
 
 fn patient() -> Limits {
-    Limits { connections: 100, head_timeout: DEADLINE, idle_timeout: DEADLINE }
+    Limits { connections: 100, head_timeout: DEADLINE, idle_timeout: DEADLINE, answer_timeout: DEADLINE }
 }
 
 fn impatient(timeout: Duration) -> Limits {
@@ -148,6 +148,22 @@ async fn a_client_that_does_not_read_is_closed() {
     sleep(Duration::from_secs(2)).await;
     let read = read_to_close(&mut client).await;
     assert!(read.len() < LARGE, "the server has waited");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_a_little_at_a_time_is_not_waited_for_for_ever() {
+    let answer_timeout = Duration::from_secs(1);
+    let server = serve(Limits { answer_timeout, ..patient() }).await;
+    let mut client = connect(server.address, b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let (asked, mut read) = (Instant::now(), 0);
+    let mut chunk = vec![0; 64 << 10];
+    // It reads all the time, and would take a minute for the whole.
+    while let Ok(length @ 1..) = client.read(&mut chunk).await {
+        read += length;
+        assert!(asked.elapsed() < DEADLINE, "it is still read");
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert!(asked.elapsed() >= answer_timeout && read < LARGE, "{:?}, {read}", asked.elapsed());
 }
 
 #[tokio::test]

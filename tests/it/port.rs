@@ -135,7 +135,7 @@ impl Port {
 }
 
 pub(crate) fn patient() -> Limits {
-    Limits { connections: 1_000, head_timeout: DEADLINE, idle_timeout: DEADLINE }
+    Limits { connections: 1_000, head_timeout: DEADLINE, idle_timeout: DEADLINE, answer_timeout: DEADLINE }
 }
 
 /// More than the sockets of both sides hold.
