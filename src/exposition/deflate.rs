@@ -44,9 +44,10 @@ struct Match {
 }
 
 impl LineCompressor {
-    /// Lines that follow on `preceding`, which has been compressed already. Positions are counted from its beginning.
-    pub(super) fn after(preceding: &str) -> Self {
-        let mut bits = BitWriter::default();
+    /// Lines that follow on `preceding`, which has been compressed already, and that will take about `expected` bytes.
+    /// Positions are counted from the beginning of `preceding`.
+    pub(super) fn after(preceding: &str, expected: usize) -> Self {
+        let mut bits = BitWriter { bytes: Vec::with_capacity(expected), ..BitWriter::default() };
         bits.put(0b010, 3); // not the last block; fixed codes
         let mut text = String::with_capacity(preceding.len() + LET_GO_AT + LINE);
         text.push_str(preceding);
@@ -276,7 +277,7 @@ mod tests {
 
     /// What a decoder makes of lines after some text.
     fn round_trip(preceding: &str, lines: &[(Option<usize>, [String; 3])]) -> String {
-        let mut compressor = LineCompressor::after(preceding);
+        let mut compressor = LineCompressor::after(preceding, 0);
         for (elsewhere, [first, second, value]) in lines {
             compressor.part(None, |out| out.push_str(first));
             compressor.part(*elsewhere, |out| out.push_str(second));
@@ -321,7 +322,7 @@ mod tests {
     fn what_stands_elsewhere_is_referred_to() {
         let name: String = (0..200_u32).map(|n| char::from(b'a' + (n * n % 26) as u8)).collect();
         let size = |elsewhere| {
-            let mut lines = LineCompressor::after(&name);
+            let mut lines = LineCompressor::after(&name, 0);
             lines.part(elsewhere, |out| out.push_str(&name));
             lines.value(|out| out.push('1'));
             lines.finish().bytes.len()

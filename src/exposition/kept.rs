@@ -24,6 +24,8 @@ pub(super) struct Kept {
     pub(super) snapshot: Arc<Snapshot>,
     before_days: Parts,
     preceding: Preceding,
+    /// What the days took last, in bytes. A buffer that has to grow leaves holes behind it, which add up in a long life.
+    days_length: usize,
     after_days: Parts,
     scopes: Scopes,
     projects: Parts,
@@ -39,6 +41,7 @@ impl Kept {
         let before_days = parts(CERTIFICATES_BEFORE_DAYS, |kept| &kept.before_days);
         Self {
             preceding: Preceding::new(&snapshot, &before_days),
+            days_length: before.map_or(0, |before| before.days_length),
             before_days,
             after_days: parts(CERTIFICATES_AFTER_DAYS, |kept| &kept.after_days),
             projects: parts(PROJECTS, |kept| &kept.projects),
@@ -55,9 +58,11 @@ impl Kept {
     }
 
     /// All fragments in the order of the page, with the days of this moment.
-    pub(super) fn fragments(&self, now: f64) -> Vec<Fragment> {
+    pub(super) fn fragments(&mut self, now: f64) -> Vec<Fragment> {
+        let days = self.days(now);
+        self.days_length = days.bytes.len();
         let mut fragments = self.before_days.fragments().to_vec();
-        fragments.push(self.days(now));
+        fragments.push(days);
         fragments.extend_from_slice(self.after_days.fragments());
         fragments.push(self.scopes.fragment.clone());
         fragments.extend_from_slice(self.projects.fragments());
@@ -66,7 +71,7 @@ impl Kept {
 
     /// The family that moves all the time.
     fn days(&self, now: f64) -> Fragment {
-        let mut lines = LineCompressor::after(&self.preceding.text);
+        let mut lines = LineCompressor::after(&self.preceding.text, self.days_length + self.days_length / 16);
         if !DAYS.is_empty(&self.snapshot, now) {
             lines.value(|out| DAYS.write_head(out));
         }

@@ -113,7 +113,7 @@ impl Collector for Reference {
     }
 }
 
-fn decoded(kept: &Kept, now: f64) -> String {
+fn decoded(kept: &mut Kept, now: f64) -> String {
     let member = gzip::member(kept.fragments(now)).concat();
     let mut text = String::new();
     GzDecoder::new(member.as_slice()).read_to_string(&mut text).unwrap();
@@ -189,7 +189,7 @@ proptest! {
         let before = Kept::new(before, None, now);
         let mut kept = Kept::new(after, Some(&before), now);
         kept.keep_up(now + passed);
-        assert_same(&decoded(&kept, now + passed), &expected);
+        assert_same(&decoded(&mut kept, now + passed), &expected);
     }
 }
 
@@ -226,7 +226,7 @@ fn a_change_in_one_part_leaves_the_others() {
         let known: std::collections::HashSet<*const u8> =
             kept.fragments(0.0).iter().map(|fragment| fragment.bytes.as_ptr()).collect();
         kept = Kept::new(Arc::clone(&snapshot), Some(&kept), 5e6);
-        assert_same(&decoded(&kept, 5e6), &Reference::page(&snapshot, 5e6));
+        assert_same(&decoded(&mut kept, 5e6), &Reference::page(&snapshot, 5e6));
         let fragments = kept.fragments(0.0);
         let taken_over = fragments.iter().filter(|fragment| known.contains(&fragment.bytes.as_ptr())).count();
         // Each of five families and the days have at most two new parts; scopes have one.

@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -39,6 +39,11 @@ const MAX_PROBE_CONNECTIONS: usize = 32;
 const RESERVED_DESCRIPTORS: u64 = 64;
 /// A request's head larger than this is refused with 431.
 const MAX_HEAD_BYTES: usize = 16 << 10;
+/// What the system takes of an answer before the client does, as far as it may choose: unbounded, a thousand scrapes would fill
+/// gigabytes of sockets with pages of several seconds. The system doubles it.
+const SEND_BUFFER_BYTES: u32 = 128 << 10;
+/// Connections that wait to be accepted; as many as the standard library's own.
+const BACKLOG: u32 = 4_096;
 /// How long answers under way at the shutdown may take to end.
 const DRAIN: Duration = Duration::from_secs(1);
 /// After an accept that failed for want of descriptors or memory, others would too.
@@ -112,8 +117,16 @@ impl Server {
         let mut listeners = Vec::with_capacity(addresses.len());
         for address in addresses {
             let error = |source| BindError { address: address.clone(), source };
-            let resolved: Vec<_> = lookup_host(address.as_str()).await.map_err(error)?.collect();
-            listeners.push(TcpListener::bind(resolved.as_slice()).await.map_err(error)?);
+            let resolved = lookup_host(address.as_str()).await.map_err(error)?;
+            let mut outcome = Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address"));
+            // Of several addresses of a name, the first that can be had.
+            for address in resolved {
+                outcome = listen(address);
+                if outcome.is_ok() {
+                    break;
+                }
+            }
+            listeners.push(outcome.map_err(error)?);
         }
         Ok(Self { listeners, limits, security: None })
     }
@@ -149,6 +162,16 @@ impl Server {
             tracing::warn!(connections = connections.tasks.len(), "connections closed before their answers had ended");
         }
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart need not wait for the connections of the process before.
+    socket.set_reuseaddr(true)?;
+    // Its connections have the same.
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn accept(listener: TcpListener, router: Router, connections: Arc<Connections>, shutdown: CancellationToken) {
