@@ -82,9 +82,11 @@ fn list(certificates: Vec<Certificate>) -> List {
 
 /// The list as a poll finds it once one certificate has been deactivated.
 fn with_one_changed(certificates: &[Certificate], before: &List) -> List {
-    let mut changed = certificates.to_vec();
+    // In the order in which they came, each shared with the list before but the one.
+    let mut changed: Vec<_> = (0..certificates.len()).map(|number| Arc::clone(before.nth(number).unwrap())).collect();
     let middle = changed.len() / 2;
-    changed[middle].active = !changed[middle].active;
+    let certificate = Certificate { active: !certificates[middle].active, ..certificates[middle].clone() };
+    changed[middle] = Arc::new(certificate);
     Listing::following(Some(before), changed, Malformed::default())
 }
 
@@ -101,13 +103,13 @@ mod parse {
     use super::*;
 
     fn walk(secret: &SecretString, bodies: &[String], before: Option<&List>) -> List {
-        let mut walk = Walk::new(secret);
+        let mut walk = Walk::new(secret, before);
         let mut last = None;
         for body in bodies {
             last = Some(walk.take(body.as_bytes()).unwrap());
         }
         assert_eq!(last, Some(Step::Complete));
-        walk.finish(before)
+        walk.finish()
     }
 
     fn run(bencher: Bencher<'_, '_>, size: usize, again: bool) {

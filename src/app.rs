@@ -39,7 +39,6 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct App {
     poller: Poller,
-    exposition: Arc<Exposition>,
     server: Server,
     router: axum::Router,
     addresses: Vec<SocketAddr>,
@@ -70,8 +69,8 @@ impl App {
         let reloading = Reloading::new(config, client_metrics, &registry)?;
         let exposition = Arc::new(Exposition::new(registry, state.clone())?);
         let probes = probes.map(|server| (server, web::probes(state.clone())));
-        let router = web::router(Arc::clone(&exposition), state);
-        Ok(Self { poller, exposition, server, router, addresses, reloading, probes })
+        let router = web::router(exposition, state);
+        Ok(Self { poller, server, router, addresses, reloading, probes })
     }
 
     /// Whether everything that a configuration names can be used, without binding anything.
@@ -112,7 +111,6 @@ impl App {
             _ = async {
                 tokio::join!(
                     self.poller.run(settings, shutdown.clone()),
-                    self.exposition.keep_up(),
                     self.server.run(self.router, shutdown.clone()),
                     probes,
                 )

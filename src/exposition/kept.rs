@@ -9,7 +9,7 @@ use super::gzip::{Compressor, Fragment};
 use super::large::{
     CERTIFICATES_AFTER_DAYS, CERTIFICATES_BEFORE_DAYS, DAYS, Family, Group, PROJECTS, Rows, SCOPES, second, write_days,
 };
-use crate::inventory::{Snapshot, UnixSeconds, days_until};
+use crate::inventory::{Snapshot, UnixSeconds, days_until, is_same};
 
 /// Up to so many rows a group is one part, so that one of its families can refer to names in another. Beyond, each family
 /// is cut into parts.
@@ -305,20 +305,18 @@ impl Rows {
     fn is_same(self, new: &Snapshot, new_row: usize, old: &Snapshot, old_row: usize) -> bool {
         match self {
             Self::Certificates(_) | Self::Moving(_) => {
-                new.organization().items[new_row] == old.organization().items[old_row]
+                is_same(&*new.organization().items[new_row], &*old.organization().items[old_row])
             }
             Self::Known(_) => {
                 let (new, old) = (new.certificate(new_row), old.certificate(old_row));
-                new.0 == old.0 && new.1.is_some() == old.1.is_some()
+                is_same(new.0, old.0) && new.1.is_some() == old.1.is_some()
             }
             // They move with time too, and are not kept this way.
             Self::Scopes(_) => false,
             Self::ProjectCertificates(_) | Self::Projects(_) => {
                 let (new, old) = (&new.projects().items[new_row], &old.projects().items[old_row]);
                 let is_read_again = matches!(self, Self::Projects(_)) && new.read_at.total_cmp(&old.read_at).is_ne();
-                !is_read_again
-                    && new.project == old.project
-                    && (Arc::ptr_eq(&new.certificates, &old.certificates) || new.certificates == old.certificates)
+                !is_read_again && new.project == old.project && is_same(&*new.certificates, &*old.certificates)
             }
         }
     }

@@ -139,17 +139,6 @@ impl Exposition {
         Ok(answer)
     }
 
-    /// Compresses each snapshot as it comes, so that no scrape has to wait for that. Ends with the sender.
-    pub async fn keep_up(&self) {
-        let mut state = self.state.clone();
-        while state.changed().await.is_ok() {
-            let snapshot = state.borrow_and_update().snapshot.clone();
-            if let Err(error) = self.cache.lock().await.follow(snapshot.as_ref(), unix_now()).await {
-                tracing::error!("{error}");
-            }
-        }
-    }
-
     /// The families that are written by the library: those before the large ones, and those after them.
     fn small(&self, state: &State) -> Result<(String, String), ExpositionError> {
         let mut families = self.registry.gather();

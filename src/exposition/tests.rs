@@ -220,7 +220,11 @@ fn a_change_in_one_part_leaves_the_others() {
     for (number, edit) in edits.into_iter().enumerate() {
         edit(&mut certificates, certificate(9_999));
         let before = Arc::clone(&kept.snapshot);
-        let list = Listing::following(Some(before.organization()), certificates.clone(), Malformed::default());
+        let list = Listing::following(
+            Some(before.organization()),
+            certificates.iter().cloned().map(Arc::new).collect(),
+            Malformed::default(),
+        );
         assert_eq!(list.changed_since(before.organization()).is_some(), number < 3);
         let snapshot = Arc::new(Snapshot::new(list, Projects::default(), &group, Some(&before)));
         let known: std::collections::HashSet<*const u8> =

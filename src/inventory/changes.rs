@@ -1,7 +1,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::{Certificate, Listing};
+use super::{Certificate, Listing, is_same};
 
 /// What became of one certificate between two reads of the same list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +45,8 @@ impl Listing<Certificate> {
                 (Some(before), Some(after)) => before.id.cmp(&after.id),
             };
             match order {
-                Ordering::Less => changes.extend(old.next().map(Change::Removed)),
-                Ordering::Greater => changes.extend(new.next().map(Change::Added)),
+                Ordering::Less => changes.extend(old.next().map(|gone| Change::Removed(gone))),
+                Ordering::Greater => changes.extend(new.next().map(|come| Change::Added(come))),
                 Ordering::Equal => {
                     if let (Some(before), Some(after)) = (old.next(), new.next()) {
                         compare(before, after, &mut changes);
@@ -58,7 +58,7 @@ impl Listing<Certificate> {
 }
 
 fn compare<'a>(before: &'a Certificate, after: &'a Certificate, changes: &mut Vec<Change<'a>>) {
-    if before == after {
+    if is_same(before, after) {
         return;
     }
     match (before.active, after.active) {
@@ -127,7 +127,8 @@ mod tests {
         let inactive = Certificate { active: false, ..certificate("c") };
         let renamed = Certificate { name: None, ..certificate("b") };
         let read = vec![renamed, certificate("a"), inactive];
-        let following = Listing::following(Some(&before), read.clone(), Malformed::default());
+        let following =
+            Listing::following(Some(&before), read.iter().cloned().map(Arc::new).collect(), Malformed::default());
         assert_eq!(following.changes_since(&before), list(read).changes_since(&before));
         assert_eq!(following.changes_since(&before).len(), 2);
     }

@@ -11,8 +11,8 @@ pub trait Identified {
 /// A whole list as it was read: each object once, sorted by identifier, and what could not be taken over as it stood.
 #[derive(Clone, Debug)]
 pub struct Listing<T> {
-    /// Each object once, sorted by identifier.
-    pub items: Box<[T]>,
+    /// Each object once, sorted by identifier. One that is the same in the list before is shared with it.
+    pub items: Box<[Arc<T>]>,
     /// Entries whose identifier had come before in the same list.
     pub duplicates: u64,
     /// Entries that could not be read.
@@ -55,11 +55,11 @@ impl<T: Identified + PartialEq> Listing<T> {
     /// Sorts what was read, in the order in which it came. Of two objects with one identifier the later one stays: it
     /// was read later, so it is the fresher one.
     #[must_use]
-    pub fn new(read: Vec<T>, malformed: Malformed) -> Self {
-        let mut numbered: Vec<(T, usize)> = read.into_iter().zip(0..).collect();
+    pub fn new(read: impl IntoIterator<Item = impl Into<Arc<T>>>, malformed: Malformed) -> Self {
+        let mut numbered: Vec<(Arc<T>, usize)> = read.into_iter().map(Into::into).zip(0..).collect();
         numbered.sort_by(|(a, a_number), (b, b_number)| a.id().cmp(b.id()).then(a_number.cmp(b_number)));
         let mut places = vec![0; numbered.len()].into_boxed_slice();
-        let mut items: Vec<T> = Vec::with_capacity(numbered.len());
+        let mut items: Vec<Arc<T>> = Vec::with_capacity(numbered.len());
         for (item, number) in numbered {
             match items.last_mut().filter(|last| last.id() == item.id()) {
                 Some(earlier) => *earlier = item,
@@ -80,27 +80,32 @@ impl<T: Identified + PartialEq> Listing<T> {
     /// The same, after a list that was read before: where the same objects have come in the same order, they are not
     /// sorted again, and where nothing about them has changed, that list itself is the result.
     #[must_use]
-    pub fn following(before: Option<&Arc<Self>>, read: Vec<T>, malformed: Malformed) -> Arc<Self> {
+    pub fn following(before: Option<&Arc<Self>>, read: Vec<Arc<T>>, malformed: Malformed) -> Arc<Self> {
         let Some(before) = before.filter(|before| before.duplicates == 0 && before.places.len() == read.len()) else {
             return Arc::new(Self::new(read, malformed));
         };
         let mut changed = Vec::new();
-        for (new, place) in read.iter().zip(&before.places) {
+        for ((number, new), place) in read.iter().enumerate().zip(&before.places) {
             let known = &before.items[*place as usize];
-            if new == known {
+            if is_same(&**new, known) {
                 continue;
             }
             if new.id() != known.id() {
                 return Arc::new(Self::new(read, malformed));
             }
-            changed.push(*place);
+            changed.push((number, *place));
         }
         if changed.is_empty() && before.malformed == malformed {
             return Arc::clone(before);
         }
+        let (mut items, places) = (before.items.clone(), before.places.clone());
+        for (number, place) in &changed {
+            items[*place as usize] = Arc::clone(&read[*number]);
+        }
+        let mut changed: Vec<u32> = changed.into_iter().map(|(_, place)| place).collect();
         changed.sort_unstable();
-        let (places, since) = (before.places.clone(), Some(Since::new(before, changed.into())));
-        Arc::new(Self { items: placed(read, &places), duplicates: 0, malformed, places, since })
+        let since = Some(Since::new(before, changed.into()));
+        Arc::new(Self { items, duplicates: 0, malformed, places, since })
     }
 
     /// The positions of the objects that have become others since `before`, where both lists are of the same objects and
@@ -112,24 +117,20 @@ impl<T: Identified + PartialEq> Listing<T> {
 
     /// The object with this identifier.
     #[must_use]
-    pub fn get(&self, id: &str) -> Option<&T> {
+    pub fn get(&self, id: &str) -> Option<&Arc<T>> {
         self.items.binary_search_by(|item| item.id().cmp(id)).ok().map(|index| &self.items[index])
+    }
+
+    /// What came as the object of this number, counted from 0.
+    #[must_use]
+    pub fn nth(&self, number: usize) -> Option<&Arc<T>> {
+        self.places.get(number).map(|place| &self.items[*place as usize])
     }
 }
 
-/// Each item at its place; the places are those from 0 on, each once.
-fn placed<T>(items: Vec<T>, places: &[u32]) -> Box<[T]> {
-    let mut items = items.into_boxed_slice();
-    let mut places: Vec<u32> = places.to_vec();
-    for index in 0..items.len() {
-        // Each swap brings one item home.
-        while places[index] as usize != index {
-            let home = places[index] as usize;
-            items.swap(index, home);
-            places.swap(index, home);
-        }
-    }
-    items
+/// Whether two are equal; one and the same is not looked into.
+pub fn is_same<T: PartialEq>(a: &T, b: &T) -> bool {
+    std::ptr::eq(a, b) || a == b
 }
 
 /// Entries of a list that could not be read.
@@ -217,15 +218,15 @@ mod tests {
     #[test]
     fn the_later_of_two_stays() {
         let list = Listing::new(vec![item("b", 1), item("a", 2), item("b", 3), item("b", 4)], Malformed::default());
-        assert_eq!(*list.items, [item("a", 2), item("b", 4)]);
+        assert_eq!(*list.items, [item("a", 2).into(), item("b", 4).into()]);
         assert_eq!(list.duplicates, 2);
-        assert_eq!(list.get("b"), Some(&item("b", 4)));
+        assert_eq!(list.get("b"), Some(&item("b", 4).into()));
         assert_eq!(list.get("c"), None);
     }
 
     #[test]
     fn an_unchanged_list_is_the_one_before() {
-        let read = vec![item("b", 1), item("a", 2), item("c", 3)];
+        let read = vec![Arc::new(item("b", 1)), item("a", 2).into(), item("c", 3).into()];
         let before = Arc::new(Listing::new(read.clone(), Malformed::default()));
         assert!(Arc::ptr_eq(&before, &Listing::following(Some(&before), read.clone(), Malformed::default())));
         let mut malformed = Malformed::default();
@@ -240,7 +241,8 @@ mod tests {
             change in prop::collection::vec((any::<prop::sample::Index>(), 0..3_u8), 0..4),
             after in prop::option::of(prop::collection::vec(("[a-e]{1,2}", 0..3_u8), 0..20)),
         ) {
-            let items = |read: &[(String, u8)]| read.iter().map(|(id, value)| item(id, *value)).collect::<Vec<_>>();
+            let items =
+                |read: &[(String, u8)]| read.iter().map(|(id, value)| Arc::new(item(id, *value))).collect::<Vec<_>>();
             // Another list, or the same with other values.
             let after = after.unwrap_or_else(|| {
                 let mut after = before.clone();

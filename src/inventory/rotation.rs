@@ -1,6 +1,7 @@
 //! Which certificates have a successor in place: a planned rotation should warn, and page nobody.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use regex::Regex;
 
@@ -59,7 +60,7 @@ pub(super) struct Known {
 
 /// The lists, each of which is sorted by identifier. The first is the organization's.
 #[derive(Clone, Copy)]
-pub(super) struct Lists<'a, 'b>(pub(super) &'b [&'a [Certificate]]);
+pub(super) struct Lists<'a, 'b>(pub(super) &'b [&'a [Arc<Certificate>]]);
 
 impl<'a> Lists<'a, '_> {
     fn at(self, (list, index): At) -> &'a Certificate {
@@ -239,7 +240,8 @@ mod tests {
     /// Identifiers of superseded certificates with those of their successors.
     fn superseded(lists: &[&[Certificate]]) -> Vec<(String, String)> {
         let id = |(list, index): (u32, u32)| lists[list as usize][index as usize].id.to_string();
-        let known = known(&group("^([a-z]+)"), Lists(lists));
+        let shared: Vec<Vec<_>> = lists.iter().map(|list| list.iter().cloned().map(Arc::new).collect()).collect();
+        let known = known(&group("^([a-z]+)"), Lists(&shared.iter().map(Vec::as_slice).collect::<Vec<_>>()));
         known.iter().filter_map(|known| Some((id(known.at), id(known.successor?)))).collect()
     }
 

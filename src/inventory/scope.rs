@@ -10,7 +10,7 @@ use super::{Certificate, Listing, UnixSeconds};
 
 /// The certificates that are active in a list.
 pub(super) fn active(list: &Listing<Certificate>) -> impl Iterator<Item = &Certificate> {
-    list.items.iter().filter(|certificate| certificate.active)
+    list.items.iter().map(|certificate| &**certificate).filter(|certificate| certificate.active)
 }
 
 /// The certificates in effect for a project: those active in its own list and those active at the organization, each

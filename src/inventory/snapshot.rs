@@ -80,11 +80,12 @@ impl Conclusions {
         let scope = if at_organization.is_empty() {
             Arc::clone(scope)
         } else {
-            let active = |list: &'_ Listing<Certificate>| {
-                let changed = at_organization.iter().map(|position| &list.items[*position as usize]);
-                changed.filter(|certificate| certificate.active).cloned().collect::<Vec<_>>()
+            let of = |list: &Arc<Listing<Certificate>>| {
+                let changed = at_organization.iter().map(|position| Arc::clone(&list.items[*position as usize]));
+                changed.filter(|certificate| certificate.active).collect::<Vec<_>>()
             };
-            scope.following(active(&before.organization).iter(), active(organization).iter()).into()
+            let (gone, come) = (of(&before.organization), of(organization));
+            scope.following(gone.iter().map(|gone| &**gone), come.iter().map(|come| &**come)).into()
         };
         let project_scope = |((project, changed), scope): ((&ProjectCertificates, &Vec<u32>), &Arc<Scope>)| {
             if at_organization.is_empty() && changed.is_empty() {
@@ -103,7 +104,7 @@ impl Conclusions {
     }
 }
 
-fn lists<'a>(organization: &'a Listing<Certificate>, projects: &'a Projects) -> Vec<&'a [Certificate]> {
+fn lists<'a>(organization: &'a Listing<Certificate>, projects: &'a Projects) -> Vec<&'a [Arc<Certificate>]> {
     let of_projects = projects.items.iter().map(|project| &*project.certificates.items);
     std::iter::once(&*organization.items).chain(of_projects).collect()
 }
@@ -226,8 +227,8 @@ impl Snapshot {
     pub fn certificate(&self, position: usize) -> (&Certificate, Option<&Certificate>) {
         let known = self.conclusions.known[position];
         let at = |(list, index): (u32, u32)| match list {
-            0 => &self.organization.items[index as usize],
-            project => &self.projects.items[project as usize - 1].certificates.items[index as usize],
+            0 => &*self.organization.items[index as usize],
+            project => &*self.projects.items[project as usize - 1].certificates.items[index as usize],
         };
         (at(known.at), known.successor.map(at))
     }
@@ -318,7 +319,9 @@ mod tests {
             let after: Vec<_> = before
                 .iter()
                 .zip(changed)
-                .map(|(before, read)| Listing::following(Some(before), read, Malformed::default()))
+                .map(|(before, read)| {
+                    Listing::following(Some(before), read.into_iter().map(Arc::new).collect(), Malformed::default())
+                })
                 .collect();
             let before = snapshot(&before, &group, None);
             let (following, anew) = (snapshot(&after, &group, Some(&before)), snapshot(&after, &group, None));

@@ -206,7 +206,7 @@ mod tests {
         let pace = Pace { interval: Duration::from_secs(100), timeout: Duration::from_secs(50) };
         let mut state = State::new(Liveness { due: Instant::now() }, pace);
         assert!(!state.is_stale(1e9), "nothing is shown yet");
-        let nothing = Listing::new(Vec::new(), Malformed::default());
+        let nothing = Listing::new(Vec::<crate::inventory::Certificate>::new(), Malformed::default());
         let group = RotationGroup::new(regex::Regex::new("(.*)").unwrap());
         let snapshot = Snapshot::new(Arc::new(nothing), Projects::default(), &group, None);
         state.record(Some(Arc::new(snapshot)), attempt(1_000.0, &[]));

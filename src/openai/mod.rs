@@ -166,7 +166,7 @@ impl Session<'_> {
 
     /// The organization's whole list of projects, archived ones left out. The API has no order for it. Each page is
     /// handed to `found` as it comes; whether they are a whole list shows only at the end.
-    pub async fn projects(&self, found: impl FnMut(&[Project])) -> Result<Arc<Listing<Project>>, Error> {
+    pub async fn projects(&self, found: impl FnMut(&[Arc<Project>])) -> Result<Arc<Listing<Project>>, Error> {
         self.list(Endpoint::Projects, &["organization", "projects"], &[("include_archived", "false")], None, found)
             .await
     }
@@ -188,9 +188,9 @@ impl Session<'_> {
         path: &[&str],
         query: &[(&str, &str)],
         before: Option<&Arc<Listing<T>>>,
-        mut found: impl FnMut(&[T]),
+        mut found: impl FnMut(&[Arc<T>]),
     ) -> Result<Arc<Listing<T>>, Error> {
-        let mut walk = Walk::new(&self.key);
+        let mut walk = Walk::new(&self.key, before);
         let (mut after, mut kept) = (None, None);
         loop {
             let url = self.url(path, query, after.as_deref());
@@ -206,7 +206,7 @@ impl Session<'_> {
             found(&walk.items()[read..]);
             match step {
                 Step::After(id) => after = Some(id),
-                Step::Complete => return Ok(walk.finish(before)),
+                Step::Complete => return Ok(walk.finish()),
             }
         }
     }

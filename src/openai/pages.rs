@@ -69,7 +69,8 @@ impl PageError {
 /// A list, half read.
 pub struct Walk<'a, T> {
     secret: &'a SecretString,
-    items: Vec<T>,
+    before: Option<&'a Arc<Listing<T>>>,
+    items: Vec<Arc<T>>,
     malformed: Malformed,
     pages: usize,
     text_bytes: usize,
@@ -78,11 +79,12 @@ pub struct Walk<'a, T> {
 
 impl<'a, T: Entry + PartialEq> Walk<'a, T> {
     /// Before the first page. `secret` is cut out of every name: an upstream could repeat the key anywhere, and names
-    /// are logged and exported.
+    /// are logged and exported. What is the same in the list `before` is not kept twice.
     #[must_use]
-    pub fn new(secret: &'a SecretString) -> Self {
+    pub fn new(secret: &'a SecretString, before: Option<&'a Arc<Listing<T>>>) -> Self {
         Self {
             secret,
+            before,
             items: Vec::new(),
             malformed: Malformed::default(),
             pages: 0,
@@ -99,7 +101,7 @@ impl<'a, T: Entry + PartialEq> Walk<'a, T> {
 
     /// Objects taken so far, in the order in which they came.
     #[must_use]
-    pub fn items(&self) -> &[T] {
+    pub fn items(&self) -> &[Arc<T>] {
         &self.items
     }
 
@@ -149,13 +151,15 @@ impl<'a, T: Entry + PartialEq> Walk<'a, T> {
             }
         }
         self.text_bytes += item.id().len() + item.name_mut().as_ref().map_or(0, |name| name.len());
-        self.items.push(item);
+        // At the place where it came the last time; elsewhere it is only not shared.
+        let known = self.before.and_then(|before| before.nth(self.items.len())).filter(|known| ***known == item);
+        self.items.push(known.map_or_else(|| Arc::new(item), Arc::clone));
     }
 
-    /// The whole list, once [`Walk::take`] has said that it is complete; `before` itself where nothing has changed.
+    /// The whole list, once [`Walk::take`] has said that it is complete; the one before where nothing has changed.
     #[must_use]
-    pub fn finish(self, before: Option<&Arc<Listing<T>>>) -> Arc<Listing<T>> {
-        Listing::following(before, self.items, self.malformed)
+    pub fn finish(self) -> Arc<Listing<T>> {
+        Listing::following(self.before, self.items, self.malformed)
     }
 }
 
@@ -177,7 +181,7 @@ mod tests {
 
     fn take_all(bodies: &[String]) -> Result<Step, PageError> {
         let secret = SecretString::default();
-        let mut walk = Walk::<Certificate>::new(&secret);
+        let mut walk = Walk::<Certificate>::new(&secret, None);
         bodies.iter().try_fold(Step::Complete, |_, body| walk.take(body.as_bytes()))
     }
 
@@ -230,11 +234,11 @@ mod tests {
     #[test]
     fn the_key_never_becomes_a_name() {
         let secret = SecretString::from("sk-admin-abc");
-        let mut walk = Walk::<Certificate>::new(&secret);
+        let mut walk = Walk::<Certificate>::new(&secret, None);
         let body = page(&["a"], r#""has_more":false"#).replace(r#""name":"a""#, r#""name":"<sk-admin-\u0061bc>""#);
         walk.take(body.as_bytes()).unwrap();
         walk.take(page(&["x-sk-admin-abc"], r#""has_more":false"#).as_bytes()).unwrap();
-        let list = walk.finish(None);
+        let list = walk.finish();
         assert_eq!(list.items[0].name.as_deref(), Some("<[redacted]>"));
         assert_eq!((list.items.len(), list.malformed.count), (1, 1));
     }
@@ -264,7 +268,7 @@ mod tests {
         #[test]
         fn any_bytes_are_survived(bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..4)) {
             let secret = SecretString::default();
-            let mut walk = Walk::<Certificate>::new(&secret);
+            let mut walk = Walk::<Certificate>::new(&secret, None);
             for body in bodies {
                 let _ = walk.take(&body);
             }
@@ -273,7 +277,7 @@ mod tests {
 
     fn take_pages(parts: &[&[&str]], with_last_id: bool) -> Arc<Listing<Certificate>> {
         let secret = SecretString::default();
-        let mut walk = Walk::<Certificate>::new(&secret);
+        let mut walk = Walk::<Certificate>::new(&secret, None);
         for (index, ids) in parts.iter().enumerate() {
             let has_more = index + 1 < parts.len();
             let last = ids[ids.len() - 1];
@@ -281,6 +285,6 @@ mod tests {
             let step = walk.take(page(ids, &format!(r#""has_more":{has_more}{last_id}"#)).as_bytes()).unwrap();
             assert_eq!(step, if has_more { Step::After(last.into()) } else { Step::Complete });
         }
-        walk.finish(None)
+        walk.finish()
     }
 }

@@ -128,7 +128,8 @@ impl Plan {
 
         let (mut items, mut missed, mut vanished) = (Vec::new(), Vec::new(), 0);
         // As they were listed last: one that was listed twice may have another name by then.
-        for project in listed.items.iter().filter(|project| filter.takes(project)).cloned() {
+        for project in listed.items.iter().filter(|project| filter.takes(project)) {
+            let project = Project::clone(project);
             match reads.remove(&project.id) {
                 Some((Ok(certificates), read_at)) => items.push(ProjectCertificates { project, certificates, read_at }),
                 Some((Err(error), _)) if error.status == Some(StatusCode::NOT_FOUND) => vanished += 1,

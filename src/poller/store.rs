@@ -286,7 +286,7 @@ impl From<List> for Listing<Certificate> {
             let OneCertificate { id, name, active, created_at, valid_at, expires_at } = certificate;
             Certificate { id, name, active, created_at, valid_at, expires_at }
         });
-        Self::new(certificates.collect(), Malformed::of_count(list.malformed)).with_duplicates(list.duplicates)
+        Self::new(certificates, Malformed::of_count(list.malformed)).with_duplicates(list.duplicates)
     }
 }
 
@@ -331,7 +331,7 @@ mod tests {
     }
 
     fn snapshot() -> Arc<Snapshot> {
-        let list = |ids: [&str; 2]| Listing::new(ids.map(certificate).into(), Malformed::of_count(3));
+        let list = |ids: [&str; 2]| Listing::new(ids.map(certificate), Malformed::of_count(3));
         let project = Project { id: "proj".into(), name: None, archived: false };
         let items = [ProjectCertificates { project, certificates: Arc::new(list(["c", "d"])), read_at: 12.5 }].into();
         let projects = Projects { items, malformed: Malformed::of_count(1), duplicates: 2, vanished: 4 };

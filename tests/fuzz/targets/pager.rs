@@ -62,7 +62,7 @@ impl Page {
 
 fuzz_target!(|bytes: &[u8]| {
     let secret = SecretString::default();
-    let mut walk = Walk::<Certificate>::new(&secret);
+    let mut walk = Walk::<Certificate>::new(&secret, None);
     let (mut cursors, mut ids, mut malformed) = (BTreeSet::new(), BTreeSet::new(), 0);
     for page in bytes.as_chunks::<3>().0.iter().map(Page::of) {
         let step = walk.take(&page.body());
@@ -74,7 +74,7 @@ fuzz_target!(|bytes: &[u8]| {
         match step {
             Ok(Step::After(_)) => {}
             Ok(Step::Complete) => {
-                let list = walk.finish(None);
+                let list = walk.finish();
                 assert_eq!(list.items.iter().map(|item| item.id.to_string()).collect::<BTreeSet<_>>(), ids);
                 assert_eq!(list.malformed.count, malformed);
                 return;
