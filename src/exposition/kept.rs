@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::deflate::{LineCompressor, WINDOW};
 use super::gzip::{Compressor, Fragment};
 use super::large::{
-    CERTIFICATES_AFTER_DAYS, CERTIFICATES_BEFORE_DAYS, DAYS, Family, Group, PROJECTS, Rows, SCOPES, second, write_days,
+    CERTIFICATES_AFTER_DAYS, CERTIFICATES_BEFORE_DAYS, DAYS, Family, GROUPS, Group, PROJECTS, Rows, SCOPES, second,
+    write_days,
 };
 use crate::inventory::{Snapshot, UnixSeconds, days_until, is_same};
 
@@ -48,6 +49,11 @@ impl Kept {
             scopes: Scopes::new(&mut compressor, &snapshot, now),
             snapshot,
         }
+    }
+
+    /// Whether a snapshot is compressed in a few milliseconds at most, so that a thread for it would only cost more.
+    pub(super) fn is_quick(snapshot: &Snapshot) -> bool {
+        GROUPS.iter().all(|group| Parts::is_whole(group, snapshot))
     }
 
     /// Compresses anew what has become another since.
@@ -149,7 +155,7 @@ type Cuts = Arc<[usize]>;
 impl Parts {
     /// The fragments of a snapshot, those taken over from the snapshot before that say the same there.
     fn new(compressor: &mut Compressor, group: Group, snapshot: &Snapshot, before: Option<(&Snapshot, &Self)>) -> Self {
-        if group.iter().all(|family| family.rows.count(snapshot) <= WHOLE) {
+        if Self::is_whole(group, snapshot) {
             return match before {
                 Some((before, Self::Whole(fragment)))
                     if group.iter().all(|family| family.is_same(snapshot, before)) =>
@@ -180,6 +186,10 @@ impl Parts {
             cuts.push(of_family);
         }
         Self::Cut { cuts, fragments }
+    }
+
+    fn is_whole(group: Group, snapshot: &Snapshot) -> bool {
+        group.iter().all(|family| family.rows.count(snapshot) <= WHOLE)
     }
 
     fn fragments(&self) -> &[Fragment] {

@@ -156,7 +156,7 @@ impl Small {
         match &self.0 {
             Some((known, fragment)) if *known == text => fragment.clone(),
             _ => {
-                let fragment = Compressor::default().compress(&text);
+                let fragment = Compressor::up_to(text.len()).compress(&text);
                 self.0.insert((text, fragment)).1.clone()
             }
         }
@@ -171,7 +171,12 @@ impl Cache {
             return Ok(());
         }
         let (snapshot, before) = (Arc::clone(snapshot), self.kept.take());
-        self.kept = Some(tokio::task::spawn_blocking(move || Kept::new(snapshot, before.as_ref(), now)).await?);
+        let kept = if Kept::is_quick(&snapshot) {
+            Kept::new(snapshot, before.as_ref(), now)
+        } else {
+            tokio::task::spawn_blocking(move || Kept::new(snapshot, before.as_ref(), now)).await?
+        };
+        self.kept = Some(kept);
         Ok(())
     }
 }

@@ -219,6 +219,10 @@ impl Poller {
 
     async fn read_key(&self, deadline: Instant) -> Result<SecretString, PollError> {
         let credentials = Arc::clone(&self.settings.credentials);
+        if let Credentials::Key(_) = *credentials {
+            // At hand, so that no thread has to wait for it.
+            return Ok(credentials.read()?);
+        }
         let read = tokio::task::spawn_blocking(move || credentials.read());
         match timeout_at(deadline, read).await {
             Ok(Ok(key)) => Ok(key?),
