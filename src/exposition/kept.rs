@@ -130,12 +130,11 @@ impl Preceding {
             Some((start, line))
         });
         let series = lines.filter(|(_, line)| !line.starts_with('#'));
-        let mut labels: Vec<usize> =
-            series.filter_map(|(start, line)| Some(start + line.find('{')? + "{".len())).collect();
+        let labels: Vec<usize> = series.filter_map(|(start, line)| Some(start + line.find('{')? + "{".len())).collect();
         // Each family with a series for every certificate will do, and the last is nearest.
         let count = snapshot.organization().items.len();
         let first = if labels.len() == CERTIFICATES_BEFORE_DAYS.len() * count { labels.len() - count } else { 0 };
-        labels = labels[first..first + count].to_vec();
+        let labels = labels.get(first..first + count).unwrap_or_default().to_vec();
         // What is too far back for a match is of no use.
         if text.len() > WINDOW { Self::default() } else { Self { text, labels } }
     }
