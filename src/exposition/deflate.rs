@@ -1,7 +1,8 @@
 //! DEFLATE (RFC 1951) for lines that are much like the line before, and that have to be compressed anew at every scrape.
 //!
 //! A general compressor searches for what is known here: each part of a line begins where the same part of the line
-//! before began, but for a few bytes. Blocks use the fixed codes (section 3.2.6), so that nothing is counted first.
+//! before began, but for a few bytes, or stands in full at a place that is given. Blocks use the fixed codes
+//! (section 3.2.6), so that nothing is counted first.
 
 use std::ops::Range;
 

@@ -1,9 +1,10 @@
 //! From what is known, and the moment of the scrape, to the metrics page.
 //!
-//! The page is made of two kinds of families, sorted by name. [`small`] ones are a few series each and are written anew by
-//! the library's encoder, and compressed anew when they say something else. [`large`] ones have a series for each certificate, project or scope: what changes only with the
-//! snapshot is compressed once and [`kept`], days are compressed by [`deflate`] at the scrape, and [`gzip`] joins the
-//! pieces. Scrapes within one second share a page. Uncompressed, the page is written as it is read and never held whole.
+//! The page is made of two kinds of families, sorted by name. [`small`] ones are a few series each; they are written anew by
+//! the library's encoder, and compressed anew when they say something else. [`large`] ones have a series for each
+//! certificate, project or scope: what changes only with the snapshot is compressed once and [`kept`], days are compressed
+//! by [`deflate`] at the scrape, and [`gzip`] joins the pieces. Scrapes within one second share a page. Uncompressed, the
+//! page is written as it is read and never held whole.
 
 mod deflate;
 mod document;
