@@ -1,6 +1,6 @@
 //! Which certificates have a successor in place: a planned rotation should warn, and page nobody.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use regex::Regex;
@@ -32,16 +32,17 @@ impl RotationGroup {
     fn of_certificate<'a>(&self, certificate: &'a Certificate) -> Option<&'a str> {
         self.of(certificate.name.as_deref()?)
     }
-
-    fn checksum(&self, certificate: &Certificate) -> u32 {
-        self.of_certificate(certificate).map_or(0, |authority| crc32fast::hash(authority.as_bytes()))
-    }
 }
 
 impl PartialEq for RotationGroup {
     fn eq(&self, other: &Self) -> bool {
         self.0.as_str() == other.0.as_str()
     }
+}
+
+/// To find certificates of one authority by.
+fn checksum(authority: Option<&str>) -> u32 {
+    authority.map_or(0, |authority| crc32fast::hash(authority.as_bytes()))
 }
 
 /// Where a certificate is described: the list (0 is the organization's), and the position in it.
@@ -130,17 +131,16 @@ impl<'a> Everywhere<'a> {
 /// Every certificate of any of the lists, sorted by identifier.
 pub(super) fn known(group: &RotationGroup, lists: Lists<'_, '_>) -> Box<[Known]> {
     let all = merge(lists);
-    let mut known: Box<[Known]> = all
-        .iter()
-        .map(|everywhere| Known {
-            at: everywhere.at,
-            successor: None,
-            authority: group.checksum(everywhere.certificate),
-        })
-        .collect();
+    let authorities: Vec<Option<&str>> = all.iter().map(|one| group.of_certificate(one.certificate)).collect();
+    let known = |(one, authority): (&Everywhere<'_>, &Option<_>)| Known {
+        at: one.at,
+        successor: None,
+        authority: checksum(*authority),
+    };
+    let mut known: Box<[Known]> = all.iter().zip(&authorities).map(known).collect();
     let mut named: Vec<(&str, usize)> = (0..all.len())
         .filter(|index| all[*index].is_active())
-        .filter_map(|index| Some((group.of_certificate(all[index].certificate)?, index)))
+        .filter_map(|index| Some((authorities[index]?, index)))
         .collect();
     named.sort_unstable();
     for named in named.chunk_by(|a, b| a.0 == b.0) {
@@ -166,12 +166,13 @@ pub(super) fn known_after(
     for id in changed.map(|at| &lists.at(at).id) {
         let Ok(position) = known.binary_search_by(|known| lists.at(known.at).id.cmp(id)) else { continue };
         let (new, old) = (lists.at(known[position].at), lists_before.at(known[position].at));
-        authorities.extend(group.of_certificate(new).into_iter().chain(group.of_certificate(old)));
-        known[position] = Known { successor: None, authority: group.checksum(new), ..known[position] };
+        let authority = group.of_certificate(new);
+        authorities.extend(authority.into_iter().chain(group.of_certificate(old)));
+        known[position] = Known { successor: None, authority: checksum(authority), ..known[position] };
         positions.insert(position);
     }
     for authority in authorities {
-        let checksum = crc32fast::hash(authority.as_bytes());
+        let checksum = checksum(Some(authority));
         let candidates = (0..known.len()).filter(|position| known[*position].authority == checksum);
         let all: Vec<(usize, Everywhere<'_>)> = candidates
             .map(|position| (position, lists.everywhere(known[position].at)))
@@ -192,19 +193,21 @@ pub(super) fn known_after(
 
 /// Each certificate once, sorted by identifier, with everything that the lists say of it.
 fn merge<'a>(lists: Lists<'a, '_>) -> Vec<Everywhere<'a>> {
-    let mut all: Vec<Everywhere<'a>> = Vec::new();
-    let mut places: HashMap<&str, usize> = HashMap::new();
-    for (number, list) in (0_u32..).zip(lists.0) {
-        for (index, certificate) in (0_u32..).zip(*list) {
-            let place = *places.entry(&certificate.id).or_insert_with(|| {
-                all.push(Everywhere::new(certificate, (number, index)));
-                all.len() - 1
-            });
-            all[place].add(number, certificate.active);
+    let in_list = |(number, list): (u32, &&'a [Arc<Certificate>])| {
+        (0_u32..).zip(*list).map(move |(index, certificate)| (&**certificate, (number, index)))
+    };
+    let mut listed: Vec<(&Certificate, At)> = (0_u32..).zip(lists.0).flat_map(in_list).collect();
+    // Of one certificate the first list stays first. The lists are sorted, which this sort makes use of.
+    listed.sort_by(|a, b| a.0.id.cmp(&b.0.id));
+    let same = listed.chunk_by(|a, b| a.0.id == b.0.id);
+    let everywhere = same.map(|same| {
+        let mut one = Everywhere::new(same[0].0, same[0].1);
+        for (listed, (number, _)) in same {
+            one.add(*number, listed.active);
         }
-    }
-    all.sort_by(|a, b| a.certificate.id.cmp(&b.certificate.id));
-    all
+        one
+    });
+    everywhere.collect()
 }
 
 #[cfg(test)]
