@@ -118,7 +118,7 @@ impl LineCompressor {
         let text = self.text.as_bytes();
         let (new, old) = (&text[part.clone()], &text[known.clone()]);
         let shorter = new.len().min(old.len());
-        let prefix = new.iter().zip(old).take_while(|(a, b)| a == b).count();
+        let prefix = common_prefix(new, old);
         let suffix = new.iter().rev().zip(old.iter().rev()).take(shorter - prefix).take_while(|(a, b)| a == b).count();
         self.copy(part.start, prefix, part.start - known.start);
         self.literals(part.start + prefix..part.end - suffix);
@@ -160,6 +160,12 @@ impl LineCompressor {
         self.sum_up(self.text.len());
         Fragment { bytes: self.bits.bytes.into(), crc: self.hasher.finalize(), length: self.length }
     }
+}
+
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    // Most of it in eights, since it is most of the text.
+    let eights = a.chunks_exact(8).zip(b.chunks_exact(8)).take_while(|(a, b)| a == b).count() * 8;
+    eights + a[eights..].iter().zip(&b[eights..]).take_while(|(a, b)| a == b).count()
 }
 
 /// Bits, the first of them the lowest of a byte.
