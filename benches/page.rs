@@ -87,7 +87,7 @@ fn with_one_changed(certificates: &[Certificate], before: &List) -> List {
     let middle = changed.len() / 2;
     let certificate = Certificate { active: !certificates[middle].active, ..certificates[middle].clone() };
     changed[middle] = Arc::new(certificate);
-    Listing::following(Some(before), changed, Malformed::default())
+    Listing::following(Some(before), changed, Malformed::default(), Box::default())
 }
 
 /// Compiled once, as in the program.

@@ -224,6 +224,7 @@ fn a_change_in_one_part_leaves_the_others() {
             Some(before.organization()),
             certificates.iter().cloned().map(Arc::new).collect(),
             Malformed::default(),
+            Box::default(),
         );
         assert_eq!(list.changed_since(before.organization()).is_some(), number < 3);
         let snapshot = Arc::new(Snapshot::new(list, Projects::default(), &group, Some(&before)));

@@ -19,8 +19,21 @@ pub struct Listing<T> {
     pub malformed: Malformed,
     /// The position in `items` of each object that was read, in the order in which they came.
     places: Box<[u32]>,
+    /// The same order, cut as it was read.
+    batches: Box<[Batch]>,
     /// What has changed in a list of the same objects.
     since: Option<Since<Self>>,
+}
+
+/// Objects that were read together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// What to know again by that the same is read; none where more is to be had from it than its objects.
+    pub fingerprint: Option<u64>,
+    /// How many objects had been read by its end.
+    pub end: usize,
+    /// Bytes of identifiers and names in it.
+    pub text_bytes: usize,
 }
 
 /// What has become another since something that was the same otherwise.
@@ -68,7 +81,7 @@ impl<T: Identified + PartialEq> Listing<T> {
             places[number] = u32::try_from(items.len() - 1).unwrap_or(u32::MAX);
         }
         let duplicates = (places.len() - items.len()) as u64;
-        Self { items: items.into_boxed_slice(), duplicates, malformed, places, since: None }
+        Self { items: items.into_boxed_slice(), duplicates, malformed, places, batches: Box::default(), since: None }
     }
 
     /// A list whose duplicates have been counted already, and left out.
@@ -78,11 +91,16 @@ impl<T: Identified + PartialEq> Listing<T> {
     }
 
     /// The same, after a list that was read before: where the same objects have come in the same order, they are not
-    /// sorted again, and where nothing about them has changed, that list itself is the result.
+    /// sorted again, and where nothing has changed, that list itself is the result.
     #[must_use]
-    pub fn following(before: Option<&Arc<Self>>, read: Vec<Arc<T>>, malformed: Malformed) -> Arc<Self> {
+    pub fn following(
+        before: Option<&Arc<Self>>,
+        read: Vec<Arc<T>>,
+        malformed: Malformed,
+        batches: Box<[Batch]>,
+    ) -> Arc<Self> {
         let Some(before) = before.filter(|before| before.duplicates == 0 && before.places.len() == read.len()) else {
-            return Arc::new(Self::new(read, malformed));
+            return Arc::new(Self { batches, ..Self::new(read, malformed) });
         };
         let mut changed = Vec::new();
         for ((number, new), place) in read.iter().enumerate().zip(&before.places) {
@@ -91,11 +109,11 @@ impl<T: Identified + PartialEq> Listing<T> {
                 continue;
             }
             if new.id() != known.id() {
-                return Arc::new(Self::new(read, malformed));
+                return Arc::new(Self { batches, ..Self::new(read, malformed) });
             }
             changed.push((number, *place));
         }
-        if changed.is_empty() && before.malformed == malformed {
+        if changed.is_empty() && before.malformed == malformed && before.batches == batches {
             return Arc::clone(before);
         }
         let (mut items, places) = (before.items.clone(), before.places.clone());
@@ -105,7 +123,7 @@ impl<T: Identified + PartialEq> Listing<T> {
         let mut changed: Vec<u32> = changed.into_iter().map(|(_, place)| place).collect();
         changed.sort_unstable();
         let since = Some(Since::new(before, changed.into()));
-        Arc::new(Self { items, duplicates: 0, malformed, places, since })
+        Arc::new(Self { items, duplicates: 0, malformed, places, batches, since })
     }
 
     /// The positions of the objects that have become others since `before`, where both lists are of the same objects and
@@ -125,6 +143,16 @@ impl<T: Identified + PartialEq> Listing<T> {
     #[must_use]
     pub fn nth(&self, number: usize) -> Option<&Arc<T>> {
         self.places.get(number).map(|place| &self.items[*place as usize])
+    }
+
+    /// What was read as the batch of this number, counted from 0, and whether it was the last one. None is told of where an
+    /// object came twice, of which only the later one is known still.
+    #[must_use]
+    pub fn batch(&self, number: usize) -> Option<(Batch, impl Iterator<Item = &Arc<T>>, bool)> {
+        let batch = self.batches.get(number).filter(|_| self.duplicates == 0)?;
+        let start = number.checked_sub(1).map_or(0, |before| self.batches[before].end);
+        let objects = self.places.get(start..batch.end)?.iter().map(|place| &self.items[*place as usize]);
+        Some((*batch, objects, number + 1 == self.batches.len()))
     }
 }
 
@@ -228,10 +256,13 @@ mod tests {
     fn an_unchanged_list_is_the_one_before() {
         let read = vec![Arc::new(item("b", 1)), item("a", 2).into(), item("c", 3).into()];
         let before = Arc::new(Listing::new(read.clone(), Malformed::default()));
-        assert!(Arc::ptr_eq(&before, &Listing::following(Some(&before), read.clone(), Malformed::default())));
+        assert!(Arc::ptr_eq(
+            &before,
+            &Listing::following(Some(&before), read.clone(), Malformed::default(), Box::default())
+        ));
         let mut malformed = Malformed::default();
         malformed.add(Fault::Entry);
-        assert_eq!(Listing::following(Some(&before), read, malformed.clone()).malformed, malformed);
+        assert_eq!(Listing::following(Some(&before), read, malformed.clone(), Box::default()).malformed, malformed);
     }
 
     proptest! {
@@ -252,7 +283,7 @@ mod tests {
                 after
             });
             let known = Arc::new(Listing::new(items(&before), Malformed::default()));
-            let following = Listing::following(Some(&known), items(&after), Malformed::default());
+            let following = Listing::following(Some(&known), items(&after), Malformed::default(), Box::default());
             prop_assert_eq!(&*following, &Listing::new(items(&after), Malformed::default()));
             if let Some(changed) = following.changed_since(&known) {
                 let places = known.items.iter().zip(&following.items).zip(0..);

@@ -18,7 +18,7 @@ mod time;
 pub use certificate::Certificate;
 pub use changes::Change;
 pub use legible::{legible, legible_name};
-pub use listing::{Fault, Identified, Listing, Malformed, is_same};
+pub use listing::{Batch, Fault, Identified, Listing, Malformed, is_same};
 pub use overview::{Anchor, Overview, ScopeState, Severity, Standing, Thresholds};
 pub use project::Project;
 pub use rotation::RotationGroup;

@@ -4,12 +4,13 @@
 //! A monitor must not take a part for the whole: whatever does not prove that the list is complete is an error.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, LazyLock};
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::wire::{Entries, Entry, Page};
-use crate::inventory::{Fault, Listing, Malformed};
+use crate::inventory::{Batch, Fault, Listing, Malformed};
 
 /// Pages of one list, at most.
 pub const MAX_PAGES: usize = 2_000;
@@ -19,6 +20,8 @@ const MAX_ITEMS: usize = MAX_PAGES * 100;
 const MAX_TEXT_BYTES: usize = 16 << 20;
 /// A key shorter than this is no real one, and cutting it out of every name would only garble names.
 const SHORTEST_SECRET: usize = 8;
+/// Pages are known again by a hash under a key of this process, so that nobody can make one that is taken for another.
+static FINGERPRINTS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// Where a list goes on.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,12 +75,13 @@ pub struct Walk<'a, T> {
     before: Option<&'a Arc<Listing<T>>>,
     items: Vec<Arc<T>>,
     malformed: Malformed,
-    pages: usize,
+    /// Pages taken so far.
+    batches: Vec<Batch>,
     text_bytes: usize,
     cursors: HashSet<String>,
 }
 
-impl<'a, T: Entry + PartialEq> Walk<'a, T> {
+impl<'a, T: Clone + Entry + PartialEq> Walk<'a, T> {
     /// Before the first page. `secret` is cut out of every name: an upstream could repeat the key anywhere, and names
     /// are logged and exported. What is the same in the list `before` is not kept twice.
     #[must_use]
@@ -87,7 +91,7 @@ impl<'a, T: Entry + PartialEq> Walk<'a, T> {
             before,
             items: Vec::new(),
             malformed: Malformed::default(),
-            pages: 0,
+            batches: Vec::new(),
             text_bytes: 0,
             cursors: HashSet::new(),
         }
@@ -96,7 +100,7 @@ impl<'a, T: Entry + PartialEq> Walk<'a, T> {
     /// Pages taken so far.
     #[must_use]
     pub fn pages(&self) -> usize {
-        self.pages
+        self.batches.len()
     }
 
     /// Objects taken so far, in the order in which they came.
@@ -107,35 +111,63 @@ impl<'a, T: Entry + PartialEq> Walk<'a, T> {
 
     /// Takes the next page's body.
     pub fn take(&mut self, body: &[u8]) -> Result<Step, PageError> {
-        let page = Page::<Entries<T>>::parse(body).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => PageError::NotAPage,
-            _ => PageError::NotJson,
-        })?;
-        self.pages += 1;
-
-        let has_more = page.has_more.ok_or(PageError::NoHasMore)?;
-        let step = if has_more { Step::After(self.cursor(&page)?) } else { Step::Complete };
-        self.malformed.merge(&page.data.malformed);
-        for item in page.data.items {
-            self.keep(item);
-        }
+        // What is made of a page depends on the key, too.
+        let fingerprint = FINGERPRINTS.hash_one((self.secret.expose_secret(), body));
+        let step = match self.take_again(fingerprint) {
+            Some(step) => step?,
+            None => self.read(body, fingerprint)?,
+        };
         if self.text_bytes > MAX_TEXT_BYTES {
             return Err(PageError::TooLarge);
         }
-        if self.items.len() > MAX_ITEMS || (has_more && self.pages == MAX_PAGES) {
+        if self.items.len() > MAX_ITEMS || (step != Step::Complete && self.pages() == MAX_PAGES) {
             return Err(PageError::TooLong);
         }
         Ok(step)
     }
 
-    fn cursor(&mut self, page: &Page<Entries<T>>) -> Result<String, PageError> {
-        if page.data.is_empty() {
+    /// Takes a page that has come at this place before, byte for byte, without reading it.
+    fn take_again(&mut self, fingerprint: u64) -> Option<Result<Step, PageError>> {
+        let (batch, items, is_last) = self.before?.batch(self.pages())?;
+        if batch.fingerprint != Some(fingerprint) {
+            return None;
+        }
+        self.items.extend(items.cloned());
+        self.text_bytes += batch.text_bytes;
+        self.batches.push(Batch { end: self.items.len(), ..batch });
+        let last = self.items.last().filter(|_| !is_last).map(|last| last.id().to_owned());
+        Some(last.map_or(Ok(Step::Complete), |last| self.go_on_after(last)))
+    }
+
+    fn read(&mut self, body: &[u8], fingerprint: u64) -> Result<Step, PageError> {
+        let Page { data, has_more, last_id } =
+            Page::<Entries<T>>::parse(body).map_err(|error| match error.classify() {
+                serde_json::error::Category::Data => PageError::NotAPage,
+                _ => PageError::NotJson,
+            })?;
+        let has_more = has_more.ok_or(PageError::NoHasMore)?;
+        if has_more && data.is_empty() {
             return Err(PageError::EmptyPage);
         }
-        let given = page.last_id.as_deref().filter(|id| !id.is_empty());
-        let last = page.data.items.last().filter(|_| page.data.last_is_item).map(T::id);
-        let cursor = given.or(last).ok_or(PageError::NoCursor)?.to_owned();
-        if self.cursors.insert(cursor.clone()) { Ok(cursor) } else { Err(PageError::Cycle) }
+        let last = data.items.last().filter(|_| data.last_is_item).map(|last| last.id().to_owned());
+        let cursor = last_id.filter(|id| !id.is_empty()).or_else(|| last.clone());
+        let (malformed_before, text_bytes_before) = (self.malformed.count, self.text_bytes);
+        self.malformed.merge(&data.malformed);
+        for item in data.items {
+            self.keep(item);
+        }
+        let leads_on_by_itself = !has_more || cursor == last;
+        let is_nothing_but_items = leads_on_by_itself && self.malformed.count == malformed_before;
+        self.batches.push(Batch {
+            fingerprint: is_nothing_but_items.then_some(fingerprint),
+            end: self.items.len(),
+            text_bytes: self.text_bytes - text_bytes_before,
+        });
+        if has_more { self.go_on_after(cursor.ok_or(PageError::NoCursor)?) } else { Ok(Step::Complete) }
+    }
+
+    fn go_on_after(&mut self, cursor: String) -> Result<Step, PageError> {
+        if self.cursors.insert(cursor.clone()) { Ok(Step::After(cursor)) } else { Err(PageError::Cycle) }
     }
 
     fn keep(&mut self, mut item: T) {
@@ -159,7 +191,7 @@ impl<'a, T: Entry + PartialEq> Walk<'a, T> {
     /// The whole list, once [`Walk::take`] has said that it is complete; the one before where nothing has changed.
     #[must_use]
     pub fn finish(self) -> Arc<Listing<T>> {
-        Listing::following(self.before, self.items, self.malformed)
+        Listing::following(self.before, self.items, self.malformed, self.batches.into())
     }
 }
 
@@ -264,6 +296,23 @@ mod tests {
             prop_assert_eq!(take_pages(&parts, with_last_id), whole);
         }
 
+        /// Pages that are known from the last time lead to the same as if they were not.
+        #[test]
+        fn what_came_before_makes_no_difference(
+            before in prop::collection::vec(some_page(), 1..6),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), some_page()), 0..3),
+            keys in (0..2_usize, 0..2_usize),
+        ) {
+            let mut after = before.clone();
+            for (index, page) in changes {
+                let index = index.index(after.len());
+                after[index] = page;
+            }
+            let keys = [keys.0, keys.1].map(|key| SecretString::from(["sk-admin-abc", "another-key"][key]));
+            let list = walk(&keys[0], &before, None).1;
+            prop_assert_eq!(walk(&keys[1], &after, list.as_ref()), walk(&keys[1], &after, None));
+        }
+
         /// Whatever comes, it ends in a step or an error, never in a panic.
         #[test]
         fn any_bytes_are_survived(bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..4)) {
@@ -273,6 +322,34 @@ mod tests {
                 let _ = walk.take(&body);
             }
         }
+    }
+
+    /// The body of a page, but for `has_more`: entries right or not, some that come twice, and wherever it leads on to.
+    fn some_page() -> impl Strategy<Value = String> {
+        let entry = prop_oneof![
+            4 => "[a-f]".prop_map(|id| entry(&id)),
+            4 => "[a-f]".prop_map(|id| entry(&id).replace("true", "false")),
+            1 => Just(entry("x").replace(r#""name":"x""#, r#""name":"of sk-admin-abc""#)),
+            1 => Just(entry("x-sk-admin-abc")),
+            1 => Just(r#"{"id":7}"#.to_owned()),
+        ];
+        (prop::collection::vec(entry, 0..4), prop_oneof![Just(String::new()), r#","last_id":"[a-f]?""#])
+            .prop_map(|(entries, last_id)| format!(r#"{{"data":[{}]{last_id}"#, entries.join(",")))
+    }
+
+    type Outcome = (Vec<Result<Step, PageError>>, Option<Arc<Listing<Certificate>>>);
+
+    /// Where each page led to, and the list, if it has come to its end.
+    fn walk(key: &SecretString, pages: &[String], before: Option<&Arc<Listing<Certificate>>>) -> Outcome {
+        let mut walk = Walk::<Certificate>::new(key, before);
+        let mut steps = Vec::new();
+        for (index, page) in pages.iter().enumerate() {
+            steps.push(walk.take(format!(r#"{page},"has_more":{}}}"#, index + 1 < pages.len()).as_bytes()));
+            if steps[index].is_err() {
+                return (steps, None);
+            }
+        }
+        (steps, Some(walk.finish()))
     }
 
     fn take_pages(parts: &[&[&str]], with_last_id: bool) -> Arc<Listing<Certificate>> {
