@@ -64,7 +64,7 @@ impl<T: PartialEq> PartialEq for Listing<T> {
     }
 }
 
-impl<T: Identified + PartialEq> Listing<T> {
+impl<T: Clone + Identified + PartialEq> Listing<T> {
     /// Sorts what was read, in the order in which it came. Of two objects with one identifier the later one stays: it
     /// was read later, so it is the fresher one.
     #[must_use]
@@ -81,7 +81,7 @@ impl<T: Identified + PartialEq> Listing<T> {
             places[number] = u32::try_from(items.len() - 1).unwrap_or(u32::MAX);
         }
         let duplicates = (places.len() - items.len()) as u64;
-        Self { items: items.into_boxed_slice(), duplicates, malformed, places, batches: Box::default(), since: None }
+        Self { items: in_order(&items), duplicates, malformed, places, batches: Box::default(), since: None }
     }
 
     /// A list whose duplicates have been counted already, and left out.
@@ -154,6 +154,13 @@ impl<T: Identified + PartialEq> Listing<T> {
         let objects = self.places.get(start..batch.end)?.iter().map(|place| &self.items[*place as usize]);
         Some((*batch, objects, number + 1 == self.batches.len()))
     }
+}
+
+/// Those that nobody else holds, where their neighbours in the list are in memory too: who goes through a long list need
+/// not wait for each of them then.
+fn in_order<T: Clone>(items: &[Arc<T>]) -> Box<[Arc<T>]> {
+    let moved = |item: &Arc<T>| if Arc::strong_count(item) == 1 { Arc::new(T::clone(item)) } else { Arc::clone(item) };
+    items.iter().map(moved).collect()
 }
 
 /// Whether two are equal; one and the same is not looked into.
