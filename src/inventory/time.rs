@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use jiff::Timestamp;
+use time::OffsetDateTime;
 
 /// Whole seconds since 1970-01-01T00:00:00Z, as the API gives them. Any 64-bit value is valid.
 pub type UnixSeconds = i64;
@@ -36,32 +36,37 @@ pub const OUT_OF_RANGE: &str = "out of range";
 /// 0000-01-01T00:00:00Z, before which RFC 3339 has no years.
 const YEAR_ZERO: UnixSeconds = -62_167_219_200;
 
-/// The instant in a calendar, from the year 0 to the year 9999.
-fn calendar(instant: UnixSeconds) -> Option<Timestamp> {
-    Timestamp::from_second(instant).ok().filter(|_| instant >= YEAR_ZERO)
+/// The instant in a calendar, in UTC, from the year 0 to the year 9999.
+fn calendar(instant: UnixSeconds) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp(instant).ok().filter(|_| instant >= YEAR_ZERO)
 }
 
 /// The instant as RFC 3339 has it, in UTC.
 #[must_use]
 pub fn rfc3339(instant: UnixSeconds) -> String {
-    calendar(instant).map_or_else(|| OUT_OF_RANGE.into(), |timestamp| timestamp.to_string())
+    in_numbers(instant, 'T')
 }
 
 /// The instant in columns: `2026-03-14 09:30:00Z`.
 #[must_use]
 pub fn date_and_time(instant: UnixSeconds) -> String {
-    formatted(instant, "%Y-%m-%d %H:%M:%SZ")
+    in_numbers(instant, ' ')
+}
+
+fn in_numbers(instant: UnixSeconds, separator: char) -> String {
+    let Some(at) = calendar(instant) else { return OUT_OF_RANGE.into() };
+    let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
+    let (hour, minute, second) = at.to_hms();
+    format!("{year:04}-{month:02}-{day:02}{separator}{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// The instant within a sentence, to the minute where it is near enough to matter: `14 March 2026`.
 #[must_use]
 pub fn date_in_words(instant: UnixSeconds, now: f64) -> String {
-    let near = days_until(instant, now).abs() < 7.0;
-    formatted(instant, if near { "%-d %B %Y, %H:%M UTC" } else { "%-d %B %Y" })
-}
-
-fn formatted(instant: UnixSeconds, format: &str) -> String {
-    calendar(instant).map_or_else(|| OUT_OF_RANGE.into(), |timestamp| timestamp.strftime(format).to_string())
+    let Some(at) = calendar(instant) else { return OUT_OF_RANGE.into() };
+    let date = format!("{} {} {:04}", at.day(), at.month(), at.year());
+    let is_near = days_until(instant, now).abs() < 7.0;
+    if is_near { format!("{date}, {:02}:{:02} UTC", at.hour(), at.minute()) } else { date }
 }
 
 /// A length of time in the unit that people would take, rounded down: `3 days`, `1 hour`. The sign is left out.
@@ -116,7 +121,7 @@ mod tests {
     #[test]
     fn a_calendar_has_four_digits_for_a_year() {
         assert_eq!(rfc3339(-62_167_219_200), "0000-01-01T00:00:00Z");
-        assert_eq!(rfc3339(253_402_207_200), "9999-12-30T22:00:00Z");
+        assert_eq!(rfc3339(253_402_300_799), "9999-12-31T23:59:59Z");
         for instant in [-62_167_219_201, 253_402_300_800, i64::MIN, i64::MAX] {
             assert_eq!((rfc3339(instant).as_str(), date_and_time(instant).as_str()), (OUT_OF_RANGE, OUT_OF_RANGE));
         }
