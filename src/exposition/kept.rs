@@ -34,10 +34,9 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Compresses a snapshot at the moment `now`, except for what `before` has already.
-    pub(super) fn new(snapshot: Arc<Snapshot>, before: Option<&Self>, now: f64) -> Self {
-        let mut compressor = Compressor::default();
+    pub(super) fn new(compressor: &mut Compressor, snapshot: Arc<Snapshot>, before: Option<&Self>, now: f64) -> Self {
         let mut parts = |group, of: fn(&Self) -> &Parts| {
-            Parts::new(&mut compressor, group, &snapshot, before.map(|before| (&*before.snapshot, of(before))))
+            Parts::new(compressor, group, &snapshot, before.map(|before| (&*before.snapshot, of(before))))
         };
         let before_days = parts(CERTIFICATES_BEFORE_DAYS, |kept| &kept.before_days);
         Self {
@@ -46,7 +45,7 @@ impl Kept {
             before_days,
             after_days: parts(CERTIFICATES_AFTER_DAYS, |kept| &kept.after_days),
             projects: parts(PROJECTS, |kept| &kept.projects),
-            scopes: Scopes::new(&mut compressor, &snapshot, now),
+            scopes: Scopes::new(compressor, &snapshot, now),
             snapshot,
         }
     }
@@ -57,9 +56,9 @@ impl Kept {
     }
 
     /// Compresses anew what has become another since.
-    pub(super) fn keep_up(&mut self, now: f64) {
+    pub(super) fn keep_up(&mut self, compressor: &mut Compressor, now: f64) {
         if !self.scopes.hold(now) {
-            self.scopes = Scopes::new(&mut Compressor::default(), &self.snapshot, now);
+            self.scopes = Scopes::new(compressor, &self.snapshot, now);
         }
     }
 

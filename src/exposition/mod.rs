@@ -61,6 +61,9 @@ impl std::fmt::Debug for Exposition {
 /// What was compressed last.
 #[derive(Default)]
 struct Cache {
+    /// Kept, because what is allocated and freed at each scrape would stay with the process all the same. Made for the
+    /// first page that is compressed.
+    compressor: Option<Compressor>,
     kept: Option<Kept>,
     head: Small,
     tail: Small,
@@ -124,16 +127,17 @@ impl Exposition {
             return Ok(GzipPage::new(Arc::clone(&page.pieces)));
         }
         cache.follow(state.snapshot.as_ref(), now).await?;
-        let Cache { kept, head, tail, page } = &mut *cache;
+        let Cache { compressor, kept, head, tail, page } = &mut *cache;
+        let compressor = compressor.get_or_insert_default();
         // What nobody reads any more is let go before there is a new one.
         *page = None;
         let small = self.small(&state)?;
-        let mut fragments = vec![head.compress(small.0)];
+        let mut fragments = vec![head.compress(compressor, small.0)];
         if let Some(kept) = kept {
-            kept.keep_up(now);
+            kept.keep_up(compressor, now);
             fragments.extend(kept.fragments(now));
         }
-        fragments.push(tail.compress(small.1));
+        fragments.push(tail.compress(compressor, small.1));
         let pieces: Arc<[Bytes]> = gzip::member(fragments).into();
         let answer = GzipPage::new(Arc::clone(&pieces));
         *page = Some(Shared { second, polls: state.polls, pieces });
@@ -153,11 +157,11 @@ impl Exposition {
 
 impl Small {
     /// Compresses a text, unless it is the last one still.
-    fn compress(&mut self, text: String) -> Fragment {
+    fn compress(&mut self, compressor: &mut Compressor, text: String) -> Fragment {
         match &self.0 {
             Some((known, fragment)) if *known == text => fragment.clone(),
             _ => {
-                let fragment = Compressor::up_to(text.len()).compress(&text);
+                let fragment = compressor.compress(&text);
                 self.0.insert((text, fragment)).1.clone()
             }
         }
@@ -173,9 +177,10 @@ impl Cache {
         }
         let (snapshot, before) = (Arc::clone(snapshot), self.kept.take());
         let kept = if Kept::is_quick(&snapshot) {
-            Kept::new(snapshot, before.as_ref(), now)
+            Kept::new(self.compressor.get_or_insert_default(), snapshot, before.as_ref(), now)
         } else {
-            tokio::task::spawn_blocking(move || Kept::new(snapshot, before.as_ref(), now)).await?
+            let made = move || Kept::new(&mut Compressor::default(), snapshot, before.as_ref(), now);
+            tokio::task::spawn_blocking(made).await?
         };
         self.kept = Some(kept);
         Ok(())

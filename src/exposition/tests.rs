@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use regex::Regex;
 
 use super::TextPage;
-use super::gzip;
+use super::gzip::{self, Compressor};
 use super::kept::Kept;
 use super::large::{GROUPS, second};
 use crate::inventory::{
@@ -186,9 +186,10 @@ proptest! {
         assert_same(&text, &expected);
 
         // Compressed at an earlier moment and on top of another snapshot, then kept up with time.
-        let before = Kept::new(before, None, now);
-        let mut kept = Kept::new(after, Some(&before), now);
-        kept.keep_up(now + passed);
+        let mut compressor = Compressor::default();
+        let before = Kept::new(&mut compressor, before, None, now);
+        let mut kept = Kept::new(&mut compressor, after, Some(&before), now);
+        kept.keep_up(&mut compressor, now + passed);
         assert_same(&decoded(&mut kept, now + passed), &expected);
     }
 }
@@ -205,8 +206,9 @@ fn a_change_in_one_part_leaves_the_others() {
         expires_at: Some(n * 1_000 + 500),
     };
     let mut certificates: Vec<_> = (0..5_000).map(certificate).collect();
-    let mut kept =
-        Kept::new(snapshot(Listing::new(certificates.clone(), Malformed::default()), Projects::default()), None, 0.0);
+    let first = snapshot(Listing::new(certificates.clone(), Malformed::default()), Projects::default());
+    let mut compressor = Compressor::default();
+    let mut kept = Kept::new(&mut compressor, first, None, 0.0);
     let edits: [fn(&mut Vec<Certificate>, Certificate); 6] = [
         |list, _| list[2_500].active ^= true,
         |list, _| list[0].name = None,
@@ -230,7 +232,7 @@ fn a_change_in_one_part_leaves_the_others() {
         let snapshot = Arc::new(Snapshot::new(list, Projects::default(), &group, Some(&before)));
         let known: std::collections::HashSet<*const u8> =
             kept.fragments(0.0).iter().map(|fragment| fragment.bytes.as_ptr()).collect();
-        kept = Kept::new(Arc::clone(&snapshot), Some(&kept), 5e6);
+        kept = Kept::new(&mut compressor, Arc::clone(&snapshot), Some(&kept), 5e6);
         assert_same(&decoded(&mut kept, 5e6), &Reference::page(&snapshot, 5e6));
         let fragments = kept.fragments(0.0);
         let taken_over = fragments.iter().filter(|fragment| known.contains(&fragment.bytes.as_ptr())).count();
