@@ -10,7 +10,9 @@ use crc32fast::Hasher;
 
 use super::gzip::Fragment;
 
-/// The shortest match that takes less room than the bytes it stands for, and the longest that there is a code for.
+/// The shortest match that there is a code for, the shortest that takes less room than the bytes it stands for, and the
+/// longest that there is a code for.
+const SHORTEST_LENGTH: usize = 3;
 const SHORTEST_MATCH: usize = 4;
 const LONGEST_MATCH: usize = 258;
 /// How far back a match may reach.
@@ -178,6 +180,7 @@ struct BitWriter {
 
 impl BitWriter {
     /// Appends the lowest `count` bits, at most 32.
+    #[inline]
     fn put(&mut self, bits: u32, count: u32) {
         self.waiting |= u64::from(bits) << self.count;
         self.count += count;
@@ -197,14 +200,12 @@ impl BitWriter {
 
     /// As many bytes as `length` from `distance` bytes back.
     fn reference(&mut self, length: usize, distance: usize) {
-        let (symbol, extra, count) = split(length, &LENGTHS);
+        let (symbol, extra, count) = length_symbol(length);
         let (code, code_length) = SYMBOLS[257 + symbol as usize];
-        self.put(code.into(), code_length.into());
-        self.put(extra, count);
-        let (symbol, extra, count) = split(distance, &DISTANCES);
+        self.put(u32::from(code) | extra << code_length, u32::from(code_length) + count);
+        let (symbol, extra, count) = distance_symbol(distance);
         // Distances have a code of five bits each, which is their symbol.
-        self.put(symbol.reverse_bits() >> (u32::BITS - 5), 5);
-        self.put(extra, count);
+        self.put(symbol.reverse_bits() >> (u32::BITS - 5) | extra << 5, 5 + count);
     }
 
     /// Ends the block, and fills up to a byte's border with an empty stored block.
@@ -221,32 +222,25 @@ impl BitWriter {
     }
 }
 
-/// The smallest value of each symbol, and how many extra bits say how much more it is.
-type Ranges<const N: usize> = [(u16, u8); N];
-
-/// The symbol of a value, its extra bits and their count.
-#[expect(clippy::cast_possible_truncation, reason = "no value is above 32,768")]
-fn split<const N: usize>(value: usize, ranges: &Ranges<N>) -> (u32, u32, u32) {
-    let symbol = ranges.partition_point(|(smallest, _)| usize::from(*smallest) <= value) - 1;
-    let (smallest, extra) = ranges[symbol];
-    (symbol as u32, value as u32 - u32::from(smallest), extra.into())
+/// The symbol of a length counted from 257, its extra bits and their count (section 3.2.5).
+fn length_symbol(length: usize) -> (u32, u32, u32) {
+    // The longest has a symbol of its own.
+    if length == LONGEST_MATCH { (28, 0, 0) } else { symbol(length - SHORTEST_LENGTH, 2) }
 }
 
-/// Section 3.2.5, lengths: symbols from 257 on.
-#[rustfmt::skip]
-const LENGTHS: Ranges<29> = [
-    (3, 0), (4, 0), (5, 0), (6, 0), (7, 0), (8, 0), (9, 0), (10, 0), (11, 1), (13, 1), (15, 1), (17, 1), (19, 2), (23, 2),
-    (27, 2), (31, 2), (35, 3), (43, 3), (51, 3), (59, 3), (67, 4), (83, 4), (99, 4), (115, 4), (131, 5), (163, 5),
-    (195, 5), (227, 5), (258, 0),
-];
+/// The symbol of a distance, its extra bits and their count.
+fn distance_symbol(distance: usize) -> (u32, u32, u32) {
+    symbol(distance - 1, 1)
+}
 
-/// Section 3.2.5, distances.
-#[rustfmt::skip]
-const DISTANCES: Ranges<30> = [
-    (1, 0), (2, 0), (3, 0), (4, 0), (5, 1), (7, 1), (9, 2), (13, 2), (17, 3), (25, 3), (33, 4), (49, 4), (65, 5), (97, 5),
-    (129, 6), (193, 6), (257, 7), (385, 7), (513, 8), (769, 8), (1025, 9), (1537, 9), (2049, 10), (3073, 10), (4097, 11),
-    (6145, 11), (8193, 12), (12289, 12), (16385, 13), (24577, 13),
-];
+/// The symbol of a value, its extra bits and their count. Small values have one each; of larger ones, each power of two is
+/// cut into `2^bits` symbols.
+#[expect(clippy::cast_possible_truncation, reason = "no value is above 32,768")]
+fn symbol(value: usize, bits: u32) -> (u32, u32, u32) {
+    let value = value as u32;
+    let extra = value.checked_ilog2().unwrap_or_default().saturating_sub(bits);
+    ((extra << bits) + (value >> extra), value & ((1 << extra) - 1), extra)
+}
 
 /// Section 3.2.6: the code of each symbol, as it is written, and its length.
 const SYMBOLS: [(u16, u8); 288] = symbols();
@@ -312,6 +306,37 @@ mod tests {
             ),
         ) {
             prop_assert_eq!(round_trip(&preceding, &lines), plain(&preceding, &lines));
+        }
+    }
+
+    /// Section 3.2.5: the smallest length of each symbol from 257 on, and how many extra bits say how much more it is.
+    #[rustfmt::skip]
+    const LENGTHS: [(usize, u32); 29] = [
+        (3, 0), (4, 0), (5, 0), (6, 0), (7, 0), (8, 0), (9, 0), (10, 0), (11, 1), (13, 1), (15, 1), (17, 1), (19, 2), (23, 2),
+        (27, 2), (31, 2), (35, 3), (43, 3), (51, 3), (59, 3), (67, 4), (83, 4), (99, 4), (115, 4), (131, 5), (163, 5),
+        (195, 5), (227, 5), (258, 0),
+    ];
+
+    /// The same for distances.
+    #[rustfmt::skip]
+    const DISTANCES: [(usize, u32); 30] = [
+        (1, 0), (2, 0), (3, 0), (4, 0), (5, 1), (7, 1), (9, 2), (13, 2), (17, 3), (25, 3), (33, 4), (49, 4), (65, 5), (97, 5),
+        (129, 6), (193, 6), (257, 7), (385, 7), (513, 8), (769, 8), (1025, 9), (1537, 9), (2049, 10), (3073, 10), (4097, 11),
+        (6145, 11), (8193, 12), (12289, 12), (16385, 13), (24577, 13),
+    ];
+
+    #[test]
+    fn symbols_are_those_of_the_standard() {
+        for (number, (smallest, count)) in (0..).zip(LENGTHS) {
+            let most = if smallest == 227 { 257 } else { smallest + (1 << count) - 1 };
+            for length in smallest..=most {
+                assert_eq!(length_symbol(length), (number, (length - smallest) as u32, count), "{length}");
+            }
+        }
+        for (number, (smallest, count)) in (0..).zip(DISTANCES) {
+            for distance in smallest..smallest + (1 << count) {
+                assert_eq!(distance_symbol(distance), (number, (distance - smallest) as u32, count), "{distance}");
+            }
         }
     }
 
