@@ -148,11 +148,20 @@ impl<T: Clone + Identified + PartialEq> Listing<T> {
     /// What was read as the batch of this number, counted from 0, and whether it was the last one. None is told of where an
     /// object came twice, of which only the later one is known still.
     #[must_use]
-    pub fn batch(&self, number: usize) -> Option<(Batch, impl Iterator<Item = &Arc<T>>, bool)> {
+    pub fn batch(
+        &self,
+        number: usize,
+    ) -> Option<(Batch, impl DoubleEndedIterator<Item = &Arc<T>> + ExactSizeIterator, bool)> {
         let batch = self.batches.get(number).filter(|_| self.duplicates == 0)?;
         let start = number.checked_sub(1).map_or(0, |before| self.batches[before].end);
         let objects = self.places.get(start..batch.end)?.iter().map(|place| &self.items[*place as usize]);
         Some((*batch, objects, number + 1 == self.batches.len()))
+    }
+
+    /// Whether these are its batches, and there is nothing more to any of them than its objects.
+    #[must_use]
+    pub fn is_of(&self, batches: &[Batch]) -> bool {
+        *self.batches == *batches && batches.iter().all(|batch| batch.fingerprint.is_some())
     }
 }
 

@@ -195,7 +195,6 @@ impl Session<'_> {
         loop {
             let url = self.url(path, query, after.as_deref());
             let answer = self.get(endpoint, &url, &mut kept).await?;
-            let read = walk.items().len();
             let step = walk.take(&answer.body).map_err(|error| {
                 let reason = if error.is_decode() { FailureReason::Decode } else { FailureReason::Pagination };
                 let (status, request_id) = (Some(answer.status), answer.request_id);
@@ -203,7 +202,7 @@ impl Session<'_> {
             })?;
             self.client.pages.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(endpoint = endpoint.as_str(), page = walk.pages(), bytes = answer.body.len(), "page read");
-            found(&walk.items()[read..]);
+            found(walk.last_read());
             match step {
                 Step::After(id) => after = Some(id),
                 Step::Complete => return Ok(walk.finish()),

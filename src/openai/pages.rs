@@ -73,10 +73,11 @@ impl PageError {
 pub struct Walk<'a, T> {
     secret: &'a SecretString,
     before: Option<&'a Arc<Listing<T>>>,
-    items: Vec<Arc<T>>,
-    malformed: Malformed,
-    /// Pages taken so far.
+    /// Each page taken so far.
     batches: Vec<Batch>,
+    /// What was read in each of them; none where it is the same page in the list before.
+    read: Vec<Option<Vec<Arc<T>>>>,
+    malformed: Malformed,
     text_bytes: usize,
     cursors: HashSet<String>,
 }
@@ -89,9 +90,9 @@ impl<'a, T: Clone + Entry + PartialEq> Walk<'a, T> {
         Self {
             secret,
             before,
-            items: Vec::new(),
-            malformed: Malformed::default(),
             batches: Vec::new(),
+            read: Vec::new(),
+            malformed: Malformed::default(),
             text_bytes: 0,
             cursors: HashSet::new(),
         }
@@ -103,10 +104,15 @@ impl<'a, T: Clone + Entry + PartialEq> Walk<'a, T> {
         self.batches.len()
     }
 
-    /// Objects taken so far, in the order in which they came.
+    /// Objects taken so far.
+    fn count(&self) -> usize {
+        self.batches.last().map_or(0, |batch| batch.end)
+    }
+
+    /// What was read in the page that was taken last; nothing where it is known from the list before.
     #[must_use]
-    pub fn items(&self) -> &[Arc<T>] {
-        &self.items
+    pub fn last_read(&self) -> &[Arc<T>] {
+        self.read.last().and_then(Option::as_deref).unwrap_or_default()
     }
 
     /// Takes the next page's body.
@@ -120,7 +126,7 @@ impl<'a, T: Clone + Entry + PartialEq> Walk<'a, T> {
         if self.text_bytes > MAX_TEXT_BYTES {
             return Err(PageError::TooLarge);
         }
-        if self.items.len() > MAX_ITEMS || (step != Step::Complete && self.pages() == MAX_PAGES) {
+        if self.count() > MAX_ITEMS || (step != Step::Complete && self.pages() == MAX_PAGES) {
             return Err(PageError::TooLong);
         }
         Ok(step)
@@ -128,14 +134,14 @@ impl<'a, T: Clone + Entry + PartialEq> Walk<'a, T> {
 
     /// Takes a page that has come at this place before, byte for byte, without reading it.
     fn take_again(&mut self, fingerprint: u64) -> Option<Result<Step, PageError>> {
-        let (batch, items, is_last) = self.before?.batch(self.pages())?;
+        let (batch, mut objects, is_last) = self.before?.batch(self.pages())?;
         if batch.fingerprint != Some(fingerprint) {
             return None;
         }
-        self.items.extend(items.cloned());
+        self.batches.push(Batch { end: self.count() + objects.len(), ..batch });
+        self.read.push(None);
         self.text_bytes += batch.text_bytes;
-        self.batches.push(Batch { end: self.items.len(), ..batch });
-        let last = self.items.last().filter(|_| !is_last).map(|last| last.id().to_owned());
+        let last = objects.next_back().filter(|_| !is_last).map(|last| last.id().to_owned());
         Some(last.map_or(Ok(Step::Complete), |last| self.go_on_after(last)))
     }
 
@@ -153,16 +159,18 @@ impl<'a, T: Clone + Entry + PartialEq> Walk<'a, T> {
         let cursor = last_id.filter(|id| !id.is_empty()).or_else(|| last.clone());
         let (malformed_before, text_bytes_before) = (self.malformed.count, self.text_bytes);
         self.malformed.merge(&data.malformed);
+        let mut items = Vec::with_capacity(data.items.len());
         for item in data.items {
-            self.keep(item);
+            items.extend(self.keep(item, self.count() + items.len()));
         }
         let leads_on_by_itself = !has_more || cursor == last;
         let is_nothing_but_items = leads_on_by_itself && self.malformed.count == malformed_before;
         self.batches.push(Batch {
             fingerprint: is_nothing_but_items.then_some(fingerprint),
-            end: self.items.len(),
+            end: self.count() + items.len(),
             text_bytes: self.text_bytes - text_bytes_before,
         });
+        self.read.push(Some(items));
         if has_more { self.go_on_after(cursor.ok_or(PageError::NoCursor)?) } else { Ok(Step::Complete) }
     }
 
@@ -170,12 +178,13 @@ impl<'a, T: Clone + Entry + PartialEq> Walk<'a, T> {
         if self.cursors.insert(cursor.clone()) { Ok(Step::After(cursor)) } else { Err(PageError::Cycle) }
     }
 
-    fn keep(&mut self, mut item: T) {
+    /// The object as it is kept, if it is.
+    fn keep(&mut self, mut item: T, number: usize) -> Option<Arc<T>> {
         let secret = self.secret.expose_secret();
         if secret.len() >= SHORTEST_SECRET {
             if item.id().contains(secret) {
                 self.malformed.add(Fault::Field("id"));
-                return;
+                return None;
             }
             let name = item.name_mut();
             if let Some(telling) = name.as_mut().filter(|name| name.contains(secret)) {
@@ -184,14 +193,25 @@ impl<'a, T: Clone + Entry + PartialEq> Walk<'a, T> {
         }
         self.text_bytes += item.id().len() + item.name_mut().as_ref().map_or(0, |name| name.len());
         // At the place where it came the last time; elsewhere it is only not shared.
-        let known = self.before.and_then(|before| before.nth(self.items.len())).filter(|known| ***known == item);
-        self.items.push(known.map_or_else(|| Arc::new(item), Arc::clone));
+        let known = self.before.and_then(|before| before.nth(number)).filter(|known| ***known == item);
+        Some(known.map_or_else(|| Arc::new(item), Arc::clone))
     }
 
     /// The whole list, once [`Walk::take`] has said that it is complete; the one before where nothing has changed.
     #[must_use]
     pub fn finish(self) -> Arc<Listing<T>> {
-        Listing::following(self.before, self.items, self.malformed, self.batches.into())
+        if let Some(before) = self.before.filter(|before| before.is_of(&self.batches)) {
+            return Arc::clone(before);
+        }
+        let mut items = Vec::with_capacity(self.count());
+        for (number, read) in self.read.into_iter().enumerate() {
+            let known = || self.before?.batch(number);
+            match read {
+                Some(read) => items.extend(read),
+                None => items.extend(known().into_iter().flat_map(|(_, objects, _)| objects.cloned())),
+            }
+        }
+        Listing::following(self.before, items, self.malformed, self.batches.into())
     }
 }
 
