@@ -311,7 +311,7 @@ mod tests {
 
     /// Section 3.2.5: the smallest length of each symbol from 257 on, and how many extra bits say how much more it is.
     #[rustfmt::skip]
-    const LENGTHS: [(usize, u32); 29] = [
+    const LENGTHS: [(u32, u32); 29] = [
         (3, 0), (4, 0), (5, 0), (6, 0), (7, 0), (8, 0), (9, 0), (10, 0), (11, 1), (13, 1), (15, 1), (17, 1), (19, 2), (23, 2),
         (27, 2), (31, 2), (35, 3), (43, 3), (51, 3), (59, 3), (67, 4), (83, 4), (99, 4), (115, 4), (131, 5), (163, 5),
         (195, 5), (227, 5), (258, 0),
@@ -319,7 +319,7 @@ mod tests {
 
     /// The same for distances.
     #[rustfmt::skip]
-    const DISTANCES: [(usize, u32); 30] = [
+    const DISTANCES: [(u32, u32); 30] = [
         (1, 0), (2, 0), (3, 0), (4, 0), (5, 1), (7, 1), (9, 2), (13, 2), (17, 3), (25, 3), (33, 4), (49, 4), (65, 5), (97, 5),
         (129, 6), (193, 6), (257, 7), (385, 7), (513, 8), (769, 8), (1025, 9), (1537, 9), (2049, 10), (3073, 10), (4097, 11),
         (6145, 11), (8193, 12), (12289, 12), (16385, 13), (24577, 13),
@@ -330,12 +330,12 @@ mod tests {
         for (number, (smallest, count)) in (0..).zip(LENGTHS) {
             let most = if smallest == 227 { 257 } else { smallest + (1 << count) - 1 };
             for length in smallest..=most {
-                assert_eq!(length_symbol(length), (number, (length - smallest) as u32, count), "{length}");
+                assert_eq!(length_symbol(length as usize), (number, length - smallest, count), "{length}");
             }
         }
         for (number, (smallest, count)) in (0..).zip(DISTANCES) {
             for distance in smallest..smallest + (1 << count) {
-                assert_eq!(distance_symbol(distance), (number, (distance - smallest) as u32, count), "{distance}");
+                assert_eq!(distance_symbol(distance as usize), (number, distance - smallest, count), "{distance}");
             }
         }
     }

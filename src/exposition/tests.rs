@@ -224,7 +224,7 @@ fn a_change_in_one_part_leaves_the_others() {
         let before = Arc::clone(&kept.snapshot);
         let list = Listing::following(
             Some(before.organization()),
-            certificates.iter().cloned().map(Arc::new).collect(),
+            certificates.iter().cloned().map(Arc::new),
             Malformed::default(),
             Box::default(),
         );

@@ -127,12 +127,8 @@ mod tests {
         let inactive = Certificate { active: false, ..certificate("c") };
         let renamed = Certificate { name: None, ..certificate("b") };
         let read = vec![renamed, certificate("a"), inactive];
-        let following = Listing::following(
-            Some(&before),
-            read.iter().cloned().map(Arc::new).collect(),
-            Malformed::default(),
-            Box::default(),
-        );
+        let following =
+            Listing::following(Some(&before), read.iter().cloned().map(Arc::new), Malformed::default(), Box::default());
         assert_eq!(following.changes_since(&before), list(read).changes_since(&before));
         assert_eq!(following.changes_since(&before).len(), 2);
     }

@@ -91,37 +91,45 @@ impl<T: Clone + Identified + PartialEq> Listing<T> {
     }
 
     /// The same, after a list that was read before: where the same objects have come in the same order, they are not
-    /// sorted again, and where nothing has changed, that list itself is the result.
+    /// sorted again, and where nothing has changed, that list itself is the result. `None` stands for what came as the
+    /// object of the same number before.
     #[must_use]
     pub fn following(
         before: Option<&Arc<Self>>,
-        read: Vec<Arc<T>>,
+        read: impl IntoIterator<Item = impl Into<Option<Arc<T>>>>,
         malformed: Malformed,
         batches: Box<[Batch]>,
     ) -> Arc<Self> {
+        let read: Vec<Option<Arc<T>>> = read.into_iter().map(Into::into).collect();
+        let anew = |read: Vec<Option<Arc<T>>>, malformed, batches| {
+            let again = |number| Arc::clone(before?.nth(number)?).into();
+            let all = read.into_iter().enumerate().filter_map(|(number, new)| new.or_else(|| again(number)));
+            Arc::new(Self { batches, ..Self::new(all, malformed) })
+        };
         let Some(before) = before.filter(|before| before.duplicates == 0 && before.places.len() == read.len()) else {
-            return Arc::new(Self { batches, ..Self::new(read, malformed) });
+            return anew(read, malformed, batches);
         };
         let mut changed = Vec::new();
-        for ((number, new), place) in read.iter().enumerate().zip(&before.places) {
-            let known = &before.items[*place as usize];
+        for (new, place) in read.iter().zip(&before.places) {
+            let (Some(new), known) = (new, &before.items[*place as usize]) else { continue };
             if is_same(&**new, known) {
                 continue;
             }
             if new.id() != known.id() {
-                return Arc::new(Self { batches, ..Self::new(read, malformed) });
+                return anew(read, malformed, batches);
             }
-            changed.push((number, *place));
+            changed.push((*place, Arc::clone(new)));
         }
         if changed.is_empty() && before.malformed == malformed && before.batches == batches {
             return Arc::clone(before);
         }
         let (mut items, places) = (before.items.clone(), before.places.clone());
-        for (number, place) in &changed {
-            items[*place as usize] = Arc::clone(&read[*number]);
-        }
-        let mut changed: Vec<u32> = changed.into_iter().map(|(_, place)| place).collect();
-        changed.sort_unstable();
+        changed.sort_unstable_by_key(|(place, _)| *place);
+        let place = |(place, new): (u32, Arc<T>)| {
+            items[place as usize] = new;
+            place
+        };
+        let changed: Vec<u32> = changed.into_iter().map(place).collect();
         let since = Some(Since::new(before, changed.into()));
         Arc::new(Self { items, duplicates: 0, malformed, places, batches, since })
     }
@@ -287,6 +295,7 @@ mod tests {
             before in prop::collection::vec(("[a-e]{1,2}", 0..3_u8), 0..20),
             change in prop::collection::vec((any::<prop::sample::Index>(), 0..3_u8), 0..4),
             after in prop::option::of(prop::collection::vec(("[a-e]{1,2}", 0..3_u8), 0..20)),
+            refers: bool,
         ) {
             let items =
                 |read: &[(String, u8)]| read.iter().map(|(id, value)| Arc::new(item(id, *value))).collect::<Vec<_>>();
@@ -299,7 +308,10 @@ mod tests {
                 after
             });
             let known = Arc::new(Listing::new(items(&before), Malformed::default()));
-            let following = Listing::following(Some(&known), items(&after), Malformed::default(), Box::default());
+            let is_known = |number, item: &Arc<Item>| refers && known.nth(number) == Some(item);
+            let read = items(&after).into_iter().enumerate();
+            let read = read.map(|(number, item)| (!is_known(number, &item)).then_some(item));
+            let following = Listing::following(Some(&known), read, Malformed::default(), Box::default());
             prop_assert_eq!(&*following, &Listing::new(items(&after), Malformed::default()));
             if let Some(changed) = following.changed_since(&known) {
                 let places = known.items.iter().zip(&following.items).zip(0..);

@@ -320,7 +320,7 @@ mod tests {
                 .iter()
                 .zip(changed)
                 .map(|(before, read)| {
-                    Listing::following(Some(before), read.into_iter().map(Arc::new).collect(), Malformed::default(), Box::default())
+                    Listing::following(Some(before), read.into_iter().map(Arc::new), Malformed::default(), Box::default())
                 })
                 .collect();
             let before = snapshot(&before, &group, None);

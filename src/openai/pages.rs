@@ -204,11 +204,13 @@ impl<'a, T: Clone + Entry + PartialEq> Walk<'a, T> {
             return Arc::clone(before);
         }
         let mut items = Vec::with_capacity(self.count());
-        for (number, read) in self.read.into_iter().enumerate() {
+        for (number, (read, taken)) in self.read.into_iter().zip(&self.batches).enumerate() {
             let known = || self.before?.batch(number);
-            match read {
-                Some(read) => items.extend(read),
-                None => items.extend(known().into_iter().flat_map(|(_, objects, _)| objects.cloned())),
+            match (read, known()) {
+                (Some(read), _) => items.extend(read.into_iter().map(Some)),
+                // Where it was, or elsewhere because there are more or fewer before it.
+                (None, Some((known, ..))) if known.end == taken.end => items.resize(known.end, None),
+                (None, known) => items.extend(known.into_iter().flat_map(|(_, objects, _)| objects.cloned().map(Some))),
             }
         }
         Listing::following(self.before, items, self.malformed, self.batches.into())
