@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use regex::Regex;
 
-use super::{Certificate, UnixSeconds};
+use super::Certificate;
 
 /// Certificates of one authority, at most, to look for successors among. An organization has room for 50 in all; a larger
 /// group is no rotation, and its certificates count as not superseded, which is the side that pages.
@@ -106,14 +106,14 @@ impl<'a> Everywhere<'a> {
         self.active_at_organization || !self.active_at_projects.is_empty()
     }
 
-    /// Whether `other` takes over wherever this one is active: it begins before this one ends, ends later, and is active
-    /// in each of the same scopes, there or at the organization.
+    /// Whether `other` takes over wherever this one is active: it begins before this one ends, is known to end later, and is
+    /// active in each of the same scopes, there or at the organization.
     fn is_superseded_by(&self, other: &Self) -> bool {
         let Some(end) = self.certificate.expires_at else { return false };
         let is_active_in = |scope| other.active_at_projects.binary_search(scope).is_ok();
         self.at != other.at
             && other.certificate.valid_at.is_none_or(|begin| begin < end)
-            && other.certificate.expires_at.is_none_or(|other_end| other_end > end)
+            && other.certificate.expires_at.is_some_and(|other_end| other_end > end)
             && (other.active_at_organization
                 || !self.active_at_organization && self.active_at_projects.iter().all(is_active_in))
     }
@@ -124,7 +124,7 @@ impl<'a> Everywhere<'a> {
             return None;
         }
         let successors = members.iter().filter(|other| self.is_superseded_by(other));
-        successors.max_by_key(|other| other.certificate.expires_at.unwrap_or(UnixSeconds::MAX)).map(|other| other.at)
+        successors.max_by_key(|other| other.certificate.expires_at).map(|other| other.at)
     }
 }
 
@@ -262,7 +262,7 @@ mod tests {
             (certificate("b", "edge-2026", 50, 100), false),  // ends with it
             (certificate("b", "mesh-2026", 50, 200), false),
             (inactive(certificate("b", "edge-2026", 50, 200)), false),
-            (Certificate { expires_at: None, ..certificate("b", "edge-2026", 50, 0) }, true),
+            (Certificate { expires_at: None, ..certificate("b", "edge-2026", 50, 0) }, false), // nobody knows
             (Certificate { valid_at: None, ..certificate("b", "edge-2026", 0, 200) }, true),
             (Certificate { name: None, ..certificate("b", "", 50, 200) }, false),
         ] {
@@ -272,11 +272,11 @@ mod tests {
     }
 
     #[test]
-    fn what_never_ends_or_is_not_active_is_not_superseded() {
+    fn what_has_no_known_end_or_is_not_active_is_not_superseded() {
         let new = certificate("b", "edge-2026", 50, 200);
-        let endless = Certificate { expires_at: None, ..certificate("a", "edge-2025", 0, 0) };
-        // It is the other that ends first.
-        assert_eq!(superseded(&[&[endless, new.clone()]]), pair("b", "a"));
+        let undated = Certificate { expires_at: None, ..certificate("a", "edge-2025", 0, 0) };
+        // Nobody knows which of them ends first.
+        assert_eq!(superseded(&[&[undated, new.clone()]]), []);
         assert_eq!(superseded(&[&[inactive(certificate("a", "edge-2025", 0, 100)), new]]), []);
     }
 
