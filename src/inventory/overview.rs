@@ -230,7 +230,8 @@ pub struct Overview<'a> {
     pub anchors: Vec<Anchor<'a>>,
     /// Every scope, what ends first first.
     pub scopes: Vec<ScopeState<'a>>,
-    /// How bad the worst scope is, and the worst certificate that is active and not superseded.
+    /// How bad the worst scope is, and the worst certificate that is active and not superseded; at least a warning where
+    /// list entries could not be read.
     pub severity: Severity,
     /// The state in a sentence.
     pub headline: String,
@@ -302,6 +303,15 @@ impl<'a> Overview<'a> {
             let left = length_in_words(end as f64 - now);
             Some(format!("Next to expire: {}, in {left}, on {}.", name(next), date_in_words(end, now)))
         }));
+        // Whatever else is well, nobody knows of these.
+        let malformed = snapshot.malformed().count;
+        let of_malformed = if malformed > 0 { Severity::Warning } else { Severity::Ok };
+        detail.extend(match malformed {
+            0 => None,
+            1 => Some("1 list entry could not be read and is watched by nobody.".to_owned()),
+            many => Some(format!("{many} list entries could not be read and are watched by nobody.")),
+        });
+        let severity = severity.max(of_malformed);
         Self { severity, headline: capitalized(&headline), detail: detail.join(" "), anchors, scopes }
     }
 
@@ -454,6 +464,23 @@ mod tests {
         let snapshot = snapshot(organization, projects);
         let overview = Overview::new(&snapshot, NOW as f64, Thresholds::default());
         (overview.severity, format!("{} {}", overview.headline, overview.detail).trim_end().into())
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_not_well() {
+        let of = |certificates, count| {
+            let list = Arc::new(Listing::new(certificates, Malformed::of_count(count)));
+            let group = RotationGroup::new(regex::Regex::new("^$").unwrap());
+            let snapshot = Snapshot::new(list, Projects::default(), &group, None);
+            let overview = Overview::new(&snapshot, NOW as f64, Thresholds::default());
+            (overview.severity, overview.detail)
+        };
+        assert_eq!(of(vec![], 0), (Severity::Ok, String::new()));
+        let one = "1 list entry could not be read and is watched by nobody.";
+        assert_eq!(of(vec![], 1), (Severity::Warning, one.into()));
+        let (severity, detail) = of(vec![certificate("a", 3)], 2);
+        assert_eq!(severity, Severity::Critical);
+        assert!(detail.ends_with(" 2 list entries could not be read and are watched by nobody."), "{detail}");
     }
 
     #[test]
