@@ -206,7 +206,7 @@ impl Poller {
         match store.save(Arc::clone(snapshot), last_success_at).await {
             Ok(()) => true,
             Err(error) => {
-                tracing::warn!("the state file cannot be written: {error}");
+                tracing::warn!(path = %store.path().display(), "the state file cannot be written: {error}");
                 false
             }
         }

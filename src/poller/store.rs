@@ -74,6 +74,10 @@ impl Store {
         Self { path: path.into(), base_url: base_url.into(), writing: None }
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What was kept. A file that is of no use is set aside, with a warning; it never stops the start.
     pub(super) async fn load(&self) -> Option<Stored> {
         let (path, base_url) = (Arc::clone(&self.path), Arc::clone(&self.base_url));
