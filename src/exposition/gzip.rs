@@ -26,7 +26,7 @@ const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
 /// A hundredth more bytes than at the usual 6, and sooner ready after a start.
 const LEVEL: u32 = 4;
 
-/// Compresses texts one after the other. It takes a third of a megabyte, of which short texts touch half.
+/// Compresses texts one after the other. It takes a third of a megabyte, whatever their length.
 pub(super) struct Compressor(Compress);
 
 impl Default for Compressor {

@@ -182,7 +182,7 @@ impl Session<'_> {
     }
 
     /// Every page of a list.
-    async fn list<T: Clone + Entry + PartialEq>(
+    async fn list<T: Entry>(
         &self,
         endpoint: Endpoint,
         path: &[&str],

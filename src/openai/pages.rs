@@ -82,7 +82,7 @@ pub struct Walk<'a, T> {
     cursors: HashSet<String>,
 }
 
-impl<'a, T: Clone + Entry + PartialEq> Walk<'a, T> {
+impl<'a, T: Entry> Walk<'a, T> {
     /// Before the first page. `secret` is cut out of every name: an upstream could repeat the key anywhere, and names
     /// are logged and exported. What is the same in the list `before` is not kept twice.
     #[must_use]

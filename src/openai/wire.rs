@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use crate::inventory::{Certificate, Fault, Identified, Malformed, Project};
 
 /// An object that stands in a list.
-pub trait Entry: Identified + Sized {
+pub trait Entry: Clone + Identified + PartialEq {
     /// The fields of it that matter, as the API gives them.
     type Wire: DeserializeOwned;
 

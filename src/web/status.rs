@@ -123,7 +123,7 @@ struct Polls {
     failure: Option<(Moment, String)>,
     next: Option<Moment>,
     interval: String,
-    notes: Vec<String>,
+    note: Option<String>,
 }
 
 /// An instant, and how far it is from now in words.
@@ -295,25 +295,18 @@ impl Polls {
             failure: state.last_failure.as_ref().map(|failure| (Moment::past(failure.ended_at, now), fault(failure))),
             next: state.next_poll_at.map(|at| Moment::future(at, now)),
             interval: humantime::format_duration(state.pace.interval).to_string(),
-            notes: state.snapshot.as_deref().map(notes).unwrap_or_default(),
+            note: state.snapshot.as_deref().and_then(note),
         }
     }
 }
 
-/// What the lists had that is not shown as it stood there.
-fn notes(snapshot: &Snapshot) -> Vec<String> {
-    [
-        (snapshot.malformed().count, "could not be read and is not shown", "could not be read and are not shown"),
-        (snapshot.duplicates(), "came twice and is shown once", "came twice and are shown once"),
-    ]
-    .into_iter()
-    .filter(|(count, ..)| *count > 0)
-    .map(
-        |(count, one, many)| {
-            if count == 1 { format!("1 list entry {one}") } else { format!("{count} list entries {many}") }
-        },
-    )
-    .collect()
+/// What the lists had that is not shown as it stood there; of what could not be read the overview tells.
+fn note(snapshot: &Snapshot) -> Option<String> {
+    match snapshot.duplicates() {
+        0 => None,
+        1 => Some("1 list entry came twice and is shown once".into()),
+        many => Some(format!("{many} list entries came twice and are shown once")),
+    }
 }
 
 impl Tables {
