@@ -27,13 +27,18 @@
 //! an outage never looks like a certificate that went away. Readers cannot write.
 
 pub mod app;
+pub mod atomic_file;
 pub mod check;
 pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod exposition;
+#[cfg(test)]
+mod fixture;
 pub mod inventory;
 pub mod openai;
+pub mod poll_state;
 pub mod poller;
+pub mod presentation;
 pub mod telemetry;
 pub mod web;
