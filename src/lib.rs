@@ -35,5 +35,6 @@ pub mod exposition;
 pub mod inventory;
 pub mod openai;
 pub mod poller;
+pub mod signals;
 pub mod telemetry;
 pub mod web;
