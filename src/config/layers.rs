@@ -245,3 +245,32 @@ fn as_toml(value: &Value) -> String {
         Value::Char(..) | Value::Empty(..) | Value::Dict(..) => REDACTED.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn toml_values_keep_their_types() {
+        let read = |text: &str| Layer::of_toml("x", &format!("x = {text}")).map(|layer| layer.values["x"].clone());
+        for (text, value) in [
+            ("20", 20_i64.into()),
+            ("+2_0", 20_i64.into()),
+            ("0x1F", 31_i64.into()),
+            ("0o17", 15_i64.into()),
+            ("0b101", 5_i64.into()),
+            ("-9223372036854775808", i64::MIN.into()),
+            ("true", true.into()),
+            ("\"a\\u00e9\\n\"", "aé\n".into()),
+            ("'20'", "20".into()),
+            ("[1, ['a']]", vec![Value::from(1_i64), vec!["a"].into()].into()),
+            ("{a.b = true}", Dict::from([("a".into(), Dict::from([("b".into(), true.into())]).into())]).into()),
+            ("1.5", Value::from(Empty::Unit)),
+            ("2026-01-01", Empty::Unit.into()),
+        ] {
+            assert_eq!(read(text).unwrap(), value, "{text}");
+        }
+        let message = read("[\n9223372036854775808]").unwrap_err().to_string();
+        assert_eq!(message, "configuration x is not valid TOML: a number is out of range (line 2, column 1)");
+    }
+}
