@@ -8,7 +8,7 @@ use prometheus::{Gauge, IntGauge, Registry};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, ConfigError, Poll};
+use crate::config::{Config, ConfigError, Loaded};
 use crate::exposition::Exposition;
 use crate::inventory::unix_now;
 use crate::openai::{self, Client, ClientError};
@@ -47,11 +47,11 @@ pub struct App {
 }
 
 /// A configuration that was read anew, or why it cannot be used.
-pub type Reload = Result<Config, ConfigError>;
+pub type Reload = Result<Loaded, ConfigError>;
 
 impl App {
     /// Sets everything up and binds its sockets, so that whatever can fail at the start fails here.
-    pub async fn bind(config: Config) -> Result<Self, StartError> {
+    pub async fn bind(Loaded { config, credentials }: Loaded) -> Result<Self, StartError> {
         let security = Security::load(config.web.config_file.as_deref())?;
         let (mut limits, mut probes) = (Limits::of_this_process(), None);
         if let Some(address) = config.web.probe_listen_address.clone() {
@@ -64,7 +64,7 @@ impl App {
         let registry = Registry::new();
         let client_metrics = Arc::new(openai::Metrics::new()?);
         client_metrics.register(&registry)?;
-        let settings = Settings::new(client(&config, &client_metrics)?, &config);
+        let settings = Settings::new(client(&config, &client_metrics)?, &config, credentials);
         let (poller, state) = Poller::new(settings, config.poll.state_file.as_deref(), &config.api.base_url).await;
         let reloading = Reloading::new(config, client_metrics, &registry)?;
         let exposition = Arc::new(Exposition::new(registry, state.clone())?);
@@ -124,10 +124,10 @@ fn client(config: &Config, metrics: &Arc<openai::Metrics>) -> Result<Client, Cli
     Client::new(&config.api, config.poll.concurrency as usize, Arc::clone(metrics))
 }
 
-/// Takes new configurations over as far as that can be done without a restart.
+/// Applies new configurations, as far as that takes no restart.
 #[derive(Debug)]
 struct Reloading {
-    current: Config,
+    running: Config,
     client_metrics: Arc<openai::Metrics>,
     successful: IntGauge,
     succeeded_at: Gauge,
@@ -135,7 +135,7 @@ struct Reloading {
 
 impl Reloading {
     fn new(
-        current: Config,
+        running: Config,
         client_metrics: Arc<openai::Metrics>,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
@@ -149,7 +149,7 @@ impl Reloading {
         )?;
         registry.register(Box::new(successful.clone()))?;
         registry.register(Box::new(succeeded_at.clone()))?;
-        let reloading = Self { current, client_metrics, successful, succeeded_at };
+        let reloading = Self { running, client_metrics, successful, succeeded_at };
         reloading.succeeded();
         Ok(reloading)
     }
@@ -162,7 +162,7 @@ impl Reloading {
     /// Never ends.
     async fn follow(mut self, mut reloads: mpsc::Receiver<Reload>, to_poller: mpsc::Sender<Settings>) {
         while let Some(reload) = reloads.recv().await {
-            match self.take_over(reload) {
+            match self.apply(reload) {
                 Ok(settings) => {
                     // The poller ends only with the process.
                     let _ = to_poller.send(settings).await;
@@ -180,20 +180,15 @@ impl Reloading {
         std::future::pending::<()>().await;
     }
 
-    fn take_over(&mut self, reload: Reload) -> Result<Settings, ReloadError> {
-        let mut config = reload?;
-        let needing_restart = self.current.needing_restart(&config);
-        if !needing_restart.is_empty() {
-            tracing::warn!("only a restart will change: {}", needing_restart.join(", "));
+    fn apply(&mut self, reload: Reload) -> Result<Settings, ReloadError> {
+        let Loaded { mut config, credentials } = reload?;
+        let restart_only = config.keep_restart_only(&self.running);
+        if !restart_only.is_empty() {
+            tracing::warn!("only a restart will change: {}", restart_only.join(", "));
         }
-        // Another API is another organization, whose certificates are not to be mixed with what is known.
-        config.api.base_url = self.current.api.base_url.clone();
-        let settings = Settings::new(client(&config, &self.client_metrics)?, &config);
-        // What only a restart changes is compared with what is in force at the next reload too.
-        self.current.api = config.api;
-        self.current.certificates = config.certificates;
-        let state_file = self.current.poll.state_file.take();
-        self.current.poll = Poll { state_file, ..config.poll };
+        // Also where nothing of `api` differs: the system's trusted roots may.
+        let settings = Settings::new(client(&config, &self.client_metrics)?, &config, credentials);
+        self.running = config;
         Ok(settings)
     }
 }

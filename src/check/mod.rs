@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::cli::{Check, Format};
-use crate::config::Config;
+use crate::config::Loaded;
 use crate::inventory::{Overview, Severity, State, Thresholds, unix_now};
 use crate::openai::{self, Client, ClientError};
 use crate::poller::{Poller, Settings};
@@ -128,12 +128,12 @@ impl<'a> Verdict<'a> {
 }
 
 /// Polls once and tells what came of it.
-pub async fn run(config: Config, check: &Check) -> Result<Status, CheckError> {
+pub async fn run(loaded: Loaded, check: &Check) -> Result<Status, CheckError> {
     if check.critical > check.warning {
         return Err(CheckError::Thresholds);
     }
     let thresholds = Thresholds { warning: check.warning.as_secs_f64(), critical: check.critical.as_secs_f64() };
-    let state = poll(config).await?;
+    let state = poll(loaded).await?;
     let verdict = Verdict::new(&state, thresholds, unix_now());
     let text = match check.output {
         Format::Table => output::table(&verdict),
@@ -163,12 +163,12 @@ pub fn unknown(check: &Check, error: &dyn std::error::Error) -> Option<String> {
     (check.output == Format::Nagios).then(|| output::plugin_line(Status::Unknown, &error.to_string(), ""))
 }
 
-async fn poll(config: Config) -> Result<State, CheckError> {
+async fn poll(Loaded { config, credentials }: Loaded) -> Result<State, CheckError> {
     let metrics = Arc::new(openai::Metrics::new()?);
     let client = Client::new(&config.api, config.poll.concurrency as usize, metrics)?;
     let pages = client.pages();
     // The state file is the daemon's: a check tells what it has seen itself, and keeps nothing.
-    let (poller, _) = Poller::new(Settings::new(client, &config), None, &config.api.base_url).await;
+    let (poller, _) = Poller::new(Settings::new(client, &config, credentials), None, &config.api.base_url).await;
     Ok(spinner::turn_until(poller.once(), &pages).await)
 }
 

@@ -53,8 +53,8 @@ pub struct Settings {
 impl Settings {
     /// As the configuration has it, with a client made for it.
     #[must_use]
-    pub fn new(client: Client, config: &Config) -> Self {
-        let Config { api, poll, certificates, .. } = config;
+    pub fn new(client: Client, config: &Config, credentials: Credentials) -> Self {
+        let Config { poll, certificates, .. } = config;
         let plan = Plan {
             projects: poll.projects.then_some(ProjectFilter {
                 include: poll.project_include.clone(),
@@ -63,7 +63,7 @@ impl Settings {
             concurrency: poll.concurrency as usize,
             rotation_group: RotationGroup::new(certificates.rotation_group.clone()),
         };
-        let credentials = Arc::new(api.credentials.clone());
+        let credentials = Arc::new(credentials);
         Self { client, credentials, plan, interval: poll.interval, timeout: poll.timeout }
     }
 

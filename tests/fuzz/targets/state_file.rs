@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use openai_cert_exporter::config::{Config, Layers};
+use openai_cert_exporter::config::{Layers, Loaded};
 use openai_cert_exporter::exposition::Exposition;
 use openai_cert_exporter::openai::{Client, Metrics};
 use openai_cert_exporter::poller::{Poller, Settings};
@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 struct Place {
     folder: TempDir,
     runtime: Runtime,
-    config: Config,
+    loaded: Loaded,
 }
 
 impl Place {
@@ -28,11 +28,11 @@ impl Place {
             ("OPENAI_CERT_EXPORTER__POLL__PROJECTS", "true"),
         ];
         let environment = environment.map(|(name, value)| (name.into(), value.into()));
-        let layers = Layers::stack(None, environment, Vec::new(), None).unwrap();
+        let layers = Layers::stack(None, environment, [], None).unwrap();
         Self {
             folder: TempDir::new().unwrap(),
             runtime: Builder::new_current_thread().enable_all().build().unwrap(),
-            config: Config::load(&layers).unwrap(),
+            loaded: Loaded::new(&layers).unwrap(),
         }
     }
 }
@@ -44,7 +44,7 @@ thread_local! {
 fuzz_target!(|bytes: &[u8]| {
     let Some((choice, content)) = bytes.split_first() else { return };
     PLACE.with(|place| {
-        let Place { folder, runtime, config } = place.get_or_init(Place::new);
+        let Place { folder, runtime, loaded: Loaded { config, credentials } } = place.get_or_init(Place::new);
         let path = folder.path().join("state");
         let file = if choice % 2 == 0 {
             content.to_vec()
@@ -55,7 +55,7 @@ fuzz_target!(|bytes: &[u8]| {
         };
         std::fs::write(&path, file).unwrap();
         let client = Client::new(&config.api, 1, Arc::new(Metrics::new().unwrap())).unwrap();
-        let settings = Settings::new(client, config);
+        let settings = Settings::new(client, config, credentials.clone());
         let (_poller, state) = runtime.block_on(Poller::new(settings, Some(&path), &config.api.base_url));
         let is_taken = state.borrow().snapshot.is_some();
         assert_eq!(path.exists(), is_taken, "set aside exactly where it is not used");
