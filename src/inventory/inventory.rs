@@ -102,6 +102,13 @@ impl Inventory {
         std::iter::once(None).chain(projects).zip(&self.scopes)
     }
 
+    /// The scope at a position among [`Self::scopes`].
+    #[must_use]
+    pub fn scope(&self, position: usize) -> Option<(Option<&Project>, &Scope)> {
+        let scope = self.scopes.get(position)?;
+        Some((position.checked_sub(1).map(|project| &self.lists.projects[project].project), scope))
+    }
+
     /// Every certificate of any list once, sorted by identifier.
     #[must_use]
     pub fn certificates(&self) -> &[CertificateUse] {
