@@ -124,7 +124,7 @@ fn client(config: &Config, metrics: &Arc<openai::Metrics>) -> Result<Client, Cli
     Client::new(&config.api, config.poll.concurrency as usize, Arc::clone(metrics))
 }
 
-/// Takes new configurations over as far as that can be done without a restart.
+/// Applies new configurations, as far as that takes no restart.
 #[derive(Debug)]
 struct Reloading {
     running: Config,
@@ -162,7 +162,7 @@ impl Reloading {
     /// Never ends.
     async fn follow(mut self, mut reloads: mpsc::Receiver<Reload>, to_poller: mpsc::Sender<Settings>) {
         while let Some(reload) = reloads.recv().await {
-            match self.take_over(reload) {
+            match self.apply(reload) {
                 Ok(settings) => {
                     // The poller ends only with the process.
                     let _ = to_poller.send(settings).await;
@@ -180,12 +180,13 @@ impl Reloading {
         std::future::pending::<()>().await;
     }
 
-    fn take_over(&mut self, reload: Reload) -> Result<Settings, ReloadError> {
+    fn apply(&mut self, reload: Reload) -> Result<Settings, ReloadError> {
         let Loaded { mut config, credentials } = reload?;
         let restart_only = config.keep_restart_only(&self.running);
         if !restart_only.is_empty() {
             tracing::warn!("only a restart will change: {}", restart_only.join(", "));
         }
+        // Also where nothing of `api` differs: the system's trusted roots may.
         let settings = Settings::new(client(&config, &self.client_metrics)?, &config, credentials);
         self.running = config;
         Ok(settings)

@@ -20,7 +20,7 @@
 //! | | [`check`] | one poll as a table, a line or a file, and an exit code |
 //! | wire | [`app`] | the only place where these meet |
 //! | | [`demo`] | a simulated organization to run all of it against |
-//! | | [`telemetry`] | logs |
+//! | | [`telemetry`], [`signals`] | logs; what SIGTERM, SIGINT and SIGHUP ask for |
 //!
 //! The single channel between collecting and showing holds the last good snapshot and what became of the polls. A
 //! snapshot is built whole and swapped in whole, so nobody ever sees half of one; a failed poll leaves it in place, so

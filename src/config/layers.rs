@@ -23,7 +23,6 @@ use super::{Config, ConfigError};
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 const DEFAULT_ORIGIN: &str = "default";
-const ADMIN_KEY: &str = "api.admin_key";
 const REDACTED: &str = "[redacted]";
 /// The double underscore keeps clear of the variables that Kubernetes sets for a Service of this name.
 const ENVIRONMENT_PREFIX: &str = "OPENAI_CERT_EXPORTER__";
@@ -31,23 +30,19 @@ const ENVIRONMENT_PREFIX: &str = "OPENAI_CERT_EXPORTER__";
 /// The simulated organization in place of the real one. Everything that says which upstream is asked, and as whom, is its
 /// own, so that no real key is ever needed or sent to it.
 #[derive(Debug)]
-pub struct Demo {
-    base_url: String,
-    admin_key: &'static str,
-}
+pub struct Demo(String);
 
 impl Demo {
-    /// The keys that the demo sets or must not have, whatever other layers say.
-    const OVERRIDDEN: [&'static str; 7] =
-        ["base_url", "admin_key", "admin_key_file", "insecure_http", "ca_file", "client_cert_file", "client_key_file"];
     /// Below the user's layers: several pages, polls that one can watch, and everything that there is to see.
-    const DEFAULTS: [(&'static str, &'static str); 3] =
-        [("api.page_size", "20"), ("poll.interval", "30s"), ("poll.projects", "true")];
+    const DEFAULTS: &str = "api.page_size = 20\npoll.interval = '30s'\npoll.projects = true\n";
+    /// The keys of `api` that the demo sets or must not have, whatever the user's layers say.
+    pub(super) const OVERRIDDEN: [&str; 7] =
+        ["base_url", "admin_key", "admin_key_file", "insecure_http", "ca_file", "client_cert_file", "client_key_file"];
 
     /// The organization whose API listens on `address` and takes `admin_key`.
     #[must_use]
-    pub fn at(address: SocketAddr, admin_key: &'static str) -> Self {
-        Self { base_url: format!("http://{address}/v1"), admin_key }
+    pub fn at(address: SocketAddr, admin_key: &str) -> Self {
+        Self(format!("api.base_url = 'http://{address}/v1'\napi.admin_key = '{admin_key}'\n"))
     }
 }
 
@@ -72,22 +67,19 @@ impl Layer {
         }
     }
 
-    fn of_toml(origin: String, text: &str) -> Result<Self, ConfigError> {
+    fn of_toml(origin: impl Into<String>, text: &str) -> Result<Self, ConfigError> {
+        let origin = origin.into();
+        let invalid = |span: Option<Range<usize>>, fault: &str| {
+            let before = &text[..span.map_or(0, |span| span.start.min(text.len()))];
+            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+            let (line, column) = (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1);
+            let fault = fault.lines().next().unwrap_or_default();
+            ConfigError::of_origin(&origin, format!("is not valid TOML: {fault} (line {line}, column {column})"))
+        };
         // Only the parser's message: its error shows the line, which may hold the key.
-        let table = DeTable::parse(text).map_err(|error| (error.span(), error.message().to_owned()));
-        match table.and_then(|table| dict(table.into_inner())) {
-            Ok(values) => Ok(Self { origin, values }),
-            Err((span, fault)) => {
-                let before = &text[..span.map_or(0, |span| span.start.min(text.len()))];
-                let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-                let (line, column) = (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1);
-                let fault = fault.lines().next().unwrap_or_default();
-                Err(ConfigError::of_origin(
-                    origin,
-                    format!("is not valid TOML: {fault} (line {line}, column {column})"),
-                ))
-            }
-        }
+        let table = DeTable::parse(text).map_err(|error| invalid(error.span(), error.message()))?;
+        let values = dict(table.into_inner()).map_err(|span| invalid(Some(span), "a number is out of range"))?;
+        Ok(Self { origin, values })
     }
 
     fn of_environment(environment: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<Self>, ConfigError> {
@@ -101,7 +93,7 @@ impl Layer {
         let mut layers = Vec::new();
         for (name, value) in variables {
             let key = match (name.as_str(), name.strip_prefix(ENVIRONMENT_PREFIX)) {
-                ("OPENAI_ADMIN_KEY", _) => ADMIN_KEY.to_owned(),
+                ("OPENAI_ADMIN_KEY", _) => "api.admin_key".to_owned(),
                 ("OPENAI_BASE_URL", _) => "api.base_url".to_owned(),
                 (_, Some(key)) => key.to_lowercase().replace("__", "."),
                 (_, None) => continue,
@@ -133,20 +125,16 @@ impl Provider for Layer {
     }
 }
 
-/// A fault of a file, and where.
-type Fault = (Option<Range<usize>>, String);
-
-fn dict(table: DeTable<'_>) -> Result<Dict, Fault> {
+/// A table's values, or where a number is out of range.
+fn dict(table: DeTable<'_>) -> Result<Dict, Range<usize>> {
     table.into_iter().map(|(name, value)| Ok((name.into_inner().into_owned(), to_value(value)?))).collect()
 }
 
-fn to_value(value: Spanned<DeValue<'_>>) -> Result<Value, Fault> {
+fn to_value(value: Spanned<DeValue<'_>>) -> Result<Value, Range<usize>> {
     let span = value.span();
     Ok(match value.into_inner() {
         DeValue::String(text) => text.into_owned().into(),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_err(|_| (Some(span), "a number is out of range".to_owned()))?
-            .into(),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).map_err(|_| span)?.into(),
         DeValue::Boolean(value) => value.into(),
         // No key takes one.
         DeValue::Float(_) | DeValue::Datetime(_) => Empty::Unit.into(),
@@ -171,11 +159,9 @@ impl Layers {
         demo: Option<&Demo>,
     ) -> Result<Self, ConfigError> {
         let mut stack = Self { figment: Figment::new(), admin_key: SecretString::default() };
-        stack.add(Layer::of_toml(DEFAULT_ORIGIN.into(), DEFAULTS)?)?;
+        stack.add(Layer::of_toml(DEFAULT_ORIGIN, DEFAULTS)?)?;
         if demo.is_some() {
-            for (key, value) in Demo::DEFAULTS {
-                stack.add(Layer::of_key("default of the demo", key, value.into()))?;
-            }
+            stack.add(Layer::of_toml("default of the demo", Demo::DEFAULTS)?)?;
         }
         let file = file.map(Layer::of_file).transpose()?;
         let environment = Layer::of_environment(environment.into_iter())?;
@@ -183,9 +169,8 @@ impl Layers {
         for layer in file.into_iter().chain(environment).chain(flags) {
             stack.add(if demo.is_some() { layer.without_upstream() } else { layer })?;
         }
-        if let Some(Demo { base_url, admin_key }) = demo {
-            stack.add(Layer::of_key("the demo", "api.base_url", base_url.as_str().into()))?;
-            stack.add(Layer::of_key("the demo", ADMIN_KEY, (*admin_key).into()))?;
+        if let Some(Demo(values)) = demo {
+            stack.add(Layer::of_toml("the demo", values)?)?;
         }
         Ok(stack)
     }
@@ -258,5 +243,34 @@ fn as_toml(value: &Value) -> String {
         Value::Num(_, number) => number.to_i128().unwrap_or_default().to_string(),
         // No valid key has anything else.
         Value::Char(..) | Value::Empty(..) | Value::Dict(..) => REDACTED.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn toml_values_keep_their_types() {
+        let read = |text: &str| Layer::of_toml("x", &format!("x = {text}")).map(|layer| layer.values["x"].clone());
+        for (text, value) in [
+            ("20", 20_i64.into()),
+            ("+2_0", 20_i64.into()),
+            ("0x1F", 31_i64.into()),
+            ("0o17", 15_i64.into()),
+            ("0b101", 5_i64.into()),
+            ("-9223372036854775808", i64::MIN.into()),
+            ("true", true.into()),
+            ("\"a\\u00e9\\n\"", "aé\n".into()),
+            ("'20'", "20".into()),
+            ("[1, ['a']]", vec![Value::from(1_i64), vec!["a"].into()].into()),
+            ("{a.b = true}", Dict::from([("a".into(), Dict::from([("b".into(), true.into())]).into())]).into()),
+            ("1.5", Value::from(Empty::Unit)),
+            ("2026-01-01", Empty::Unit.into()),
+        ] {
+            assert_eq!(read(text).unwrap(), value, "{text}");
+        }
+        let message = read("[\n9223372036854775808]").unwrap_err().to_string();
+        assert_eq!(message, "configuration x is not valid TOML: a number is out of range (line 2, column 1)");
     }
 }

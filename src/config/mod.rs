@@ -39,7 +39,7 @@ pub struct Config {
     pub log: Log,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Api {
     /// Without a trailing slash. `http` only to this machine, unless `insecure_http`.
@@ -169,10 +169,8 @@ impl Loaded {
                 return Err(layers.refuse(in_place, format!("must not be set beside {in_file}, which {other} sets")));
             }
         };
-        match credentials.read() {
-            Ok(_) => Ok(credentials),
-            Err(error) => Err(layers.refuse(key, error.to_string())),
-        }
+        credentials.read().map_err(|error| layers.refuse(key, error.to_string()))?;
+        Ok(credentials)
     }
 }
 
@@ -254,25 +252,30 @@ mod tests {
         assert!(!format!("{loaded:?} {:?}", loaded.credentials.read()).contains("PLANTED"), "{loaded:?}");
     }
 
+    /// As the message about an unknown key lists them.
+    fn keys_of(section: &str) -> Vec<String> {
+        let name = format!("OPENAI_CERT_EXPORTER__{}__NONSENSE", section.to_uppercase());
+        let layers = Layers::stack(None, [(name.into(), "x".into())], [], None).unwrap();
+        let message = layers.extract().unwrap_err().to_string();
+        let (_, keys) = message.split_once("there are: ").unwrap();
+        keys.split_once(" (").unwrap().0.split(", ").map(str::to_owned).collect()
+    }
+
     #[test]
     fn default_file_names_every_key_and_no_other() {
-        let named: Vec<_> = DEFAULTS
-            .lines()
-            .filter_map(|line| line.strip_prefix("# ").unwrap_or(line).split_once(" = "))
-            .map(|(name, _)| name)
-            .collect();
-        let mut known = Vec::new();
-        for section in ["api", "poll", "certificates", "web", "log"] {
-            let name = format!("OPENAI_CERT_EXPORTER__{}__NONSENSE", section.to_uppercase());
-            let layers = Layers::stack(None, [(name.into(), "x".into())], [], None).unwrap();
-            let message = layers.extract().unwrap_err().to_string();
-            let (_, rest) = message.split_once("there are: ").unwrap();
-            known.extend(rest.split_once(" (").unwrap().0.split(", ").map(str::to_owned));
-        }
+        let mut known: Vec<_> = ["api", "poll", "certificates", "web", "log"].into_iter().flat_map(keys_of).collect();
+        let lines = DEFAULTS.lines().map(|line| line.strip_prefix("# ").unwrap_or(line));
+        let mut named: Vec<_> = lines.filter_map(|line| line.split_once(" = ")).map(|(name, _)| name).collect();
         known.sort_unstable();
-        let mut named = named;
         named.sort_unstable();
         assert_eq!(named, known);
+    }
+
+    #[test]
+    fn demo_overrides_every_key_about_the_upstream() {
+        let keys = keys_of("api");
+        let left: Vec<_> = keys.iter().filter(|key| !Demo::OVERRIDDEN.contains(&key.as_str())).collect();
+        assert_eq!(left, ["page_size", "request_timeout", "max_retries"]);
     }
 
     #[test]
