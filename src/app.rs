@@ -13,7 +13,7 @@ use crate::exposition::Exposition;
 use crate::inventory::unix_now;
 use crate::openai::{self, Client, ClientError};
 use crate::poller::{Poller, Settings};
-use crate::web::{self, BindError, Limits, Security, SecurityError, Server};
+use crate::web::{self, BindError, Limits, Security, Server};
 
 /// Why the exporter cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +24,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The port cannot be secured as it is to be.
+    /// The web configuration file cannot be used.
     #[error(transparent)]
-    Security(#[from] SecurityError),
+    WebConfig(#[from] ConfigError),
     /// A socket does not say where it listens.
     #[error("the listening sockets have no address: {0}")]
     Address(#[from] io::Error),
@@ -52,14 +52,14 @@ pub type Reload = Result<Loaded, ConfigError>;
 impl App {
     /// Sets everything up and binds its sockets, so that whatever can fail at the start fails here.
     pub async fn bind(Loaded { config, credentials }: Loaded) -> Result<Self, StartError> {
-        let security = Security::load(config.web.config_file.as_deref())?;
-        let (mut limits, mut probes) = (Limits::of_this_process(), None);
+        let security = config.web.config_file.as_deref().map(Security::load).transpose()?;
+        let (mut connections, mut probes) = (web::raise_descriptor_limit(), None);
         if let Some(address) = config.web.probe_listen_address.clone() {
-            let (rest, of_probes) = limits.shared_with_probes();
-            limits = rest;
-            probes = Some(Server::bind(&[address], of_probes).await?);
+            let (rest, of_probes) = web::share_with_probes(connections);
+            connections = rest;
+            probes = Some(Server::bind(&[address], Limits::new(of_probes)).await?);
         }
-        let server = Server::bind(&config.web.listen_address, limits).await?.secured(security);
+        let server = Server::bind(&config.web.listen_address, Limits::new(connections)).await?.secured(security);
         let addresses = server.addresses()?;
         let registry = Registry::new();
         let client_metrics = Arc::new(openai::Metrics::new()?);
@@ -76,7 +76,7 @@ impl App {
     /// Whether everything that a configuration names can be used, without binding anything.
     pub fn check(config: &Config) -> Result<(), StartError> {
         client(config, &Arc::new(openai::Metrics::new()?))?;
-        Security::load(config.web.config_file.as_deref())?;
+        config.web.config_file.as_deref().map(Security::load).transpose()?;
         Ok(())
     }
 

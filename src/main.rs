@@ -14,6 +14,9 @@ use openai_cert_exporter::{check, demo, signals, telemetry};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
+/// Of the simulated organization's API, whose one regular client keeps at most 32 open.
+const DEMO_CONNECTIONS: usize = 64;
+
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     let (cli, flags) = match Cli::parse_from(&arguments) {
@@ -121,7 +124,7 @@ fn init_logs(log: Log) -> anyhow::Result<()> {
 /// Binds the simulated organization's API, and says what a configuration needs to ask it.
 fn bind_demo(runtime: &Runtime, address: ListenAddress) -> anyhow::Result<(Server, Demo)> {
     let server = runtime
-        .block_on(Server::bind(&[address], Limits::of_this_process()))
+        .block_on(Server::bind(&[address], Limits::new(DEMO_CONNECTIONS)))
         .map_err(|error| anyhow!("the simulated organization: {error}"))?;
     let demo = Demo::at(server.addresses()?[0], demo::ADMIN_KEY);
     Ok((server, demo))

@@ -43,6 +43,7 @@ impl From<figment::Error> for ConfigError {
         let fault = match error.kind {
             Kind::Message(fault) => fault,
             Kind::InvalidType(_, expected) => format!("must be {expected}"),
+            Kind::UnknownVariant(_, known) => format!("must be one of {}", known.join(", ")),
             Kind::UnknownField(_, known) => format!("unknown key; there are: {}", known.join(", ")),
             Kind::MissingField(field) => format!("{field} is missing"),
             // figment words the other kinds with the value.

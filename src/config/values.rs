@@ -1,9 +1,9 @@
 //! What a value may be, for `deserialize_with` of any format that becomes a figment [`Value`].
 //!
 //! Each reader takes the type that a file gives and the text that the environment and the flags give, says what the value
-//! must be where it is something else, and never repeats it. Another format makes a `Dict` of its document, its null
-//! entries left out, puts that into a [`Layer`](super::Layer), and extracts a struct of `deny_unknown_fields`, these
-//! readers, and [`section`] for what is nested: `Figment::from(layer).extract::<T>().map_err(ConfigError::from)`.
+//! must be where it is something else, and never repeats it. Another format makes a `Dict` of its document (null
+//! is `Empty`, which an `Option` takes as none), puts that into a [`Layer`](super::Layer), and extracts a struct of
+//! `deny_unknown_fields`, these readers, and [`section`] for what is nested.
 
 use std::fmt::{self, Display};
 use std::marker::PhantomData;

@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
+use super::AppState;
 use super::entity::{CLOSED, Entity, NOSNIFF};
-use super::router::View;
 use crate::exposition::Document;
 use crate::inventory::{Attempt, Snapshot, State, UnixSeconds, rfc3339, unix_now};
 
@@ -49,21 +49,21 @@ impl Documents {
     }
 }
 
-pub(super) async fn certificates(Shared(view): Shared<View>, headers: HeaderMap) -> Response {
-    let Some(snapshot) = view.state.borrow().snapshot.clone() else {
+pub(super) async fn certificates(Shared(app): Shared<AppState>, headers: HeaderMap) -> Response {
+    let Some(snapshot) = app.state.borrow().snapshot.clone() else {
         let mut response = error(StatusCode::SERVICE_UNAVAILABLE, "no poll has succeeded yet");
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
         return response;
     };
     // Making it takes long for many certificates, and others wait for this thread.
-    match spawn_blocking(move || view.documents.entity(snapshot, unix_now())).await {
+    match spawn_blocking(move || app.documents.entity(snapshot, unix_now())).await {
         Ok(Ok(entity)) => entity.answer(&headers),
         Ok(Err(_)) | Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the snapshot cannot be encoded"),
     }
 }
 
-pub(super) async fn polls(Shared(view): Shared<View>) -> Response {
-    let health = Health::new(&view.state.borrow(), unix_now());
+pub(super) async fn polls(Shared(app): Shared<AppState>) -> Response {
+    let health = Health::new(&app.state.borrow(), unix_now());
     plain(StatusCode::OK, &health)
 }
 

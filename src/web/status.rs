@@ -12,8 +12,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::task::spawn_blocking;
 
+use super::AppState;
 use super::entity::{Entity, NOSNIFF};
-use super::router::View;
 use super::timeline::Axis;
 use crate::inventory::{
     Anchor, Attempt, Overview, ScopeState, Severity, Snapshot, Standing, State, Thresholds, UnixSeconds, date_and_time,
@@ -48,8 +48,8 @@ pub(super) async fn icon(headers: HeaderMap) -> Response {
     ICON.answer(&headers)
 }
 
-pub(super) async fn page(Shared(view): Shared<View>) -> Response {
-    let state = view.state.borrow().clone();
+pub(super) async fn page(Shared(app): Shared<AppState>) -> Response {
+    let state = app.state.borrow().clone();
     // Making it takes long for many certificates, and others wait for this thread.
     let page = spawn_blocking(move || render(&state, unix_now())).await;
     let Ok(Ok(page)) = page else {

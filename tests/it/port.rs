@@ -9,7 +9,6 @@ use rcgen::{
 use reqwest::{Certificate, Client, ClientBuilder, Identity};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use tempfile::TempDir;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -148,8 +147,8 @@ pub(crate) async fn serve(folder: Folder, limits: Limits) -> Port {
         .route("/metrics", page.clone())
         .route("/healthz", page)
         .route("/large", get(async || vec![b'x'; LARGE]));
-    let security = Security::load(Some(&folder.web_config())).unwrap();
-    let server = Server::bind(&["127.0.0.1:0".parse().unwrap()], limits).await.unwrap().secured(Arc::clone(&security));
+    let security = Security::load(&folder.web_config()).unwrap();
+    let server = Server::bind(&["127.0.0.1:0".parse().unwrap()], limits).await.unwrap().secured(Some(security));
     let address = server.addresses().unwrap()[0];
     let end = CancellationToken::new();
     tokio::spawn(server.run(router, end.clone()));

@@ -188,18 +188,6 @@ async fn a_new_password_counts_at_once_and_the_old_one_no_longer() {
 }
 
 #[tokio::test]
-async fn too_many_requests_are_told_so_and_health_is_not_counted() {
-    let port = serve(Folder::with("rate_limit: {interval: 1h, burst: 3}"), patient()).await;
-    let http = client();
-    let mut statuses = Vec::new();
-    for _ in 0..5 {
-        assert_eq!(http.get(port.url("http", "/healthz")).send().await.unwrap().status(), 200);
-        statuses.push(http.get(port.url("http", "/metrics")).send().await.unwrap().status().as_u16());
-    }
-    assert_eq!(statuses, [200, 200, 200, 429, 429]);
-}
-
-#[tokio::test]
 async fn probes_have_a_port_of_their_own_without_credentials() {
     let folder = Folder::with(&users(&[("alice", &hash("secret"))]));
     let config = format!("--web.config.file={}", folder.web_config().display());
