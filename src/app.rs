@@ -1,10 +1,11 @@
-//! The only place that wires: from a configuration to addresses, and from there to a running exporter.
+//! The only place that wires: from a configuration to sockets, and from there to a running exporter.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use prometheus::{Gauge, IntGauge, Registry};
+use axum::Router;
+use prometheus::{Gauge, IntGauge, Registry, register_gauge_with_registry, register_int_gauge_with_registry};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -12,25 +13,21 @@ use crate::config::{Config, ConfigError, Loaded};
 use crate::exposition::Exposition;
 use crate::inventory::unix_now;
 use crate::openai::{self, Client, ClientError};
-use crate::poller::{Poller, Settings};
-use crate::web::{self, BindError, Limits, Security, Server};
+use crate::poller::{Poller, PollerConfig};
+use crate::web::{self, BindError, Limits, Security, Server, raise_descriptor_limit, share_with_probes};
 
-/// Why the exporter cannot start.
+/// Why the exporter cannot start, or cannot use a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The upstream client cannot be set up.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The web configuration file cannot be used.
-    #[error(transparent)]
-    WebConfig(#[from] ConfigError),
-    /// A socket does not say where it listens.
     #[error("the listening sockets have no address: {0}")]
     Address(#[from] io::Error),
-    /// Two metrics stand in each other's way.
+    /// Two metrics have one name.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
 }
@@ -40,10 +37,10 @@ pub enum StartError {
 pub struct App {
     poller: Poller,
     server: Server,
-    router: axum::Router,
+    router: Router,
     addresses: Vec<SocketAddr>,
+    probes: Option<(Server, Router)>,
     reloading: Reloading,
-    probes: Option<(Server, axum::Router)>,
 }
 
 /// A configuration that was read anew, or why it cannot be used.
@@ -53,29 +50,31 @@ impl App {
     /// Sets everything up and binds its sockets, so that whatever can fail at the start fails here.
     pub async fn bind(Loaded { config, credentials }: Loaded) -> Result<Self, StartError> {
         let security = config.web.config_file.as_deref().map(Security::load).transpose()?;
-        let (mut connections, mut probes) = (web::raise_descriptor_limit(), None);
+        let (mut connections, mut probe_server) = (raise_descriptor_limit(), None);
         if let Some(address) = config.web.probe_listen_address.clone() {
-            let (rest, of_probes) = web::share_with_probes(connections);
+            let (rest, probes) = share_with_probes(connections);
+            probe_server = Some(Server::bind(&[address], Limits::new(probes)).await?);
             connections = rest;
-            probes = Some(Server::bind(&[address], Limits::new(of_probes)).await?);
         }
         let server = Server::bind(&config.web.listen_address, Limits::new(connections)).await?.secured(security);
         let addresses = server.addresses()?;
+
         let registry = Registry::new();
         let client_metrics = Arc::new(openai::Metrics::new()?);
         client_metrics.register(&registry)?;
-        let settings = Settings::new(client(&config, &client_metrics)?, &config, credentials);
-        let (poller, state) = Poller::new(settings, config.poll.state_file.as_deref(), &config.api.base_url).await;
-        let reloading = Reloading::new(config, client_metrics, &registry)?;
-        let exposition = Arc::new(Exposition::new(registry, state.clone())?);
-        let probes = probes.map(|server| (server, web::probes(state.clone())));
-        let router = web::router(exposition, state);
-        Ok(Self { poller, server, router, addresses, reloading, probes })
+        let client = Arc::new(Client::new(&config.api, Arc::clone(&client_metrics))?);
+        let poller_config = PollerConfig::new(Arc::clone(&client), &config, credentials);
+        let (poller, state) = Poller::new(poller_config, config.poll.state_file.as_deref(), &config.api.base_url).await;
+
+        let reloading = Reloading::new(config, client, client_metrics, &registry)?;
+        let exposition = Arc::new(Exposition::new(registry)?);
+        let probes = probe_server.map(|server| (server, web::probes(state.clone())));
+        Ok(Self { poller, server, router: web::router(exposition, state), addresses, probes, reloading })
     }
 
     /// Whether everything that a configuration names can be used, without binding anything.
     pub fn check(config: &Config) -> Result<(), StartError> {
-        client(config, &Arc::new(openai::Metrics::new()?))?;
+        Client::new(&config.api, Arc::new(openai::Metrics::new()?))?;
         config.web.config_file.as_deref().map(Security::load).transpose()?;
         Ok(())
     }
@@ -86,7 +85,7 @@ impl App {
         &self.addresses
     }
 
-    /// How they are spoken to at the start: `http` or `https`.
+    /// `http` or `https`, at the start.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         self.server.scheme()
@@ -94,8 +93,9 @@ impl App {
 
     /// Polls and serves until `shutdown`, and follows the configurations that come in.
     pub async fn run(self, reloads: mpsc::Receiver<Reload>, shutdown: CancellationToken) {
+        let (version, revision) = (env!("CARGO_PKG_VERSION"), env!("BUILD_REVISION"));
         for address in &self.addresses {
-            tracing::info!(%address, scheme = self.scheme(), version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), "serving /metrics");
+            tracing::info!(%address, scheme = self.scheme(), version, revision, "serving /metrics");
         }
         let probes = async {
             if let Some((server, router)) = self.probes {
@@ -106,28 +106,21 @@ impl App {
             }
         };
         // One at a time: the next is taken over once the poll under way has ended.
-        let (to_poller, settings) = mpsc::channel(1);
+        let (to_poller, poller_configs) = mpsc::channel(1);
+        let polling = self.poller.run(poller_configs, shutdown.clone());
+        let serving = self.server.run(self.router, shutdown.clone());
         tokio::select! {
-            _ = async {
-                tokio::join!(
-                    self.poller.run(settings, shutdown.clone()),
-                    self.server.run(self.router, shutdown.clone()),
-                    probes,
-                )
-            } => {}
+            _ = async { tokio::join!(polling, serving, probes) } => {}
             () = self.reloading.follow(reloads, to_poller) => {}
         }
     }
 }
 
-fn client(config: &Config, metrics: &Arc<openai::Metrics>) -> Result<Client, ClientError> {
-    Client::new(&config.api, config.poll.concurrency as usize, Arc::clone(metrics))
-}
-
-/// Applies new configurations, as far as that takes no restart.
+/// Takes new configurations over as far as that can be done without a restart.
 #[derive(Debug)]
 struct Reloading {
     running: Config,
+    client: Arc<Client>,
     client_metrics: Arc<openai::Metrics>,
     successful: IntGauge,
     succeeded_at: Gauge,
@@ -136,20 +129,21 @@ struct Reloading {
 impl Reloading {
     fn new(
         running: Config,
+        client: Arc<Client>,
         client_metrics: Arc<openai::Metrics>,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
-        let successful = IntGauge::new(
+        let successful = register_int_gauge_with_registry!(
             "openai_cert_exporter_config_last_reload_successful",
             "Whether the configuration that was read last is in force: 1 or 0.",
+            registry
         )?;
-        let succeeded_at = Gauge::new(
+        let succeeded_at = register_gauge_with_registry!(
             "openai_cert_exporter_config_last_reload_success_timestamp_seconds",
             "When the configuration in force was read, as a Unix time.",
+            registry
         )?;
-        registry.register(Box::new(successful.clone()))?;
-        registry.register(Box::new(succeeded_at.clone()))?;
-        let reloading = Self { running, client_metrics, successful, succeeded_at };
+        let reloading = Self { running, client, client_metrics, successful, succeeded_at };
         reloading.succeeded();
         Ok(reloading)
     }
@@ -160,44 +154,37 @@ impl Reloading {
     }
 
     /// Never ends.
-    async fn follow(mut self, mut reloads: mpsc::Receiver<Reload>, to_poller: mpsc::Sender<Settings>) {
+    async fn follow(mut self, mut reloads: mpsc::Receiver<Reload>, to_poller: mpsc::Sender<PollerConfig>) {
         while let Some(reload) = reloads.recv().await {
-            match self.apply(reload) {
-                Ok(settings) => {
+            match self.take_over(reload) {
+                Ok(poller_config) => {
                     // The poller ends only with the process.
-                    let _ = to_poller.send(settings).await;
+                    let _ = to_poller.send(poller_config).await;
                     self.succeeded();
                     tracing::info!("the configuration was read anew and is in force");
                 }
                 Err(error) => {
                     self.successful.set(0);
-                    tracing::error!(
-                        "the configuration was read anew and cannot be used; the one before stays: {error}"
-                    );
+                    let what = "the configuration was read anew and cannot be used; the one before stays";
+                    tracing::error!("{what}: {error}");
                 }
             }
         }
         std::future::pending::<()>().await;
     }
 
-    fn apply(&mut self, reload: Reload) -> Result<Settings, ReloadError> {
+    fn take_over(&mut self, reload: Reload) -> Result<PollerConfig, StartError> {
         let Loaded { mut config, credentials } = reload?;
         let restart_only = config.keep_restart_only(&self.running);
         if !restart_only.is_empty() {
             tracing::warn!("only a restart will change: {}", restart_only.join(", "));
         }
-        // Also where nothing of `api` differs: the system's trusted roots may.
-        let settings = Settings::new(client(&config, &self.client_metrics)?, &config, credentials);
+        // Open connections are kept where they can be.
+        if config.api != self.running.api {
+            self.client = Arc::new(Client::new(&config.api, Arc::clone(&self.client_metrics))?);
+        }
+        let poller_config = PollerConfig::new(Arc::clone(&self.client), &config, credentials);
         self.running = config;
-        Ok(settings)
+        Ok(poller_config)
     }
-}
-
-/// Why a configuration that was read anew cannot be used.
-#[derive(Debug, thiserror::Error)]
-enum ReloadError {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Client(#[from] ClientError),
 }

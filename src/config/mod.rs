@@ -39,7 +39,7 @@ pub struct Config {
     pub log: Log,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Api {
     /// Without a trailing slash. `http` only to this machine, unless `insecure_http`.

@@ -59,7 +59,7 @@ impl Inventory {
         let (mut malformed, mut duplicates) = (lists.project_faults.malformed.clone(), lists.project_faults.duplicates);
         for list in std::iter::once(&lists.organization).chain(lists.projects.iter().map(|list| &list.certificates)) {
             malformed.merge(&list.malformed);
-            duplicates += list.duplicates;
+            duplicates = duplicates.saturating_add(list.duplicates);
         }
         let certificates = uses(&lists, group);
         Self { lists, group: group.clone(), scopes, certificates, boundaries, malformed, duplicates }

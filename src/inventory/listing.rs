@@ -56,7 +56,7 @@ pub fn unchanged_or<T: PartialEq>(before: Option<&Arc<T>>, now: T) -> Arc<T> {
     }
 }
 
-/// How many entries of a list could not be read, by the field at fault.
+/// How many entries of a list could not be read, by the field at fault. Sums saturate: in a state file they may be anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Malformed(BTreeMap<Cow<'static, str>, u64>);
@@ -69,13 +69,14 @@ impl Malformed {
 
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.0.values().sum()
+        self.0.values().copied().fold(0, u64::saturating_add)
     }
 
     /// Adds the counts of another list.
     pub fn merge(&mut self, other: &Self) {
         for (field, count) in &other.0 {
-            *self.0.entry(field.clone()).or_default() += count;
+            let sum = self.0.entry(field.clone()).or_default();
+            *sum = sum.saturating_add(*count);
         }
     }
 }
