@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use crate::inventory::Snapshot;
@@ -72,10 +73,16 @@ impl PollState {
         self.last_poll.as_ref().is_some_and(|poll| poll.failed.is_empty())
     }
 
+    /// The lists that the last poll could not read.
+    #[must_use]
+    pub fn failed(&self) -> &[FailedList] {
+        self.last_poll.as_ref().map_or(&[], |poll| &poll.failed)
+    }
+
     /// Whether the last poll missed a list; before the first it did not.
     #[must_use]
     pub fn is_failing(&self) -> bool {
-        self.last_poll.is_some() && !self.up()
+        !self.failed().is_empty()
     }
 
     /// When the list that was not read for longest was read, in seconds since the epoch; none before the first snapshot.
@@ -117,9 +124,10 @@ impl PollResult {
     }
 }
 
-/// A list that could not be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A list that could not be read. The API shows it as it is serialized.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FailedList {
+    #[serde(flatten)]
     pub list: ListName,
     pub reason: FailureReason,
     /// The HTTP status, where there was an answer.
@@ -130,7 +138,8 @@ pub struct FailedList {
     pub message: Box<str>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "list", content = "project_id", rename_all = "snake_case")]
 pub enum ListName {
     Organization,
     /// The list of projects.
@@ -149,7 +158,8 @@ pub struct PollTiming {
 }
 
 /// Why a poll failed. Closed, so that it can be a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumCount, IntoStaticStr, VariantArray)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, EnumCount, IntoStaticStr, VariantArray)]
+#[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum FailureReason {
     /// 401: the key is not accepted.

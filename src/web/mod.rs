@@ -1,7 +1,7 @@
 //! What is served: the metrics page, the status page and the state of health, to clients of any kind in any number.
 
+mod cached;
 mod connection;
-mod entity;
 mod json;
 mod router;
 mod security;
@@ -14,7 +14,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::exposition::Exposition;
-use crate::inventory::State;
+use crate::inventory::{Inventory, UnixSeconds};
+use crate::poll_state::PollState;
 
 pub use connection::Limits;
 pub use router::{probes, router};
@@ -25,8 +26,16 @@ pub use server::{BindError, Server, raise_descriptor_limit, share_with_probes};
 #[derive(Clone)]
 struct AppState {
     exposition: Arc<Exposition>,
-    state: watch::Receiver<State>,
-    documents: Arc<json::Documents>,
+    state: watch::Receiver<Arc<PollState>>,
+    memos: Arc<Memos>,
+}
+
+/// Responses that all readers share.
+#[derive(Default)]
+struct Memos {
+    page: cached::Memo<PollState, UnixSeconds>,
+    polls: cached::Memo<PollState, UnixSeconds>,
+    certificates: cached::Memo<Inventory, usize>,
 }
 
 /// The paths of [`probes`], which need no credentials anywhere.

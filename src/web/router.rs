@@ -16,10 +16,11 @@ use tokio::sync::watch;
 
 use super::{AppState, HEALTH_PATHS, json, status};
 use crate::exposition::{self, Exposition};
-use crate::inventory::State;
+use crate::inventory::unix_now;
+use crate::poll_state::PollState;
 
 /// Every path that is served.
-pub fn router(exposition: Arc<Exposition>, state: watch::Receiver<State>) -> Router {
+pub fn router(exposition: Arc<Exposition>, state: watch::Receiver<Arc<PollState>>) -> Router {
     Router::new()
         .route("/", get(status::page))
         .route("/status.css", get(status::stylesheet))
@@ -29,12 +30,12 @@ pub fn router(exposition: Arc<Exposition>, state: watch::Receiver<State>) -> Rou
         .route("/api/v1/polls", get(json::polls))
         .route("/api/v1/openapi.json", get(json::openapi))
         .route("/metrics", get(metrics))
-        .with_state(AppState { exposition, state: state.clone(), documents: Arc::default() })
+        .with_state(AppState { exposition, state: state.clone(), memos: Arc::default() })
         .merge(probes(state))
 }
 
 /// The health endpoints alone.
-pub fn probes(state: watch::Receiver<State>) -> Router {
+pub fn probes(state: watch::Receiver<Arc<PollState>>) -> Router {
     let [healthz, dash_healthy, readyz, dash_ready] = HEALTH_PATHS;
     Router::new()
         .route(healthz, get(healthy))
@@ -45,11 +46,12 @@ pub fn probes(state: watch::Receiver<State>) -> Router {
 }
 
 async fn metrics(Shared(app): Shared<AppState>, headers: HeaderMap) -> Response {
+    let (state, now) = (Arc::clone(&app.state.borrow()), unix_now());
     let gzip = accepts_gzip(&headers);
     let page = if gzip {
-        app.exposition.gzip().await.map(Body::new)
+        app.exposition.gzip(&state, now).await.map(Body::from)
     } else {
-        app.exposition.text().map(|page| Body::from_stream(stream::iter(page.map(Ok::<_, Infallible>))))
+        app.exposition.text(&state, now).map(|page| Body::from_stream(stream::iter(page.map(Ok::<_, Infallible>))))
     };
     match page {
         Ok(page) => {
@@ -97,8 +99,8 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 
 /// Whether the poll loop is alive. It never depends on OpenAI: a restart would not end an outage there, and would lose what
 /// was read before it.
-async fn healthy(Shared(state): Shared<watch::Receiver<State>>) -> Response {
-    let due = state.borrow().liveness.due;
+async fn healthy(Shared(state): Shared<watch::Receiver<Arc<PollState>>>) -> Response {
+    let due = state.borrow().liveness_deadline;
     let late = Instant::now().saturating_duration_since(due);
     if late.is_zero() {
         plain(StatusCode::OK, "ok\n".into())
@@ -108,7 +110,7 @@ async fn healthy(Shared(state): Shared<watch::Receiver<State>>) -> Response {
 }
 
 /// Whether there is a snapshot to show, also while polls fail.
-async fn ready(Shared(state): Shared<watch::Receiver<State>>) -> Response {
+async fn ready(Shared(state): Shared<watch::Receiver<Arc<PollState>>>) -> Response {
     if state.borrow().snapshot.is_some() {
         plain(StatusCode::OK, "ok\n".into())
     } else {
