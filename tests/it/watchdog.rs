@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use openai_cert_exporter::exposition::Exposition;
-use openai_cert_exporter::inventory::{Liveness, Pace, State};
+use openai_cert_exporter::poll_state::{PollState, PollTiming};
 use openai_cert_exporter::web::{self, Server};
 use prometheus::Registry;
 use tokio::sync::watch;
@@ -15,10 +15,10 @@ use crate::port::patient;
 
 #[tokio::test]
 async fn a_broken_promise_is_unhealthy_until_it_is_renewed() {
-    let liveness = Liveness { due: Instant::now() + Duration::from_secs(3_600) };
-    let pace = Pace { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
-    let (sender, state) = watch::channel(State::new(liveness, pace));
-    let exposition = Arc::new(Exposition::new(Registry::new(), state.clone()).unwrap());
+    let timing = PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
+    let initial = PollState::new(Instant::now() + Duration::from_secs(3_600), timing);
+    let (sender, state) = watch::channel(Arc::new(initial));
+    let exposition = Arc::new(Exposition::new(Registry::new()).unwrap());
     let server = Server::bind(&["127.0.0.1:0".parse().unwrap()], patient()).await.unwrap();
     let address = server.addresses().unwrap()[0];
     let end = CancellationToken::new();
@@ -30,7 +30,7 @@ async fn a_broken_promise_is_unhealthy_until_it_is_renewed() {
     };
 
     assert_eq!(ask("/healthz").await, (200, "ok\n".into()));
-    let promise = |due| sender.send_modify(|state| state.liveness = Liveness { due });
+    let promise = |due| sender.send_modify(|state| Arc::make_mut(state).liveness_deadline = due);
     promise(Instant::now().checked_sub(Duration::from_secs(90)).unwrap());
     for path in ["/healthz", "/-/healthy"] {
         let (status, reason) = ask(path).await;
