@@ -44,7 +44,7 @@ pub struct Poller {
 #[derive(Debug)]
 pub struct PollerConfig {
     client: Arc<Client>,
-    credentials: Arc<Credentials>,
+    credentials: Credentials,
     options: CollectOptions,
     timing: PollTiming,
 }
@@ -60,7 +60,7 @@ impl PollerConfig {
             rotation_group: RotationGroup::new(certificates.rotation_group.clone()),
         };
         let timing = PollTiming { interval: poll.interval, timeout: poll.timeout };
-        Self { client, credentials: Arc::new(credentials), options, timing }
+        Self { client, credentials, options, timing }
     }
 }
 
@@ -140,7 +140,7 @@ impl Poller {
 
     async fn collect(&mut self, deadline: Instant, before: Option<&Snapshot>) -> Collected {
         let PollerConfig { client, credentials, options, .. } = &self.config;
-        match read_key(credentials, deadline).await {
+        match read_key(credentials.clone(), deadline).await {
             Ok(key) => {
                 let session = client.session(key, deadline).await;
                 options.collect(&session, before, &mut self.long_waits).await
@@ -178,14 +178,14 @@ impl Poller {
     }
 }
 
-/// The admin key as it is now. An error is why there is none, for people.
-async fn read_key(credentials: &Arc<Credentials>, deadline: Instant) -> Result<SecretString, String> {
-    let read = |credentials: &Credentials| credentials.read().map_err(|error| error.to_string());
-    if let Credentials::Key(_) = **credentials {
-        return read(credentials); // at hand, without a thread that waits
+/// The admin key as it is now. An error says why there is none, for people.
+async fn read_key(credentials: Credentials, deadline: Instant) -> Result<SecretString, String> {
+    let is_at_hand = matches!(credentials, Credentials::Key(_));
+    let read = move || credentials.read().map_err(|error| error.to_string());
+    if is_at_hand {
+        return read();
     }
-    let credentials = Arc::clone(credentials);
-    match timeout_at(deadline, spawn_blocking(move || read(&credentials))).await {
+    match timeout_at(deadline, spawn_blocking(read)).await {
         Ok(Ok(key)) => key,
         Ok(Err(_)) | Err(_) => Err("the admin key could not be read in time".into()),
     }

@@ -19,7 +19,9 @@ use crate::inventory::{Lists, Snapshot};
 
 const VERSION: u32 = 2;
 /// Room for some 250,000 certificates.
-const MAX_BYTES: usize = 64 << 20;
+const MAX_BYTES: u64 = 64 << 20;
+const TOO_LARGE: &str = "it is larger than 64 MiB";
+const DAMAGED: &str = "it is truncated or damaged";
 /// How long the start, or a poll, waits for the disk.
 const IO_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -44,10 +46,7 @@ pub(super) struct SavedState {
 #[derive(Serialize, Deserialize)]
 struct Header {
     version: u32,
-    // Another version may do without these.
-    #[serde(default)]
     bytes: usize,
-    #[serde(default)]
     crc32: u32,
 }
 
@@ -118,13 +117,11 @@ fn save(path: &Path, state: &SavedState) -> io::Result<()> {
     let content = serde_json::to_string(state)?;
     let header = Header { version: VERSION, bytes: content.len(), crc32: crc32fast::hash(content.as_bytes()) };
     let header = serde_json::to_string(&header)? + "\n";
-    if header.len() + content.len() > MAX_BYTES {
-        return Err(too_large());
-    }
+    require((header.len() + content.len()) as u64 <= MAX_BYTES, TOO_LARGE)?;
     atomic_file::replace(path, &[header.as_bytes(), content.as_bytes()], 0o600)
 }
 
-/// Nothing where there is no file, or where it is of no use: then it makes way for the next, and is kept beside it.
+/// Nothing where there is no file, or where its content is of no use: then it is kept beside the next.
 fn load_or_quarantine(path: &Path, base_url: &str) -> io::Result<Option<SavedState>> {
     // Where the folder is at fault, the file itself says so.
     let _ = atomic_file::remove_leftovers(path);
@@ -133,14 +130,11 @@ fn load_or_quarantine(path: &Path, base_url: &str) -> io::Result<Option<SavedSta
         Err(error) if error.kind() == ErrorKind::InvalidData => error,
         loaded => return loaded.map(Some),
     };
-    match quarantine(path) {
-        Ok(aside) => {
-            let (path, aside) = (path.display(), aside.display());
-            tracing::warn!(%path, %aside, "the state file is not used and is set aside: {error}");
-            Ok(None)
-        }
-        Err(rename) => Err(io::Error::other(format!("{error}; nor can it be set aside: {rename}"))),
-    }
+    let aside =
+        quarantine(path).map_err(|rename| io::Error::other(format!("{error}; nor can it be set aside: {rename}")))?;
+    let (path, aside) = (path.display(), aside.display());
+    tracing::warn!(%path, %aside, "the state file is not used and is set aside: {error}");
+    Ok(None)
 }
 
 /// Renames the file itself, not a link to it. There is one name for such files, so that they cannot pile up.
@@ -154,9 +148,7 @@ fn quarantine(path: &Path) -> io::Result<PathBuf> {
 
 fn load(path: &Path, base_url: &str) -> io::Result<SavedState> {
     require_regular(path)?;
-    if fs::metadata(path)?.len() > MAX_BYTES as u64 {
-        return Err(too_large());
-    }
+    require(fs::metadata(path)?.len() <= MAX_BYTES, TOO_LARGE)?;
     parse(&fs::read_to_string(path)?, base_url)
 }
 
@@ -171,27 +163,20 @@ fn require_regular(path: &Path) -> io::Result<()> {
 fn parse(text: &str, base_url: &str) -> io::Result<SavedState> {
     let (line, content) = text.split_once('\n').unwrap_or_default();
     let header: Header = serde_json::from_str(line).map_err(|_| invalid("it has no valid first line"))?;
-    if header.version != VERSION {
-        let version = header.version;
-        return Err(invalid(format!("it has version {version}, and this program reads version {VERSION}")));
-    }
-    let damaged = || invalid("it is truncated or damaged");
-    if content.len() != header.bytes || crc32fast::hash(content.as_bytes()) != header.crc32 {
-        return Err(damaged());
-    }
-    let state: SavedState = serde_json::from_str(content).map_err(|_| damaged())?;
-    match () {
-        () if !state.is_valid() => Err(damaged()),
-        () if state.base_url != base_url => Err(invalid("it is of another api.base_url")),
-        () => Ok(state),
-    }
+    let Header { version, bytes, crc32 } = header;
+    require(version == VERSION, format!("it has version {version}, and this program reads version {VERSION}"))?;
+    require(content.len() == bytes && crc32fast::hash(content.as_bytes()) == crc32, DAMAGED)?;
+    let state: SavedState = serde_json::from_str(content).map_err(|_| invalid(DAMAGED))?;
+    require(state.is_valid(), DAMAGED)?;
+    require(state.base_url == base_url, "it is of another api.base_url")?;
+    Ok(state)
 }
 
-fn too_large() -> io::Error {
-    invalid(format!("it is larger than {} MiB", MAX_BYTES >> 20))
+fn require(holds: bool, otherwise: impl Into<String>) -> io::Result<()> {
+    if holds { Ok(()) } else { Err(invalid(otherwise)) }
 }
 
-/// What is to be quarantined.
+/// What quarantines a file.
 fn invalid(fault: impl Into<String>) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, fault.into())
 }
@@ -264,7 +249,6 @@ mod tests {
             ([&good[..], b" "].concat(), "truncated or damaged"),
             (text.replacen(":2,", ":1,", 1).into_bytes(), "version 1"),
             (text.replacen("{\"version\":2,", "{\"version\":3}{", 1).into_bytes(), "no valid first line"),
-            (b"{\"version\":3}\n".to_vec(), "version 3"),
         ] {
             let path = folder.path().join("state");
             fs::write(&path, &bad).unwrap();

@@ -83,6 +83,11 @@ impl State {
         names
     }
 
+    /// Whether there is nothing but the file, and what a stop in the middle of a write leaves.
+    fn holds_no_other_files(&self) -> bool {
+        self.names().iter().all(|name| name == "state" || name.starts_with(".state-") && name.ends_with(".tmp"))
+    }
+
     /// A file as an exporter has left it after a poll of this upstream.
     async fn left_by_a_run(outage: &Outage) -> Self {
         let state = Self::new();
@@ -164,7 +169,7 @@ async fn the_file_is_its_owners_alone_and_holds_no_key() {
     let upstream = Upstream::always(answer(&page(&[named], false))).await;
     let state = State::new();
     // What a write that was killed has left behind, open to everybody.
-    let leftover = state.folder.path().join("state.tmp");
+    let leftover = state.folder.path().join(".state-x1Y2z3.tmp");
     std::fs::write(&leftover, "half").unwrap();
     std::fs::set_permissions(&leftover, std::fs::Permissions::from_mode(0o666)).unwrap();
     let exporter = state.launch(&upstream.base_url()).under("umask 0").start().await;
@@ -172,8 +177,8 @@ async fn the_file_is_its_owners_alone_and_holds_no_key() {
     exporter.stop().await;
     assert_eq!(std::fs::metadata(state.path()).unwrap().mode() & 0o7777, 0o600);
     assert_no_key("the state file", &String::from_utf8_lossy(&std::fs::read(state.path()).unwrap()));
-    // The stop may come in the middle of a write.
-    assert!(state.names().iter().all(|name| name == "state" || name == "state.tmp"), "{:?}", state.names());
+    assert!(!leftover.exists());
+    assert!(state.holds_no_other_files(), "{:?}", state.names());
 }
 
 #[tokio::test]
@@ -262,7 +267,7 @@ async fn a_write_that_breaks_off_for_want_of_room_leaves_the_file_before_it() {
     let page = exporter.page_when("writes fail, and polls do not", |page| page.one(WRITE_FAILURES) >= 2.0).await;
     assert_eq!((page.one("openai_cert_exporter_up"), page.certificates().len()), (1.0, 2_000));
     exporter.stop().await;
-    assert!(state.names().iter().all(|name| name == "state" || name == "state.tmp"), "{:?}", state.names());
+    assert!(state.holds_no_other_files(), "{:?}", state.names());
 
     organization.later_pages_are(Some(error_answer(500, None)));
     let exporter = state.launch(&upstream.base_url()).start().await;
@@ -342,7 +347,7 @@ async fn kill_at_any_moment_loses_nothing() {
             assert_eq!(running.log_lines("serving the snapshot of an earlier run").len(), 1, "{}", running.log());
         }
         running.stop().await;
-        assert!(state.names().iter().all(|name| name == "state" || name == "state.tmp"), "{:?}", state.names());
+        assert!(state.holds_no_other_files(), "{:?}", state.names());
     })
     .await;
 }
