@@ -41,6 +41,7 @@ fn render_polls(state: &PollState, now: f64) -> Option<CachedResponse> {
 
 /// How the polls are. It changes with every one of them, so it is no part of the snapshot's document.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the field is named in the API")]
 pub(super) struct Polls<'a> {
     status: Status,
     up: bool,

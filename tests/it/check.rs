@@ -29,6 +29,12 @@ fn ending(id: &str, days: i64, other: &Value) -> Value {
     certificate
 }
 
+/// Valid from a day later than those of [`ending`].
+fn renewed(id: &str, days: i64, name: &str) -> Value {
+    let dates = json!({"valid_at": 1_700_000_000 + DAY, "expires_at": now() + days * DAY + 60});
+    certificate_with(id, json!({"name": name, "certificate_details": dates}))
+}
+
 fn inactive() -> Value {
     json!({"active": false})
 }
@@ -70,7 +76,7 @@ async fn the_exit_code_is_that_of_the_worst() {
             "a name that is no generation",
         ),
         (
-            vec![ending("a", 400, &json!({"name": "edge-2027"})), ending("b", 5, &json!({"name": "edge-2026"}))],
+            vec![renewed("a", 400, "edge-2027"), ending("b", 5, &json!({"name": "edge-2026"}))],
             vec![],
             0,
             "one that is superseded",
@@ -230,7 +236,7 @@ async fn a_file_is_replaced_whole_and_only_by_what_is_whole() {
     let refusing = Upstream::always(error_answer(500, None)).await;
     let ended = launch(&refusing.base_url(), &["--output=prometheus", &flag]).until_it_ends().await;
     assert_eq!(ended.code(), Some(3));
-    assert!(ended.stderr.contains("The poll failed: server"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("The last poll failed: server"), "{}", ended.stderr);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "a failed poll takes nothing away");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
 }

@@ -524,27 +524,6 @@ async fn a_429_of_a_project_holds_the_next_poll_too() {
 }
 
 #[tokio::test]
-async fn a_429_of_a_project_is_remembered_though_the_list_of_projects_fails() {
-    // A project is told to wait while the second page of projects is under way; the third is then not asked for.
-    let first = Mutex::new(true);
-    let fleet = Fleet::ruled(Has::projects(250), move |asked| match &asked.list {
-        List::Projects if asked.query("after").is_some() => Some(Instead::Late(Duration::from_millis(300))),
-        List::Of(_) if std::mem::take(&mut *first.lock().unwrap()) => {
-            Some(Instead::Status(429, vec![("retry-after", "3".into())]))
-        }
-        _ => None,
-    })
-    .await;
-    let exporter = fleet.often().set("poll.timeout", "2s").start().await;
-    let page = exporter.page_after_polls(1).await;
-    assert_eq!((page.failures(), shown(&page).len()), ([("rate_limited", 1.0)].into(), 0));
-    let polls = || fleet.asked().into_iter().filter(|asked| asked.list == List::Certificates).collect::<Vec<_>>();
-    let next = until("the next poll", async || polls().into_iter().nth(1)).await;
-    let told = fleet.asked().into_iter().find(Asked::is_of_a_project).unwrap();
-    assert!(next.at - told.at >= Duration::from_secs(3), "{:?}", next.at - told.at);
-}
-
-#[tokio::test]
 async fn after_a_401_nothing_more_is_sent() {
     for (code, reason) in [("invalid_api_key", "unauthorized"), ("certificate_required", "mtls_required")] {
         let rule = move |asked: &Asked| (asked.number >= 10).then_some(Instead::Unauthorized(code));

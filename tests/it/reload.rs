@@ -123,14 +123,15 @@ async fn what_needs_a_restart_is_named_and_the_rest_is_taken() {
 
 #[tokio::test]
 async fn another_rotation_group_holds_for_lists_that_stay_the_same() {
-    let named = |name: &str, end: i64| {
+    let named = |name: &str, begin: i64, end: i64| {
         certificate_with(
             name,
-            serde_json::json!({"name": name, "certificate_details": {"valid_at": 1, "expires_at": end}}),
+            serde_json::json!({"name": name, "certificate_details": {"valid_at": begin, "expires_at": end}}),
         )
     };
     let reloadable =
-        Reloadable::start_with(OFTEN, &[named("edge old", 4_000_000_000), named("edge new", 4_100_000_000)]).await;
+        Reloadable::start_with(OFTEN, &[named("edge old", 1, 4_000_000_000), named("edge new", 2, 4_100_000_000)])
+            .await;
     let superseded = |page: &Page| page.of("edge old", "openai_certificate_superseded").unwrap();
     assert_eq!(superseded(&reloadable.exporter.page().await), 0.0);
     let page = reloadable.reload(&format!("{OFTEN}[certificates]\nrotation_group = \"^(.+) \"\n")).await;
