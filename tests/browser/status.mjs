@@ -140,7 +140,7 @@ const tests = {
     const exporter = await (await keep(Exporter.of(await keep(Upstream.start())))).polled();
     const { page, picture, close } = await open(exporter);
     await picture("empty");
-    assert.equal(await page.getByRole("heading", { level: 1 }).innerText(), "Mutual TLS is not enforced: no certificate is active.");
+    assert.equal(await page.getByRole("heading", { level: 1 }).innerText(), "Mutual TLS is not enforced at the organization: no certificate is active there.");
     await assertTable(page, /^Scopes/, 1);
     await assertAccessible(page);
     await close();
