@@ -95,7 +95,7 @@ pub(super) fn table(summary: &Summary<'_>) -> String {
             ([row.label, end, left, name, id], row.color)
         });
         text.push('\n');
-        align(&mut text, ["STATE", "COVERAGE ENDS", "", "SCOPE", "ID"], rows.collect());
+        align(&mut text, ["STATE", "ENDS", "", "SCOPE", "ID"], rows.collect());
     }
     if !summary.certificates.is_empty() {
         let rows = summary.certificates.iter().map(|row| {

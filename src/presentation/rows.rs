@@ -68,7 +68,7 @@ impl<'a> ScopeRow<'a> {
         });
         let unread = state.failed().iter().filter_map(|failed| match &failed.list {
             ListName::Project(id) if inventory.project(id).is_none() => {
-                Some(Self::new(Some(id), None, now, thresholds))
+                Some(Self { name: Some("Project".into()), ..Self::new(Some(id), None, now, thresholds) })
             }
             _ => None,
         });

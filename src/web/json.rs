@@ -1,7 +1,7 @@
-//! What is known, for programs: the snapshot, the health of the polls, and the description of both.
+//! What is known, for programs: the snapshot, and the health of the polls. `openapi.json` describes both.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::header::RETRY_AFTER;
@@ -15,9 +15,7 @@ use crate::inventory::{Inventory, Thresholds, whole_second};
 use crate::poll_state::{FailedList, FailureReason, PollResult, PollState};
 use crate::presentation::{Document, Instants, Status, Summary};
 
-const JSON: &str = "application/json";
-
-static OPENAPI: LazyLock<CachedResponse> = LazyLock::new(|| CachedResponse::tagged(JSON, include_str!("openapi.json")));
+pub(super) const JSON: &str = "application/json";
 
 pub(super) async fn certificates(State(app): State<AppState>, headers: HeaderMap) -> Response {
     let Some(snapshot) = app.state.borrow().snapshot.clone() else {
@@ -39,10 +37,6 @@ pub(super) async fn polls(State(app): State<AppState>, headers: HeaderMap) -> Re
 
 fn render_polls(state: &PollState, now: f64) -> Option<CachedResponse> {
     Some(CachedResponse::volatile(JSON, serde_json::to_vec(&Polls::new(state, now)).ok()?))
-}
-
-pub(super) async fn openapi(headers: HeaderMap) -> Response {
-    OPENAPI.clone().respond(&headers)
 }
 
 /// How the polls are. It changes with every one of them, so it is no part of the snapshot's document.
@@ -117,6 +111,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use serde_json::{Value, json};
+    use strum::VariantArray as _;
 
     use super::*;
     use crate::fixture::{NOW, certificate, snapshot};
@@ -126,6 +121,8 @@ mod tests {
         let description: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
         let root = json!({"$ref": format!("#/components/schemas/{schema}"), "components": description["components"]});
         let validator = jsonschema::draft202012::new(&root).unwrap();
+        let reasons = &description["components"]["schemas"]["FailureReason"]["enum"];
+        assert_eq!(*reasons, json!(FailureReason::VARIANTS));
         let faults: Vec<_> = validator.iter_errors(answer).map(|error| error.to_string()).collect();
         assert!(faults.is_empty(), "{schema}: {faults:#?}\n{answer:#}");
     }

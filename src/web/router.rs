@@ -10,10 +10,11 @@ use axum::extract::State as Shared;
 use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use futures_util::stream;
 use tokio::sync::watch;
 
+use super::cached::CachedResponse;
 use super::{AppState, HEALTH_PATHS, json, status};
 use crate::exposition::{self, Exposition};
 use crate::inventory::unix_now;
@@ -23,12 +24,12 @@ use crate::poll_state::PollState;
 pub fn router(exposition: Arc<Exposition>, state: watch::Receiver<Arc<PollState>>) -> Router {
     Router::new()
         .route("/", get(status::page))
-        .route("/status.css", get(status::stylesheet))
-        .route("/status.js", get(status::script))
-        .route("/status.svg", get(status::icon))
+        .route("/status.css", file("text/css", include_str!("status.css")))
+        .route("/status.js", file("text/javascript", include_str!("status.js")))
+        .route("/status.svg", file("image/svg+xml", include_str!("status.svg")))
         .route("/api/v1/certificates", get(json::certificates))
         .route("/api/v1/polls", get(json::polls))
-        .route("/api/v1/openapi.json", get(json::openapi))
+        .route("/api/v1/openapi.json", file(json::JSON, include_str!("openapi.json")))
         .route("/metrics", get(metrics))
         .with_state(AppState { exposition, state: state.clone(), memos: Arc::default() })
         .merge(probes(state))
@@ -43,6 +44,12 @@ pub fn probes(state: watch::Receiver<Arc<PollState>>) -> Router {
         .route(readyz, get(ready))
         .route(dash_ready, get(ready))
         .with_state(state)
+}
+
+/// A file that stays the same for as long as the process runs.
+fn file<S: Clone + Send + Sync + 'static>(content_type: &'static str, content: &'static str) -> MethodRouter<S> {
+    let response = CachedResponse::tagged(content_type, content);
+    get(async move |headers: HeaderMap| response.respond(&headers))
 }
 
 async fn metrics(Shared(app): Shared<AppState>, headers: HeaderMap) -> Response {

@@ -1,6 +1,6 @@
 //! What is known, for people: one page with the state in a sentence and everything on a line of time.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
@@ -26,25 +26,6 @@ const MAX_CERTIFICATES: usize = 1_000;
 /// The script reloads at half the interval of the polls, within these bounds, in seconds; until there is a snapshot, as
 /// often as it may.
 const REFRESH: (f64, f64) = (2.0, 60.0);
-
-static STYLESHEET: LazyLock<CachedResponse> =
-    LazyLock::new(|| CachedResponse::tagged("text/css", include_str!("status.css")));
-static SCRIPT: LazyLock<CachedResponse> =
-    LazyLock::new(|| CachedResponse::tagged("text/javascript", include_str!("status.js")));
-static ICON: LazyLock<CachedResponse> =
-    LazyLock::new(|| CachedResponse::tagged("image/svg+xml", include_str!("status.svg")));
-
-pub(super) async fn stylesheet(headers: HeaderMap) -> Response {
-    STYLESHEET.clone().respond(&headers)
-}
-
-pub(super) async fn script(headers: HeaderMap) -> Response {
-    SCRIPT.clone().respond(&headers)
-}
-
-pub(super) async fn icon(headers: HeaderMap) -> Response {
-    ICON.clone().respond(&headers)
-}
 
 pub(super) async fn page(State(app): State<AppState>, headers: HeaderMap) -> Response {
     let state = Arc::clone(&app.state.borrow());
@@ -341,53 +322,5 @@ mod tests {
             let polls = serde_json::to_value(PollsDocument::new(&shown, now)).unwrap();
             assert_eq!((&polls["status"], &polls["stale"]), (&status.into(), &(name == "stale").into()), "{name}");
         }
-    }
-
-    #[test]
-    fn zz_write() {
-        let many: Vec<_> = (0..1000)
-            .map(|n| {
-                certificate(&format!("cert_{n:024}"))
-                    .named(&format!("workload-{n}-eu-central-1"))
-                    .valid(n - 400..n - 20)
-            })
-            .collect();
-        let mut read = vec![many];
-        read.extend((0..2000).map(|n| vec![certificate(&format!("cert_{:024}", n % 50)).named("x").valid(-5..n)]));
-        let state = state(Some(read), Some(vec![]));
-        let t = Instant::now();
-        let summary = Summary::new(&state, NOW as f64, Thresholds::default());
-        println!("summary {:?}", t.elapsed());
-        let page = Page::new(&summary, &state, NOW as f64).render().unwrap();
-        println!("page {:?} {} bytes", t.elapsed(), page.len());
-        std::fs::write("/tmp/big.html", &page).unwrap();
-        let read = vec![
-            vec![
-                ending("a", 3).named("edge-2026"),
-                ending("b", 300).named("edge-2027"),
-                certificate("cert_undated"),
-                ending("c", -20).inactive(),
-                ending("m", 1500).named("mesh-1"),
-            ],
-            vec![ending("d", -1)],
-            vec![],
-        ];
-        let mut state = self::state(
-            Some(read),
-            Some(vec![ListName::Project("proj_unread".into()), ListName::Project("proj_1".into())]),
-        );
-        let snapshot = Snapshot {
-            projects_read_at: vec![NOW as f64, (NOW - DAY) as f64],
-            ..Snapshot::clone(state.snapshot.as_ref().unwrap())
-        };
-        state.snapshot = Some(Arc::new(snapshot));
-        state.next_poll_at = Some(NOW as f64 + 100.0);
-        let state = Arc::new(state);
-        let summary = Summary::new(&state, NOW as f64, Thresholds::default());
-        let page = Page::new(&summary, &state, NOW as f64).render().unwrap();
-        std::fs::write("/tmp/small.html", &page).unwrap();
-        println!("{}", check::report(Format::Table, &summary, &state, Thresholds::default(), NOW as f64).unwrap());
-        println!("{}", check::report(Format::Json, &summary, &state, Thresholds::default(), NOW as f64).unwrap());
-        println!("{}", serde_json::to_string_pretty(&PollsDocument::new(&state, NOW as f64)).unwrap());
     }
 }
