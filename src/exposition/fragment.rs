@@ -8,10 +8,10 @@ use bytes::Bytes;
 use crc32fast::Hasher;
 use flate2::{Compress, CompressError, Compression, FlushCompress};
 
-/// Compressed text.
+/// Compressed text, shared by its clones.
 #[derive(Clone)]
 pub(super) struct Fragment {
-    pub(super) bytes: Bytes,
+    bytes: Bytes,
     /// The checksum of the text.
     crc: Hasher,
     /// The length of the text, in bytes.

@@ -25,11 +25,12 @@ impl<K: PartialEq, V: Clone> Memo<K, V> {
     }
 }
 
-/// Which object it is, whatever it holds. As a key it keeps the object's address from being used again, but drops with all
-/// others what the object holds.
+/// Which object it is, whatever it holds. While an identity is there, no other object comes to have the same; what the
+/// object holds is dropped without regard to it.
 pub struct Identity(Weak<dyn Any + Send + Sync>);
 
 impl Identity {
+    #[must_use]
     pub fn of<T: Any + Send + Sync>(object: &Arc<T>) -> Self {
         let object = Arc::downgrade(object);
         Self(object)
@@ -84,6 +85,6 @@ mod tests {
         assert!(identity == Identity::of(&Arc::clone(&object)));
         assert!(identity != Identity::of(&Arc::new("equal".to_owned())));
         assert_eq!(Arc::into_inner(object).as_deref(), Some("equal"));
-        assert!(identity != Identity::of(&Arc::new("equal".to_owned())), "nothing comes to be in its place");
+        assert!(identity != Identity::of(&Arc::new("equal".to_owned())), "its address is not used again");
     }
 }

@@ -13,12 +13,10 @@ mod text_body;
 #[cfg(test)]
 mod tests;
 
-use std::slice;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, Opts, Registry, TextEncoder};
 use tokio::sync::Mutex;
 
@@ -33,8 +31,8 @@ pub use text_body::TextBody;
 /// The media type of the page: the text format 0.0.4, which is UTF-8.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Certificates in all lists from which on a page is compressed beside the thread that serves requests. Each is a series at
-/// least, and a thousand series take half a millisecond.
+/// A new inventory with more certificates of projects than this is compressed beside the thread that serves requests: a
+/// thousand series take half a millisecond.
 const LONG: usize = 20_000;
 
 /// Why there is no page. Nothing that an upstream sends can bring it about.
@@ -99,8 +97,9 @@ impl Exposition {
 
 /// The families of the registry, sorted by name.
 fn registered(registry: &Registry) -> Result<Vec<Registered>, prometheus::Error> {
-    let text = |family: &MetricFamily| TextEncoder::new().encode_to_string(slice::from_ref(family));
-    registry.gather().iter().map(|family| Ok((family.name().to_owned(), text(family)?))).collect()
+    let encoder = TextEncoder::new();
+    let families = registry.gather().into_iter();
+    families.map(|family| Ok((family.name().to_owned(), encoder.encode_to_string(&[family])?))).collect()
 }
 
 /// Neighbouring metrics with one lifetime, and a last run for what the registry has beyond all metrics.
@@ -115,6 +114,7 @@ struct Cache {
     /// Of each run.
     fragments: Vec<Memo<Key, Fragment>>,
     page: Memo<(UnixSeconds, Identity), Bytes>,
+    /// Whose certificates the page shows.
     inventory: Option<Identity>,
 }
 
@@ -142,7 +142,7 @@ impl Cache {
         })
     }
 
-    /// Whether most of the next page has to be compressed, and takes long.
+    /// Whether most of the next page has to be compressed first, and takes long.
     fn is_long(&self, state: &PollState) -> bool {
         state.snapshot.as_ref().is_some_and(|snapshot| {
             let inventory = &snapshot.inventory;
@@ -152,7 +152,7 @@ impl Cache {
     }
 }
 
-/// What the text of a run depends on: a text of it, an object, and a moment.
+/// What the text of a run depends on: what is written for each page anyway, an object, and a moment.
 type Key = (String, Option<Identity>, Option<i64>);
 
 fn key(run: &'static [Metric], registered: &[Registered], state: &Arc<PollState>, now: UnixSeconds) -> Key {
