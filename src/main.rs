@@ -9,8 +9,7 @@ use openai_cert_exporter::app::{App, Reload, StartError};
 use openai_cert_exporter::check::{CheckError, Status};
 use openai_cert_exporter::cli::{Cli, Command};
 use openai_cert_exporter::config::{Config, ConfigError, Demo, Layers, ListenAddress, Log};
-use openai_cert_exporter::inventory::unix_now;
-use openai_cert_exporter::web::{BindError, Limits, Server};
+use openai_cert_exporter::demo::DemoApi;
 use openai_cert_exporter::{check, demo, telemetry};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -61,7 +60,7 @@ enum Failure {
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("the simulated organization: {0}")]
-    Demo(#[from] BindError),
+    Demo(std::io::Error),
     #[error("logging cannot be set up: {0}")]
     Telemetry(#[from] tracing_subscriber::util::TryInitError),
     #[error("the process cannot be set up: {0}")]
@@ -82,27 +81,27 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Run => serve(runtime()?, move || Config::load(&layers(None)?), |_, _| Ok(()))?,
         Command::Demo { api_listen_address } => {
             let runtime = runtime()?;
-            let (server, demo) = bind_demo(&runtime, api_listen_address)?;
-            let address = server.addresses()?[0];
-            let organization = demo_organization();
+            let api = runtime.block_on(demo::bind(api_listen_address)).map_err(Failure::Demo)?;
+            let overrides = api.overrides();
             serve(
                 runtime,
-                move || Config::load(&layers(Some(&demo))?),
+                move || Config::load(&layers(Some(&overrides))?),
                 |app, shutdown| {
-                    let welcome = demo::welcome(&organization, address, app.scheme(), app.addresses());
-                    tokio::spawn(server.run(demo::router(organization), shutdown));
+                    let welcome = api.welcome(app.scheme(), app.addresses());
+                    tokio::spawn(api.run(shutdown));
                     print(&welcome)
                 },
             )?;
         }
         Command::Check(check) => {
             let runtime = runtime()?;
-            let demo = check.demo.then(|| bind_demo(&runtime, ListenAddress::free_on_loopback())).transpose()?;
-            let layers = layers(demo.as_ref().map(|(_, demo)| demo))?;
+            let bind = || runtime.block_on(demo::bind(ListenAddress::free_on_loopback()));
+            let api = check.demo.then(bind).transpose().map_err(Failure::Demo)?;
+            let layers = layers(api.as_ref().map(DemoApi::overrides).as_ref())?;
             let config = Config::load(&layers)?;
             telemetry::init(log_of_check(config.log, &layers))?;
-            if let Some((server, _)) = demo {
-                runtime.spawn(server.run(demo::router(demo_organization()), CancellationToken::new()));
+            if let Some(api) = api {
+                runtime.spawn(api.run(CancellationToken::new()));
             }
             let status = runtime.block_on(check::run(config, &check));
             runtime.shutdown_background();
@@ -110,19 +109,6 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Binds the simulated organization's API, and says what a configuration needs to ask it.
-fn bind_demo(runtime: &Runtime, address: ListenAddress) -> Result<(Server, Demo), Failure> {
-    let server = runtime.block_on(Server::bind(&[address], Limits::of_this_process()))?;
-    let demo = Demo::at(server.addresses()?[0], demo::ADMIN_KEY);
-    Ok((server, demo))
-}
-
-fn demo_organization() -> demo::Organization {
-    #[expect(clippy::cast_possible_truncation, reason = "whole seconds")]
-    let now = unix_now() as i64;
-    demo::Organization::new(now)
 }
 
 /// A check says itself what went wrong; cron would mail every line beside that. Who asks for logs gets them.
