@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde_json::json;
+use strum::VariantArray;
 
 use crate::answers::gzipped;
 use crate::api::{Answer, Api, List, Organization, Request, Then, certificate, certificates, project};
@@ -16,15 +17,13 @@ use crate::page::Page;
 use crate::wait::all;
 
 /// The requests of a poll, in their order.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, VariantArray)]
 enum Stage {
     FirstPage,
     SecondPage,
     Projects,
     Project,
 }
-
-const STAGES: [Stage; 4] = [Stage::FirstPage, Stage::SecondPage, Stage::Projects, Stage::Project];
 
 impl Stage {
     fn of(request: &Request) -> Option<Self> {
@@ -41,7 +40,7 @@ impl Stage {
 /// Each class, and each that is a reason or a way of its own.
 const STATUSES: [u16; 9] = [200, 204, 304, 307, 401, 403, 404, 429, 503];
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, VariantArray)]
 enum Body {
     Nothing,
     Error,
@@ -59,20 +58,8 @@ enum Body {
     WithoutCursor,
 }
 
-const BODIES: [Body; 9] = [
-    Body::Nothing,
-    Body::Error,
-    Body::ErrorOfClientCertificate,
-    Body::Enormous,
-    Body::Bomb,
-    Body::BrokenGzip,
-    Body::CutShort,
-    Body::AlmostAPage,
-    Body::WithoutCursor,
-];
-
 /// What a connection does in place of an answer.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, VariantArray)]
 enum Wire {
     Closes,
     Resets,
@@ -87,21 +74,6 @@ enum Wire {
     ContradictsItself,
     ChunksBadly,
 }
-
-const WIRES: [Wire; 12] = [
-    Wire::Closes,
-    Wire::Resets,
-    Wire::ResetsInHead,
-    Wire::ResetsInBody,
-    Wire::SaysNothing,
-    Wire::Drips,
-    Wire::NeverEndsHead,
-    Wire::NeverEndsBody,
-    Wire::SpeaksAnotherProtocol,
-    Wire::OnlyAnnounces,
-    Wire::ContradictsItself,
-    Wire::ChunksBadly,
-];
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
@@ -118,10 +90,11 @@ struct Case {
 fn cases() -> impl Iterator<Item = Case> {
     let answers = (0..).zip(STATUSES).flat_map(|(row, status)| {
         // In a Latin square every status and every body comes to every stage.
-        (row..).zip(BODIES).map(move |(place, body)| (STAGES[place % STAGES.len()], Fault::Answer(status, body)))
+        let stages = Stage::VARIANTS.iter().cycle().skip(row);
+        Body::VARIANTS.iter().map(move |body| Fault::Answer(status, *body)).zip(stages)
     });
-    let wires = WIRES.into_iter().flat_map(|wire| STAGES.map(|stage| (stage, Fault::Wire(wire))));
-    answers.chain(wires).map(|(stage, fault)| Case { stage, fault })
+    let wires = Wire::VARIANTS.iter().flat_map(|wire| Stage::VARIANTS.iter().map(|stage| (Fault::Wire(*wire), stage)));
+    answers.chain(wires).map(|(fault, stage)| Case { stage: *stage, fault })
 }
 
 impl Case {

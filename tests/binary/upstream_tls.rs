@@ -1,10 +1,8 @@
 //! TLS to the API: a private authority, a client certificate, and both of them rotated while the exporter runs.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
-use tempfile::TempDir;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -14,7 +12,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion
 
 use crate::api::{Api, certificates};
 use crate::binary::Launch;
-use crate::tls::{Authority, Pair};
+use crate::tls::{Authority, Folder, Pair};
 use crate::wait::until;
 
 const NOT_AFTER: &str = "openai_cert_exporter_client_certificate_not_after_timestamp_seconds";
@@ -57,45 +55,23 @@ fn client_until(authority: &Authority, year: i32) -> Pair {
 }
 
 /// The files of one exporter.
-struct Files {
-    folder: TempDir,
+fn files(ca: &Authority, client: Option<&Pair>) -> Folder {
+    let folder = Folder::with("");
+    folder.write("ca.pem", &ca.certificate);
+    if let Some(client) = client {
+        folder.write_pair("client", client);
+    }
+    folder
 }
 
-impl Files {
-    fn of(ca: &Authority, client: Option<&Pair>) -> Self {
-        let files = Self { folder: TempDir::new().unwrap() };
-        files.write("ca.pem", &ca.certificate);
-        if let Some(client) = client {
-            files.write_client(client);
-        }
-        files
-    }
+fn with_ca(launch: Launch, folder: &Folder) -> Launch {
+    launch.set("api.ca_file", &folder.name("ca.pem"))
+}
 
-    /// Moved into place, as a mounted Secret is.
-    fn write(&self, name: &str, content: &str) {
-        let fresh = self.folder.path().join("fresh");
-        std::fs::write(&fresh, content).unwrap();
-        std::fs::rename(fresh, self.folder.path().join(name)).unwrap();
-    }
-
-    fn write_client(&self, pair: &Pair) {
-        self.write("client.pem", &pair.certificate);
-        self.write("client.key", &pair.key);
-    }
-
-    fn name(&self, name: &str) -> String {
-        Path::join(self.folder.path(), name).display().to_string()
-    }
-
-    fn with_ca(&self, launch: Launch) -> Launch {
-        launch.set("api.ca_file", &self.name("ca.pem"))
-    }
-
-    fn with_client(&self, launch: Launch) -> Launch {
-        self.with_ca(launch)
-            .set("api.client_cert_file", &self.name("client.pem"))
-            .set("api.client_key_file", &self.name("client.key"))
-    }
+fn with_client(launch: Launch, folder: &Folder) -> Launch {
+    with_ca(launch, folder)
+        .set("api.client_cert_file", &folder.name("client.pem"))
+        .set("api.client_key_file", &folder.name("client.key"))
 }
 
 #[tokio::test]
@@ -103,12 +79,12 @@ async fn private_authority_is_trusted_where_its_file_is_given() {
     let (authority, other) = (Authority::new(), Authority::new());
     for versions in [&[&TLS12], &[&TLS13]] {
         let api = api(server(&authority, None, versions)).await;
-        let files = Files::of(&authority, None);
-        let page = files.with_ca(api.often()).start().await.page_when_up().await;
+        let folder = files(&authority, None);
+        let page = with_ca(api.often(), &folder).start().await.page_when_up().await;
         assert_eq!((page.certificates().len(), page.find(NOT_AFTER, &[])), (3, None));
 
-        let files = Files::of(&other, None);
-        let page = files.with_ca(api.often()).start().await.page_after_polls(1).await;
+        let folder = files(&other, None);
+        let page = with_ca(api.often(), &folder).start().await.page_after_polls(1).await;
         assert_eq!(page.reasons(), ["network"], "of another authority");
     }
 }
@@ -119,12 +95,12 @@ async fn client_certificate_is_shown_to_who_asks_and_its_end_is_exported() {
     let (year, end) = ENDS[0];
     let client = client_until(&authority, year);
     let api = api(server(&authority, Some(&authority), BOTH)).await;
-    let files = Files::of(&authority, Some(&client));
-    let page = files.with_client(api.often()).start().await.page_when_up().await;
+    let folder = files(&authority, Some(&client));
+    let page = with_client(api.often(), &folder).start().await.page_when_up().await;
     assert_eq!(page.one(NOT_AFTER), end);
     assert_eq!(api.requests()[0].client, Some(client.der()));
 
-    let page = files.with_ca(api.often()).start().await.page_after_polls(1).await;
+    let page = with_ca(api.often(), &folder).start().await.page_after_polls(1).await;
     assert_eq!(page.reasons(), ["network"], "without one");
 }
 
@@ -134,14 +110,14 @@ async fn authority_and_client_certificate_are_rotated_between_polls() {
     let [(first_year, first_end), (second_year, second_end)] = ENDS;
     let (first, second) = (client_until(&old, first_year), client_until(&new, second_year));
     let api = api(server(&old, Some(&old), BOTH)).await;
-    let files = Files::of(&old, Some(&first));
-    let exporter = files.with_client(api.often()).start().await;
+    let folder = files(&old, Some(&first));
+    let exporter = with_client(api.often(), &folder).start().await;
     assert_eq!(exporter.page_when_up().await.one(NOT_AFTER), first_end);
 
     api.speaks(server(&new, Some(&new), BOTH));
     exporter.page_when("the server is strange", |page| !page.is_up()).await;
-    files.write("ca.pem", &new.certificate);
-    files.write_client(&second);
+    folder.write("ca.pem", &new.certificate);
+    folder.write_pair("client", &second);
     let page = exporter.page_when_up().await;
     assert_eq!(page.one(NOT_AFTER), second_end);
     assert_eq!(api.requests().last().unwrap().client, Some(second.der()));
@@ -153,8 +129,8 @@ async fn files_that_cannot_be_used_leave_those_before_in_force() {
     let (year, end) = ENDS[0];
     let client = client_until(&authority, year);
     let api = api(server(&authority, Some(&authority), BOTH)).await;
-    let files = Files::of(&authority, Some(&client));
-    let exporter = files.with_client(api.often()).start().await;
+    let folder = files(&authority, Some(&client));
+    let exporter = with_client(api.often(), &folder).start().await;
     exporter.page_when_up().await;
     let other = client_until(&Authority::new(), ENDS[1].0);
     let empty_bundle = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";
@@ -168,7 +144,7 @@ async fn files_that_cannot_be_used_leave_those_before_in_force() {
     .into_iter()
     .enumerate()
     {
-        files.write(name, content);
+        folder.write(name, content);
         let warnings = || exporter.log_lines("cannot be used; those before stay");
         until("it is told", async || (warnings().len() > round).then_some(())).await;
         let page = exporter.page_after_more_polls(2).await;
@@ -176,8 +152,8 @@ async fn files_that_cannot_be_used_leave_those_before_in_force() {
         assert_eq!(page.one(NOT_AFTER), end, "{name}: {content}");
         assert_eq!(warnings().len(), round + 1, "once for {name}, not for each poll: {:?}", warnings());
         assert!(!exporter.log().contains("PRIVATE KEY"));
-        files.write("ca.pem", &authority.certificate);
-        files.write_client(&client);
+        folder.write("ca.pem", &authority.certificate);
+        folder.write_pair("client", &client);
         exporter.page_after_more_polls(2).await;
     }
     assert!(exporter.page().await.failures().is_empty());

@@ -28,7 +28,6 @@ use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::server::TlsStream;
 use url::form_urlencoded;
 
 use crate::binary::Launch;
@@ -58,31 +57,27 @@ pub(crate) fn certificates(count: usize) -> Vec<DemoCertificate> {
 }
 
 /// What a certificate has in place of its own.
-pub(crate) trait With: Sized {
-    fn named(self, name: &str) -> Self;
-    fn active(self, active: bool) -> Self;
+pub(crate) trait With: Into<DemoCertificate> {
+    fn named(self, name: &str) -> DemoCertificate {
+        DemoCertificate { name: Some(name.into()), ..self.into() }
+    }
+
+    fn active(self, active: bool) -> DemoCertificate {
+        DemoCertificate { active, ..self.into() }
+    }
+
     /// From when until when it is valid.
-    fn valid(self, valid_at: Option<i64>, expires_at: Option<i64>) -> Self;
+    fn valid(self, valid_at: Option<i64>, expires_at: Option<i64>) -> DemoCertificate {
+        DemoCertificate { valid_at, expires_at, ..self.into() }
+    }
 
     /// The same in days from now.
-    fn days(self, days: Range<i64>) -> Self {
+    fn days(self, days: Range<i64>) -> DemoCertificate {
         self.valid(Some(now() + days.start * DAY), Some(now() + days.end * DAY))
     }
 }
 
-impl With for DemoCertificate {
-    fn named(self, name: &str) -> Self {
-        Self { name: Some(name.into()), ..self }
-    }
-
-    fn active(self, active: bool) -> Self {
-        Self { active, ..self }
-    }
-
-    fn valid(self, valid_at: Option<i64>, expires_at: Option<i64>) -> Self {
-        Self { valid_at, expires_at, ..self }
-    }
-}
+impl With for DemoCertificate {}
 
 /// An organization without projects.
 pub(crate) fn organization(certificates: Vec<DemoCertificate>) -> Organization {
@@ -337,78 +332,55 @@ impl Drop for Api {
     }
 }
 
-/// What requests come over.
-trait Connection: AsyncRead + AsyncWrite + Unpin {
-    fn tcp(&self) -> &TcpStream;
-    fn client(&self) -> Option<CertificateDer<'static>>;
-    /// Whether more than one request may come over it.
-    fn is_kept(&self) -> bool;
-}
-
-impl Connection for TcpStream {
-    fn tcp(&self) -> &TcpStream {
-        self
-    }
-
-    fn client(&self) -> Option<CertificateDer<'static>> {
-        None
-    }
-
-    fn is_kept(&self) -> bool {
-        true
-    }
-}
-
-impl Connection for TlsStream<TcpStream> {
-    fn tcp(&self) -> &TcpStream {
-        self.get_ref().0
-    }
-
-    fn client(&self) -> Option<CertificateDer<'static>> {
-        self.get_ref().1.peer_certificates().map(|chain| chain[0].clone().into_owned())
-    }
-
-    fn is_kept(&self) -> bool {
-        false
-    }
-}
-
 impl Shared {
     async fn accept(self: Arc<Self>, stream: TcpStream) -> io::Result<()> {
         let tls = self.tls.lock().unwrap().clone();
-        match tls {
-            None => self.serve(stream).await,
-            Some(tls) => self.serve(TlsAcceptor::from(tls).accept(stream).await?).await,
-        }
+        let Some(tls) = tls else {
+            let reset = self.serve(stream, None, true).await?;
+            return reset.map_or(Ok(()), |stream| stream.set_zero_linger());
+        };
+        let stream = TlsAcceptor::from(tls).accept(stream).await?;
+        let client = stream.get_ref().1.peer_certificates().map(|chain| chain[0].clone().into_owned());
+        self.serve(stream, client, false).await.map(drop)
     }
 
-    /// Answers requests until the client leaves, or an answer ends the connection.
-    async fn serve(&self, connection: impl Connection) -> io::Result<()> {
-        let (client, is_kept) = (connection.client(), connection.is_kept());
-        let mut connection = BufReader::new(connection);
-        while let Some((uri, headers)) = read_head(&mut connection).await? {
-            let bytes = match self.answer(uri, headers, client.clone()).await {
+    /// Answers requests until the client leaves, or an answer ends the connection; one that is to be reset is given back.
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        client: Option<CertificateDer<'static>>,
+        is_kept: bool,
+    ) -> io::Result<Option<S>> {
+        let mut stream = BufReader::new(stream);
+        while let Some((uri, headers)) = read_head(&mut stream).await? {
+            match self.answer(uri, headers, client.clone()).await {
                 Answer::Bytes(bytes, then) => {
-                    connection.write_all(&bytes).await?;
-                    return end(connection, then).await;
+                    stream.write_all(&bytes).await?;
+                    match then {
+                        Then::Close => break,
+                        Then::Reset => return Ok(Some(stream.into_inner())),
+                        Then::Hold => while stream.read(&mut [0; 64]).await? > 0 {},
+                        Then::Repeat(bytes, pause) => loop {
+                            stream.write_all(&bytes).await?;
+                            sleep(pause).await;
+                        },
+                    }
                 }
                 Answer::Http(status, headers, body) => {
                     let close = (!is_kept).then_some(("connection", "close".to_owned()));
-                    let headers: Vec<_> =
-                        headers.iter().chain(&close).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-                    let headers = headers.concat();
-                    let length = body.len();
+                    let headers = headers.iter().chain(&close).map(|(name, value)| format!("{name}: {value}\r\n"));
+                    let (headers, length) = (headers.collect::<Vec<_>>().concat(), body.len());
                     let head = format!("HTTP/1.1 {status} Reason\r\n{headers}content-length: {length}\r\n\r\n");
-                    [head.as_bytes(), &body].concat()
+                    stream.write_all(&[head.as_bytes(), &body].concat()).await?;
+                    if !is_kept {
+                        break;
+                    }
                 }
                 Answer::Late(_) | Answer::Together(_) => unreachable!("they have become documented answers"),
-            };
-            connection.write_all(&bytes).await?;
-            if !is_kept {
-                return connection.shutdown().await;
             }
         }
-        Ok(())
+        stream.shutdown().await?;
+        Ok(None)
     }
 
     async fn answer(&self, uri: Uri, headers: HeaderMap, client: Option<CertificateDer<'static>>) -> Answer {
@@ -477,21 +449,6 @@ fn list(uri: &Uri) -> List {
         ["", "v1", "organization", "projects"] => List::Projects,
         ["", "v1", "organization", "projects", id, "certificates"] => List::Of(id.into()),
         _ => panic!("asked for {uri}"),
-    }
-}
-
-async fn end(mut connection: BufReader<impl Connection>, then: Then) -> io::Result<()> {
-    match then {
-        Then::Close => connection.shutdown().await,
-        Then::Reset => connection.get_ref().tcp().set_zero_linger(),
-        Then::Hold => {
-            while connection.read(&mut [0; 64]).await? > 0 {}
-            Ok(())
-        }
-        Then::Repeat(bytes, pause) => loop {
-            connection.write_all(&bytes).await?;
-            sleep(pause).await;
-        },
     }
 }
 

@@ -104,8 +104,14 @@ impl Folder {
         self.0.path().join("web.yml")
     }
 
+    pub(crate) fn name(&self, name: &str) -> String {
+        self.path().join(name).display().to_string()
+    }
+
+    /// Moved into place, as a mounted Secret is.
     pub(crate) fn write(&self, name: &str, content: &str) {
-        std::fs::write(self.0.path().join(name), content).unwrap();
+        std::fs::write(self.name("fresh"), content).unwrap();
+        std::fs::rename(self.name("fresh"), self.name(name)).unwrap();
     }
 
     pub(crate) fn write_pair(&self, name: &str, pair: &Pair) {
