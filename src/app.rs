@@ -1,36 +1,33 @@
-//! The only place that wires: from a configuration to addresses, and from there to a running exporter.
+//! The only place that wires: from a configuration to sockets, and from there to a running exporter.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use prometheus::{Gauge, IntGauge, Registry};
+use axum::Router;
+use prometheus::{Gauge, IntGauge, Registry, register_gauge_with_registry, register_int_gauge_with_registry};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, ConfigError, Poll};
+use crate::config::{Config, ConfigError, Loaded};
 use crate::exposition::Exposition;
 use crate::inventory::unix_now;
 use crate::openai::{self, Client, ClientError};
-use crate::poller::{Poller, Settings};
-use crate::web::{self, BindError, Limits, Security, SecurityError, Server};
+use crate::poller::{Poller, PollerConfig};
+use crate::web::{self, BindError, Limits, Security, Server, raise_descriptor_limit, share_with_probes};
 
-/// Why the exporter cannot start.
+/// Why the exporter cannot start, or cannot use a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The upstream client cannot be set up.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The port cannot be secured as it is to be.
-    #[error(transparent)]
-    Security(#[from] SecurityError),
-    /// A socket does not say where it listens.
     #[error("the listening sockets have no address: {0}")]
     Address(#[from] io::Error),
-    /// Two metrics stand in each other's way.
+    /// Two metrics have one name.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
 }
@@ -40,43 +37,45 @@ pub enum StartError {
 pub struct App {
     poller: Poller,
     server: Server,
-    router: axum::Router,
+    router: Router,
     addresses: Vec<SocketAddr>,
+    probes: Option<(Server, Router)>,
     reloading: Reloading,
-    probes: Option<(Server, axum::Router)>,
 }
 
 /// A configuration that was read anew, or why it cannot be used.
-pub type Reload = Result<Config, ConfigError>;
+pub type Reload = Result<Loaded, ConfigError>;
 
 impl App {
     /// Sets everything up and binds its sockets, so that whatever can fail at the start fails here.
-    pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let security = Security::load(config.web.config_file.as_deref())?;
-        let (mut limits, mut probes) = (Limits::of_this_process(), None);
+    pub async fn bind(Loaded { config, credentials }: Loaded) -> Result<Self, StartError> {
+        let security = config.web.config_file.as_deref().map(Security::load).transpose()?;
+        let (mut connections, mut probe_server) = (raise_descriptor_limit(), None);
         if let Some(address) = config.web.probe_listen_address.clone() {
-            let (rest, of_probes) = limits.shared_with_probes();
-            limits = rest;
-            probes = Some(Server::bind(&[address], of_probes).await?);
+            let (rest, probes) = share_with_probes(connections);
+            probe_server = Some(Server::bind(&[address], Limits::new(probes)).await?);
+            connections = rest;
         }
-        let server = Server::bind(&config.web.listen_address, limits).await?.secured(security);
+        let server = Server::bind(&config.web.listen_address, Limits::new(connections)).await?.secured(security);
         let addresses = server.addresses()?;
+
         let registry = Registry::new();
         let client_metrics = Arc::new(openai::Metrics::new()?);
         client_metrics.register(&registry)?;
-        let settings = Settings::new(client(&config, &client_metrics)?, &config);
-        let (poller, state) = Poller::new(settings, config.poll.state_file.as_deref(), &config.api.base_url).await;
-        let reloading = Reloading::new(config, client_metrics, &registry)?;
-        let exposition = Arc::new(Exposition::new(registry, state.clone())?);
-        let probes = probes.map(|server| (server, web::probes(state.clone())));
-        let router = web::router(exposition, state);
-        Ok(Self { poller, server, router, addresses, reloading, probes })
+        let client = Arc::new(Client::new(&config.api, Arc::clone(&client_metrics))?);
+        let poller_config = PollerConfig::new(Arc::clone(&client), &config, credentials);
+        let (poller, state) = Poller::new(poller_config, config.poll.state_file.as_deref(), &config.api.base_url).await;
+
+        let reloading = Reloading::new(config, client, client_metrics, &registry)?;
+        let exposition = Arc::new(Exposition::new(registry)?);
+        let probes = probe_server.map(|server| (server, web::probes(state.clone())));
+        Ok(Self { poller, server, router: web::router(exposition, state), addresses, probes, reloading })
     }
 
     /// Whether everything that a configuration names can be used, without binding anything.
     pub fn check(config: &Config) -> Result<(), StartError> {
-        client(config, &Arc::new(openai::Metrics::new()?))?;
-        Security::load(config.web.config_file.as_deref())?;
+        Client::new(&config.api, Arc::new(openai::Metrics::new()?))?;
+        config.web.config_file.as_deref().map(Security::load).transpose()?;
         Ok(())
     }
 
@@ -86,7 +85,7 @@ impl App {
         &self.addresses
     }
 
-    /// How they are spoken to at the start: `http` or `https`.
+    /// `http` or `https`, at the start.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         self.server.scheme()
@@ -94,8 +93,9 @@ impl App {
 
     /// Polls and serves until `shutdown`, and follows the configurations that come in.
     pub async fn run(self, reloads: mpsc::Receiver<Reload>, shutdown: CancellationToken) {
+        let (version, revision) = (env!("CARGO_PKG_VERSION"), env!("BUILD_REVISION"));
         for address in &self.addresses {
-            tracing::info!(%address, scheme = self.scheme(), version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), "serving /metrics");
+            tracing::info!(%address, scheme = self.scheme(), version, revision, "serving /metrics");
         }
         let probes = async {
             if let Some((server, router)) = self.probes {
@@ -106,28 +106,21 @@ impl App {
             }
         };
         // One at a time: the next is taken over once the poll under way has ended.
-        let (to_poller, settings) = mpsc::channel(1);
+        let (to_poller, poller_configs) = mpsc::channel(1);
+        let polling = self.poller.run(poller_configs, shutdown.clone());
+        let serving = self.server.run(self.router, shutdown.clone());
         tokio::select! {
-            _ = async {
-                tokio::join!(
-                    self.poller.run(settings, shutdown.clone()),
-                    self.server.run(self.router, shutdown.clone()),
-                    probes,
-                )
-            } => {}
+            _ = async { tokio::join!(polling, serving, probes) } => {}
             () = self.reloading.follow(reloads, to_poller) => {}
         }
     }
 }
 
-fn client(config: &Config, metrics: &Arc<openai::Metrics>) -> Result<Client, ClientError> {
-    Client::new(&config.api, config.poll.concurrency as usize, Arc::clone(metrics))
-}
-
 /// Takes new configurations over as far as that can be done without a restart.
 #[derive(Debug)]
 struct Reloading {
-    current: Config,
+    running: Config,
+    client: Arc<Client>,
     client_metrics: Arc<openai::Metrics>,
     successful: IntGauge,
     succeeded_at: Gauge,
@@ -135,21 +128,22 @@ struct Reloading {
 
 impl Reloading {
     fn new(
-        current: Config,
+        running: Config,
+        client: Arc<Client>,
         client_metrics: Arc<openai::Metrics>,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
-        let successful = IntGauge::new(
+        let successful = register_int_gauge_with_registry!(
             "openai_cert_exporter_config_last_reload_successful",
             "Whether the configuration that was read last is in force: 1 or 0.",
+            registry
         )?;
-        let succeeded_at = Gauge::new(
+        let succeeded_at = register_gauge_with_registry!(
             "openai_cert_exporter_config_last_reload_success_timestamp_seconds",
             "When the configuration in force was read, as a Unix time.",
+            registry
         )?;
-        registry.register(Box::new(successful.clone()))?;
-        registry.register(Box::new(succeeded_at.clone()))?;
-        let reloading = Self { current, client_metrics, successful, succeeded_at };
+        let reloading = Self { running, client, client_metrics, successful, succeeded_at };
         reloading.succeeded();
         Ok(reloading)
     }
@@ -160,49 +154,37 @@ impl Reloading {
     }
 
     /// Never ends.
-    async fn follow(mut self, mut reloads: mpsc::Receiver<Reload>, to_poller: mpsc::Sender<Settings>) {
+    async fn follow(mut self, mut reloads: mpsc::Receiver<Reload>, to_poller: mpsc::Sender<PollerConfig>) {
         while let Some(reload) = reloads.recv().await {
             match self.take_over(reload) {
-                Ok(settings) => {
+                Ok(poller_config) => {
                     // The poller ends only with the process.
-                    let _ = to_poller.send(settings).await;
+                    let _ = to_poller.send(poller_config).await;
                     self.succeeded();
                     tracing::info!("the configuration was read anew and is in force");
                 }
                 Err(error) => {
                     self.successful.set(0);
-                    tracing::error!(
-                        "the configuration was read anew and cannot be used; the one before stays: {error}"
-                    );
+                    let what = "the configuration was read anew and cannot be used; the one before stays";
+                    tracing::error!("{what}: {error}");
                 }
             }
         }
         std::future::pending::<()>().await;
     }
 
-    fn take_over(&mut self, reload: Reload) -> Result<Settings, ReloadError> {
-        let mut config = reload?;
-        let needing_restart = self.current.needing_restart(&config);
-        if !needing_restart.is_empty() {
-            tracing::warn!("only a restart will change: {}", needing_restart.join(", "));
+    fn take_over(&mut self, reload: Reload) -> Result<PollerConfig, StartError> {
+        let Loaded { mut config, credentials } = reload?;
+        let restart_only = config.keep_restart_only(&self.running);
+        if !restart_only.is_empty() {
+            tracing::warn!("only a restart will change: {}", restart_only.join(", "));
         }
-        // Another API is another organization, whose certificates are not to be mixed with what is known.
-        config.api.base_url = self.current.api.base_url.clone();
-        let settings = Settings::new(client(&config, &self.client_metrics)?, &config);
-        // What only a restart changes is compared with what is in force at the next reload too.
-        self.current.api = config.api;
-        self.current.certificates = config.certificates;
-        let state_file = self.current.poll.state_file.take();
-        self.current.poll = Poll { state_file, ..config.poll };
-        Ok(settings)
+        // Open connections are kept where they can be.
+        if config.api != self.running.api {
+            self.client = Arc::new(Client::new(&config.api, Arc::clone(&self.client_metrics))?);
+        }
+        let poller_config = PollerConfig::new(Arc::clone(&self.client), &config, credentials);
+        self.running = config;
+        Ok(poller_config)
     }
-}
-
-/// Why a configuration that was read anew cannot be used.
-#[derive(Debug, thiserror::Error)]
-enum ReloadError {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Client(#[from] ClientError),
 }

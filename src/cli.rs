@@ -1,9 +1,10 @@
 //! The command line, in the style of the Prometheus exporters.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use figment::value::Value;
 
 use crate::config::ListenAddress;
@@ -19,15 +20,13 @@ const VERSION: &str =
 #[derive(Debug, Parser)]
 #[command(name = "openai-cert-exporter", version = VERSION, subcommand_help_heading = "Commands", disable_help_subcommand = true)]
 pub struct Cli {
-    /// What to do; without one, `run`.
+    /// Without one, `run`.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Flags that every command takes.
     #[command(flatten)]
     pub flags: Flags,
 }
 
-/// What to do.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Poll on an interval and serve metrics (the default)
@@ -72,7 +71,6 @@ pub struct Check {
     pub demo: bool,
 }
 
-/// How to print a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people
@@ -85,55 +83,122 @@ pub enum Format {
     Prometheus,
 }
 
-/// Flags that every command takes. Each but the file itself is a key of the configuration, and wins over it.
+/// Flags that every command takes. The id of one that sets a key of the configuration is that key.
 #[derive(Clone, Debug, Args)]
 pub struct Flags {
     /// Configuration file (TOML)
     #[arg(long = "config.file", value_name = "FILE", global = true)]
     pub config_file: Option<PathBuf>,
     /// Address to serve metrics on; may be repeated [default: 0.0.0.0:10099]
-    #[arg(long = "web.listen-address", value_name = "ADDRESS", global = true)]
-    pub web_listen_address: Vec<String>,
+    #[arg(id = "web.listen_address", long = "web.listen-address", value_name = "ADDRESS", global = true)]
+    web_listen_address: Vec<String>,
     /// TLS and users for that address, in the format of the Prometheus exporter-toolkit (YAML)
-    #[arg(long = "web.config.file", value_name = "FILE", global = true)]
-    pub web_config_file: Option<String>,
+    #[arg(id = "web.config_file", long = "web.config.file", value_name = "FILE", global = true)]
+    web_config_file: Option<String>,
     /// Address to serve the health endpoints on besides, alone and in plain HTTP
-    #[arg(long = "web.probe-listen-address", value_name = "ADDRESS", global = true)]
-    pub web_probe_listen_address: Option<String>,
+    #[arg(id = "web.probe_listen_address", long = "web.probe-listen-address", value_name = "ADDRESS", global = true)]
+    web_probe_listen_address: Option<String>,
     /// error, warn, info, debug or trace [default: info]
-    #[arg(long = "log.level", value_name = "LEVEL", global = true)]
-    pub log_level: Option<String>,
+    #[arg(id = "log.level", long = "log.level", value_name = "LEVEL", global = true)]
+    log_level: Option<String>,
     /// text or json [default: text]
-    #[arg(long = "log.format", value_name = "FORMAT", global = true)]
-    pub log_format: Option<String>,
+    #[arg(id = "log.format", long = "log.format", value_name = "FORMAT", global = true)]
+    log_format: Option<String>,
 }
 
-impl Flags {
-    /// The flags that were given, as a layer of the configuration: key, name and value.
-    #[must_use]
-    pub fn layer(self) -> Vec<(&'static str, &'static str, Value)> {
-        let addresses = (!self.web_listen_address.is_empty()).then(|| Value::from(self.web_listen_address));
-        [
-            ("web.listen_address", "--web.listen-address", addresses),
-            ("web.config_file", "--web.config.file", self.web_config_file.map(Value::from)),
-            ("web.probe_listen_address", "--web.probe-listen-address", self.web_probe_listen_address.map(Value::from)),
-            ("log.level", "--log.level", self.log_level.map(Value::from)),
-            ("log.format", "--log.format", self.log_format.map(Value::from)),
-        ]
-        .into_iter()
-        .filter_map(|(key, flag, value)| Some((key, flag, value?)))
-        .collect()
+impl Cli {
+    /// What is to be done, and the flags that set keys of the configuration: key, flag and value.
+    pub fn parse_from(arguments: &[OsString]) -> Result<(Self, Vec<KeyFlag>), clap::Error> {
+        let matches = Self::command().try_get_matches_from(arguments)?;
+        let flags = Flags::augment_args(clap::Command::default());
+        let key_flags = flags.get_arguments().filter_map(|flag| key_flag(flag, &matches)).collect();
+        Ok((Self::from_arg_matches(&matches)?, key_flags))
     }
+
+    /// Whether arguments that cannot be parsed are those of a check: `check` is the first that is neither a flag nor a
+    /// flag's value.
+    #[must_use]
+    pub fn is_check(arguments: &[OsString]) -> bool {
+        let command = Self::command();
+        let takes_next = |argument: &OsString| {
+            let named = |flag: &&clap::Arg| flag.get_long().is_some_and(|long| *argument == *format!("--{long}"));
+            command.get_arguments().find(named).is_some_and(|flag| flag.get_action().takes_values())
+        };
+        let mut arguments = arguments.iter().skip(1);
+        while let Some(argument) = arguments.next() {
+            if takes_next(argument) {
+                arguments.next();
+            } else if !argument.as_encoded_bytes().starts_with(b"-") {
+                return argument == "check";
+            }
+        }
+        false
+    }
+}
+
+/// Key, flag and value.
+pub type KeyFlag = (String, String, Value);
+
+fn key_flag(flag: &clap::Arg, matches: &ArgMatches) -> Option<KeyFlag> {
+    let key = flag.get_id().as_str();
+    // The path of the configuration file is no `String`, and sets no key.
+    let mut values = matches.try_get_many::<String>(key).ok()??.cloned();
+    let value = match flag.get_action() {
+        ArgAction::Append => values.collect::<Vec<_>>().into(),
+        _ => values.next()?.into(),
+    };
+    Some((key.to_owned(), format!("--{}", flag.get_long()?), value))
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    fn arguments(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_set_the_keys_that_are_their_ids() {
+        for line in
+            ["x --log.level=warn --web.listen-address :1 check --web.listen-address=:2", "x check --log.level warn"]
+        {
+            let (_, flags) = Cli::parse_from(&arguments(line)).unwrap();
+            let level = ("log.level".into(), "--log.level".into(), Value::from("warn"));
+            assert!(flags.contains(&level), "{flags:?}");
+        }
+        let (_, flags) = Cli::parse_from(&arguments("x --config.file=a --web.config.file=b")).unwrap();
+        assert_eq!(flags, [("web.config_file".into(), "--web.config.file".into(), Value::from("b"))]);
+        let (_, flags) = Cli::parse_from(&arguments("x --web.listen-address=:1 --web.listen-address=:2")).unwrap();
+        assert_eq!(
+            flags,
+            [("web.listen_address".into(), "--web.listen-address".into(), Value::from(vec![":1", ":2"]))]
+        );
+    }
+
+    #[test]
+    fn a_check_is_recognized_though_it_cannot_be_parsed() {
+        for line in [
+            "x check --nonsense",
+            "x --nonsense check",
+            "x --config.file f check --output=xml",
+            "x --log.level=warn check x",
+        ] {
+            assert!(Cli::is_check(&arguments(line)), "{line}");
+        }
+        for line in [
+            "x",
+            "x --config.file check",
+            "x --config.file check --nonsense",
+            "x run check",
+            "x demo --api.listen-address check",
+        ] {
+            assert!(!Cli::is_check(&arguments(line)), "{line}");
+        }
     }
 }

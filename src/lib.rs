@@ -4,36 +4,45 @@
 //! Data flows one way, once per poll:
 //!
 //! ```text
-//! config ─► openai (client, pages) ─► poller ─► watch<State> ─► exposition ─► web (/metrics, /, /api/v1, /healthz, /readyz)
-//!                                       │           ▲
-//!                                   inventory (pure: certificates, changes, days)      check (one poll, an exit code)
+//! config ─► openai (client, pager) ─► poller ─► watch<Arc<PollState>> ─┬─► exposition ───┬─► web (/metrics, /, /api/v1)
+//!                                       │                              └─► presentation ─┤
+//!                                       └─► state file                                   └─► check (one poll, an exit code)
 //! ```
 //!
 //! | stage | module | |
 //! | --- | --- | --- |
-//! | what is wanted | [`cli`], [`config`] | flags, file and environment become one validated configuration |
+//! | configure | [`cli`], [`config`] | flags, file and environment become one validated configuration |
 //! | collect | [`openai`] | requests, retries, pages: a whole list or an error |
-//! | | [`poller`] | when to collect, and what is published of it |
-//! | know | [`inventory`] | pure data; `now` is an argument, never read inside |
-//! | show | [`exposition`] | what is known, and the moment, become the metrics page |
-//! | | [`web`] | pages and health over HTTP, to those who may ask, of any kind |
+//! | | [`poller`] | when to poll, what a poll reads, and what is published of it |
+//! | know | [`inventory`] | certificates, scopes, rotation, severity: pure data; `now` is an argument |
+//! | | [`poll_state`] | the last good snapshot of it, and what became of the polls |
+//! | show | [`exposition`] | the metrics page |
+//! | | [`presentation`] | status, headline and rows for people, and the same as JSON |
+//! | | [`web`] | pages and health over HTTP, under the rules of the web configuration file |
 //! | | [`check`] | one poll as a table, a line or a file, and an exit code |
 //! | wire | [`app`] | the only place where these meet |
 //! | | [`demo`] | a simulated organization to run all of it against |
-//! | | [`telemetry`] | logs |
+//! | | [`telemetry`], [`signals`] | logs; what SIGTERM, SIGINT and SIGHUP ask for |
+//! | | [`atomic_file`] | files that are replaced whole |
 //!
-//! The single channel between collecting and showing holds the last good snapshot and what became of the polls. A
-//! snapshot is built whole and swapped in whole, so nobody ever sees half of one; a failed poll leaves it in place, so
-//! an outage never looks like a certificate that went away. Readers cannot write.
+//! `poll_state` is the only channel between collecting and showing, and readers cannot write. A snapshot is built whole and
+//! swapped in whole, so nobody ever sees half of one. A list that cannot be read stays as it was, with its age: an outage
+//! never looks like a certificate that went away.
 
 pub mod app;
+pub mod atomic_file;
 pub mod check;
 pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod exposition;
+#[cfg(test)]
+mod fixture;
 pub mod inventory;
 pub mod openai;
+pub mod poll_state;
 pub mod poller;
+pub mod presentation;
+pub mod signals;
 pub mod telemetry;
 pub mod web;

@@ -1,22 +1,21 @@
-//! What is printed, in each of the formats.
+//! A summary in each of the formats.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use tokio::sync::watch;
 use unicode_width::UnicodeWidthStr;
 
-use super::{Status, Verdict};
-use crate::exposition::{Document, Exposition, ExpositionError, severity_word};
-use crate::inventory::{
-    Anchor, ScopeState, Severity, Standing, State, UnixSeconds, date_and_time, days_until, end_in_words, legible,
-    legible_name, rfc3339,
-};
+use super::Status;
+use crate::inventory::{SECONDS_PER_DAY, Thresholds, UnixSeconds, days_until, whole_second};
+use crate::poll_state::{FailedList, FailureReason, PollState};
+use crate::presentation::{Document, Instants, ScopeRow, StatusColor, Summary};
 
-/// Of the projects at which a certificate is active, as many are named.
-const NAMED_PROJECTS: usize = 3;
+/// Cells of what has no name or no value.
+const UNNAMED: &str = "(unnamed)";
+const NONE: &str = "-";
 
 /// Prints, in colour where a terminal takes it and nobody has said otherwise (`NO_COLOR`).
 pub(super) fn print(text: &str) -> io::Result<()> {
@@ -25,175 +24,118 @@ pub(super) fn print(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Says something where it disturbs no output.
-pub(super) fn complain(message: &str) {
-    // Where nobody can be told, the exit code still says it.
+pub(super) fn eprint(message: &str) {
+    // Where standard error is closed, the exit code still carries the verdict.
     let _ = writeln!(io::stderr(), "openai-cert-exporter: {message}");
 }
 
 /// One line as monitoring plugins print it, with performance data where there is any.
-pub(super) fn plugin_line(status: Status, message: &str, performance: &str) -> String {
+pub(super) fn nagios_line(status: Status, message: &str, performance: &str) -> String {
     // A bar begins performance data, and a line break ends what is shown.
     let message = message.replace('|', "/");
     let message = message.split(char::is_control).collect::<Vec<_>>().join(" ");
     let bar = if performance.is_empty() { "" } else { " | " };
-    format!("{} - {message}{bar}{performance}\n", status.word())
+    format!("{status} - {message}{bar}{performance}\n")
 }
 
-pub(super) fn nagios(verdict: &Verdict<'_>) -> String {
-    let performance = verdict.overview.as_ref().map_or_else(String::new, |overview| {
-        let days = |seconds: f64| seconds / crate::inventory::SECONDS_PER_DAY;
-        let (warning, critical) = (days(verdict.thresholds.warning), days(verdict.thresholds.critical));
-        let left = |name: &str, end: Option<UnixSeconds>| {
-            // U is how plugins say that there is no value.
-            let days = end.map_or_else(|| "U".into(), |end| days_until(end, verdict.now).to_string());
-            format!("{name}={days};{warning}:;{critical}:")
-        };
-        let count = |name: &str, takes: &dyn Fn(&Anchor<'_>) -> bool| {
-            format!("{name}={};;;0", overview.anchors.iter().filter(|anchor| takes(anchor)).count())
-        };
-        [
-            left("runway_days", overview.first_runway_end()),
-            left("expiry_days", overview.first_expiry()),
-            count("certificates", &|_| true),
-            count("active", &|anchor| anchor.is_active()),
-            count("expired", &|anchor| anchor.counts() && anchor.has_expired(verdict.now)),
-        ]
-        .join(" ")
-    });
-    plugin_line(verdict.status, &verdict.message, &performance)
+pub(super) fn nagios(summary: &Summary<'_>, thresholds: Thresholds, now: f64) -> String {
+    let (warning, critical) = (thresholds.warning / SECONDS_PER_DAY, thresholds.critical / SECONDS_PER_DAY);
+    let left = |name: &str, end: Option<UnixSeconds>| {
+        // U is how plugins say that there is no value.
+        let days = end.map_or_else(|| "U".into(), |end| days_until(end, now).to_string());
+        format!("{name}={days};{warning}:;{critical}:")
+    };
+    let uses = || summary.certificates.iter().map(|row| row.used);
+    let current = || uses().filter(|used| used.is_current());
+    let performance = [
+        left("runway_days", summary.scopes.iter().filter_map(ScopeRow::ends_at).min()),
+        left("expiry_days", current().filter_map(|used| used.certificate.expires_at).min()),
+        format!("certificates={};;;0", uses().count()),
+        format!("active={};;;0", summary.active()),
+        format!("expired={};;;0", current().filter(|used| used.has_expired(now)).count()),
+    ];
+    let performance = if summary.scopes.is_empty() { String::new() } else { performance.join(" ") };
+    nagios_line(summary.status, &summary.message(), &performance)
 }
 
 #[derive(Serialize)]
-struct Checked<'a> {
-    status: &'static str,
+struct CheckReport<'a> {
+    status: Status,
     exit_code: u8,
-    message: &'a str,
-    at: String,
-    at_unix: UnixSeconds,
-    /// Why lists could not be read.
-    failures: Vec<&'static str>,
+    message: String,
     #[serde(flatten)]
-    snapshot: Option<Document<'a>>,
+    at: Instants<1>,
+    /// Why lists could not be read.
+    failures: BTreeSet<FailureReason>,
+    failed_lists: &'a [FailedList],
+    #[serde(flatten)]
+    document: Option<Document<'a>>,
 }
 
-pub(super) fn json(verdict: &Verdict<'_>, state: &State) -> serde_json::Result<String> {
-    #[expect(clippy::cast_possible_truncation, reason = "the whole second that has begun")]
-    let second = verdict.now.floor() as UnixSeconds;
-    let checked = Checked {
-        status: match verdict.status {
-            Status::Ok => severity_word(Severity::Ok),
-            Status::Warning => severity_word(Severity::Warning),
-            Status::Critical => severity_word(Severity::Critical),
-            Status::Unknown => "unknown",
-        },
-        exit_code: verdict.status.code(),
-        message: &verdict.message,
-        at: rfc3339(second),
-        at_unix: second,
-        failures: state
-            .last_failure
-            .iter()
-            .flat_map(|failure| &failure.failures)
-            .map(|reason| reason.as_str())
-            .collect(),
-        snapshot: state.snapshot.as_deref().map(|snapshot| Document::new(snapshot, verdict.now)),
+pub(super) fn json(summary: &Summary<'_>, state: &PollState, now: f64) -> serde_json::Result<String> {
+    let report = CheckReport {
+        status: summary.status,
+        exit_code: summary.status.code(),
+        message: summary.message(),
+        at: Instants([("at", Some(whole_second(now)))]),
+        failures: summary.failed.iter().map(|failed| failed.reason).collect(),
+        failed_lists: summary.failed,
+        document: state.snapshot.as_deref().map(|snapshot| Document::new(&snapshot.inventory, now)),
     };
-    Ok(serde_json::to_string_pretty(&checked)? + "\n")
+    Ok(serde_json::to_string_pretty(&report)? + "\n")
 }
 
-pub(super) fn prometheus(state: &State) -> Result<String, ExpositionError> {
-    let (_sender, receiver) = watch::channel(state.clone());
-    Ok(Exposition::of_state(receiver).text()?.collect())
-}
-
-pub(super) fn table(verdict: &Verdict<'_>) -> String {
-    let mut text = String::new();
-    let style = match verdict.status {
-        Status::Ok => style(Some(Severity::Ok)),
-        Status::Warning | Status::Unknown => style(Some(Severity::Warning)),
-        Status::Critical => style(Some(Severity::Critical)),
-    };
-    // Writing to a string cannot fail.
-    let _ = writeln!(text, "{style}{}{style:#}  {}", verdict.status.word(), verdict.message);
-    let Some(overview) = &verdict.overview else { return text };
-    text.push('\n');
-    let scopes = overview.scopes.iter().map(|scope| scope_row(scope, verdict.now));
-    align(&mut text, ["STATE", "RUNWAY ENDS", "", "SCOPE", "ID"], scopes.collect());
-    if !overview.anchors.is_empty() {
+pub(super) fn table(summary: &Summary<'_>) -> String {
+    let style = style(summary.color);
+    let mut text = format!("{style}{}{style:#}  {}\n", summary.status, summary.message());
+    if !summary.scopes.is_empty() {
+        let rows = summary.scopes.iter().map(|row| {
+            let (end, left) = (row.end.as_deref().unwrap_or(NONE), row.relative_end.as_deref().unwrap_or_default());
+            let (name, id) = (row.name.as_deref().unwrap_or(UNNAMED), row.id.as_deref().unwrap_or_default());
+            ([row.label, end, left, name, id], row.color)
+        });
         text.push('\n');
-        // What is active nowhere comes last, however long ago it has ended.
-        let (active, inactive): (Vec<_>, Vec<_>) = overview.anchors.iter().partition(|anchor| anchor.is_active());
-        let anchors = active.into_iter().chain(inactive).map(|anchor| anchor_row(anchor, verdict));
+        align(&mut text, ["STATE", "COVERAGE ENDS", "", "SCOPE", "ID"], rows.collect());
+    }
+    if !summary.certificates.is_empty() {
+        let rows = summary.certificates.iter().map(|row| {
+            let (end, name) = (row.end.as_deref().unwrap_or(NONE), row.name.as_deref().unwrap_or(UNNAMED));
+            let active_at = row.active_at.as_deref().unwrap_or(NONE);
+            let successor = row.successor.as_deref().unwrap_or_default();
+            ([row.label, end, &row.relative_end, name, &row.id, active_at, successor], row.color)
+        });
+        text.push('\n');
         let head = ["STATE", "EXPIRES", "", "CERTIFICATE", "ID", "ACTIVE AT", "SUPERSEDED BY"];
-        align(&mut text, head, anchors.collect());
+        align(&mut text, head, rows.collect());
     }
     text
 }
 
-/// Cells, and how bad what they tell is; none where it is nobody's concern.
-type Row<const N: usize> = ([String; N], Option<Severity>);
-
-fn scope_row(scope: &ScopeState<'_>, now: f64) -> Row<5> {
-    let enforced = scope.standing != Standing::NotEnforced;
-    let end = scope.standing.runway_end();
-    let (name, id) = scope.project.map_or_else(
-        || ("Organization".to_owned(), String::new()),
-        |project| (shown(project.name.as_deref()), legible(&project.id).into_owned()),
-    );
-    let left = if enforced { end_in_words(end, now) } else { String::new() };
-    let cells = [scope.label().into(), end.map_or_else(none, date_and_time), left, name, id];
-    (cells, enforced.then_some(scope.severity))
-}
-
-fn anchor_row(anchor: &Anchor<'_>, verdict: &Verdict<'_>) -> Row<7> {
-    let certificate = anchor.certificate;
-    let successor =
-        anchor.successor.map(|successor| legible_name(successor.name.as_deref(), &successor.id).into_owned());
-    let cells = [
-        anchor.label(verdict.now, verdict.thresholds).into(),
-        certificate.expires_at.map_or_else(none, date_and_time),
-        end_in_words(certificate.expires_at, verdict.now),
-        shown(certificate.name.as_deref()),
-        legible(&certificate.id).into_owned(),
-        anchor.places(NAMED_PROJECTS).unwrap_or_else(none),
-        successor.unwrap_or_default(),
-    ];
-    (cells, anchor.is_active().then(|| anchor.severity(verdict.now, verdict.thresholds)))
-}
-
-fn none() -> String {
-    "-".into()
-}
-
-fn shown(name: Option<&str>) -> String {
-    name.filter(|name| !name.trim().is_empty()).map_or_else(|| "(unnamed)".into(), |name| legible(name).into_owned())
-}
-
-fn style(severity: Option<Severity>) -> Style {
-    match severity {
-        None => Style::new().dimmed(),
-        Some(Severity::Ok) => AnsiColor::Green.on_default(),
-        Some(Severity::Warning) => AnsiColor::Yellow.on_default().bold(),
-        Some(Severity::Critical) => AnsiColor::Red.on_default().bold(),
+fn style(color: StatusColor) -> Style {
+    match color {
+        StatusColor::Off => Style::new().dimmed(),
+        StatusColor::Ok => AnsiColor::Green.on_default(),
+        StatusColor::Warning => AnsiColor::Yellow.on_default().bold(),
+        StatusColor::Critical => AnsiColor::Red.on_default().bold(),
     }
 }
 
 /// Writes rows in columns as wide as their widest cell. The first column, the state, is coloured.
-fn align<const N: usize>(text: &mut String, head: [&str; N], rows: Vec<Row<N>>) {
+fn align<const N: usize>(text: &mut String, head: [&str; N], rows: Vec<([&str; N], StatusColor)>) {
     let mut widths = head.map(UnicodeWidthStr::width);
     for (cells, _) in &rows {
         for (width, cell) in widths.iter_mut().zip(cells) {
             *width = cell.width().max(*width);
         }
     }
-    let head = (head.map(str::to_owned), Style::new().bold());
-    let body = rows.into_iter().map(|(cells, severity)| (cells, style(severity)));
+    let head = (head, Style::new().bold());
+    let body = rows.into_iter().map(|(cells, color)| (cells, style(color)));
     for (row, (cells, style)) in std::iter::once(head).chain(body).enumerate() {
         let mut line = String::new();
         for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
             let gap = width - cell.width() + 2;
             let style = if column == 0 || row == 0 { style } else { Style::new() };
+            // Writing to a string cannot fail.
             let _ = write!(line, "{style}{cell}{style:#}{:gap$}", "");
         }
         text.push_str(line.trim_end());
@@ -203,13 +145,54 @@ fn align<const N: usize>(text: &mut String, head: [&str; N], rows: Vec<Row<N>>) 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
     use super::*;
+    use crate::fixture::{NOW, certificate, snapshot};
+    use crate::inventory::Snapshot;
+    use crate::poll_state::{ListName, PollResult, PollTiming};
+
+    fn line(snapshot: Option<Arc<Snapshot>>, is_failing: bool) -> String {
+        let timing = PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
+        let (reason, message) = (FailureReason::Server, "answered 503|".into());
+        let failed = FailedList { list: ListName::Projects, reason, status: Some(503), request_id: None, message };
+        let failed = is_failing.then_some(failed).into_iter().collect();
+        let mut state = PollState::new(Instant::now(), timing);
+        state.record(snapshot, PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed });
+        let thresholds = Thresholds::default();
+        nagios(&Summary::new(&state, NOW as f64, thresholds), thresholds, NOW as f64)
+    }
+
+    #[test]
+    fn a_plugin_prints_one_line() {
+        let ending = |days| Some(snapshot(&[vec![certificate("cert_1").named("a|b\n'c'").valid(0..days)]]));
+        for (line, expected) in [
+            (
+                line(ending(90), false),
+                "OK - The organization is covered until 15 April 2027. Next to expire: a/b\\u{a}'c', in 90 days, on 15 April 2027. | runway_days=90;30:;7: expiry_days=90;30:;7: certificates=1;;;0 active=1;;;0 expired=0;;;0\n",
+            ),
+            (
+                line(ending(3), true),
+                "CRITICAL - The organization is covered for 3 days only, until 18 January 2027, 08:00 UTC. Next to expire: a/b\\u{a}'c', in 3 days, on 18 January 2027, 08:00 UTC. The last poll failed: server (answered 503/) for the list of projects. | runway_days=3;30:;7: expiry_days=3;30:;7: certificates=1;;;0 active=1;;;0 expired=0;;;0\n",
+            ),
+            (
+                line(None, true),
+                "UNKNOWN - The last poll failed: server (answered 503/) for the list of projects. Nothing is known: no poll has succeeded yet.\n",
+            ),
+            (
+                line(Some(snapshot(&[vec![]])), false),
+                "OK - Mutual TLS is not enforced at the organization: no certificate is active there. | runway_days=U;30:;7: expiry_days=U;30:;7: certificates=0;;;0 active=0;;;0 expired=0;;;0\n",
+            ),
+        ] {
+            assert_eq!(line, expected);
+        }
+    }
 
     #[test]
     fn columns_are_as_wide_as_a_terminal_shows_them() {
         let mut text = String::new();
-        let row = |name: &str, end: &str| ([name.to_owned(), end.to_owned()], None);
-        align(&mut text, ["A", "B"], vec![row("東京", "x"), row("abc", "")]);
+        align(&mut text, ["A", "B"], [["東京", "x"], ["abc", ""]].map(|row| (row, StatusColor::Off)).to_vec());
         let plain = anstream::adapter::strip_str(&text).to_string();
         assert_eq!(plain, "A     B\n東京  x\nabc\n");
     }

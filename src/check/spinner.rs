@@ -5,37 +5,37 @@ use std::time::Duration;
 use tokio::time::interval;
 
 const FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
-const TURN: Duration = Duration::from_millis(100);
+const FRAME_TIME: Duration = Duration::from_millis(100);
 /// Goes to the start of the line and empties it.
 const CLEAR: &str = "\r\x1b[2K";
 
-/// Waits for `work`, and meanwhile shows on a terminal how many pages have been read. Nobody else is shown anything.
-pub(super) async fn turn_until<T>(work: impl Future<Output = T>, pages: &AtomicU64) -> T {
-    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    if dumb || !io::stderr().is_terminal() {
+/// Waits for `work`, and meanwhile shows on a terminal how many pages have been read.
+pub(super) async fn with_spinner<T>(work: impl Future<Output = T>, pages: &AtomicU64) -> T {
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    if is_dumb || !io::stderr().is_terminal() {
         return work.await;
     }
     let mut work = std::pin::pin!(work);
-    let mut turns = interval(TURN);
-    let mut frames = FRAMES.iter().cycle();
+    let mut ticks = interval(FRAME_TIME);
+    let mut frames = 0;
     loop {
         tokio::select! {
             done = &mut work => {
                 show(CLEAR);
                 return done;
             }
-            _ = turns.tick() => {
+            _ = ticks.tick() => {
                 let pages = pages.load(Ordering::Relaxed);
                 let plural = if pages == 1 { "" } else { "s" };
-                let frame = frames.next().unwrap_or(&"");
-                show(&format!("{CLEAR}{frame} polling: {pages} page{plural} read"));
+                show(&format!("{CLEAR}{} polling: {pages} page{plural} read", FRAMES[frames % FRAMES.len()]));
+                frames += 1;
             }
         }
     }
 }
 
 fn show(text: &str) {
-    // A terminal that has gone is told nothing more.
+    // A terminal that is gone does not stop the check.
     let mut stderr = io::stderr();
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }

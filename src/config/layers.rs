@@ -1,71 +1,118 @@
-//! The sources of the configuration, stacked: a later one wins, and each value remembers where it came from.
+//! The sources of the configuration, stacked: a later one wins, and each value remembers its origin.
 //!
 //! Two things are kept out of figment on purpose. Its `Env` guesses types, so that a key of `12345` would be a number:
-//! here every variable is text, and the readers in `values` take text. And the admin key never enters: it goes from
-//! its source into a secret, and a placeholder takes its place, so that figment still knows where it came from.
+//! here every variable is text, and the readers in `values` take text. And the admin key never enters: it goes from its
+//! source into a secret, and a placeholder takes its place, so that figment still knows its origin.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::Path;
 
-use figment::error::Kind;
-use figment::util::nest;
-use figment::value::{Dict, Map, Value};
+use figment::value::{Dict, Empty, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
-use toml::de::DeTable;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::{Config, ConfigError};
 
-/// `config/default.toml`, which is both the documentation of every key and the lowest layer.
+/// Both the documentation of every key and the lowest layer.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
-/// Every section there is.
-const SECTIONS: [&str; 5] = ["api", "poll", "certificates", "web", "log"];
-/// The origin of what nobody has set.
-const DEFAULT: &str = "default";
-const ADMIN_KEY: &str = "api.admin_key";
-/// What stands for the admin key everywhere but in its secret.
+const DEFAULT_ORIGIN: &str = "default";
 const REDACTED: &str = "[redacted]";
 /// The double underscore keeps clear of the variables that Kubernetes sets for a Service of this name.
 const ENVIRONMENT_PREFIX: &str = "OPENAI_CERT_EXPORTER__";
 
-/// The simulated organization that takes the place of the real one: everything that says which upstream is asked, and
-/// as whom, is then its own, so that no real key is ever sent to it or asked for.
+/// The simulated organization in place of the real one. Everything that says which upstream is asked, and as whom, is its
+/// own, so that no real key is ever needed or sent to it.
 #[derive(Debug)]
-pub struct Demo {
-    base_url: String,
-    admin_key: &'static str,
-}
+pub struct Demo(String);
 
 impl Demo {
+    /// Below the user's layers: several pages, polls that one can watch, and everything that there is to see.
+    const DEFAULTS: &str = "api.page_size = 20\npoll.interval = '30s'\npoll.projects = true\n";
+    /// The keys of `api` that the demo sets or must not have, whatever the user's layers say.
+    pub(super) const OVERRIDDEN: [&str; 7] =
+        ["base_url", "admin_key", "admin_key_file", "insecure_http", "ca_file", "client_cert_file", "client_key_file"];
+
     /// The organization whose API listens on `address` and takes `admin_key`.
     #[must_use]
-    pub fn at(address: SocketAddr, admin_key: &'static str) -> Self {
-        Self { base_url: format!("http://{address}/v1"), admin_key }
+    pub fn at(address: SocketAddr, admin_key: &str) -> Self {
+        Self(format!("api.base_url = 'http://{address}/v1'\napi.admin_key = '{admin_key}'\n"))
     }
-
-    /// Keys whose values from other layers do not count in the demo.
-    const OWN: [&'static str; 7] = [
-        "api.base_url",
-        ADMIN_KEY,
-        "api.admin_key_file",
-        "api.insecure_http",
-        "api.ca_file",
-        "api.client_cert_file",
-        "api.client_key_file",
-    ];
-    /// Below the user's layers: pages small enough that there are several, polls that one can watch, and everything
-    /// that there is to see.
-    const DEFAULTS: [(&'static str, &'static str); 3] =
-        [("api.page_size", "20"), ("poll.interval", "30s"), ("poll.projects", "true")];
 }
 
-/// One layer: what it is called in messages, and its values.
-struct Layer {
-    origin: String,
-    values: Dict,
+/// Values of one origin, as messages name it.
+pub struct Layer {
+    pub origin: String,
+    pub values: Dict,
+}
+
+impl Layer {
+    /// A single value. (`figment::util::nest` stops at an empty part of a key, which would then not be refused.)
+    fn of_key(origin: impl Into<String>, key: &str, value: Value) -> Self {
+        let value = key.rsplit('.').fold(value, |value, part| Dict::from([(part.to_owned(), value)]).into());
+        Self { origin: origin.into(), values: value.into_dict().unwrap_or_default() }
+    }
+
+    fn of_file(path: &Path) -> Result<Self, ConfigError> {
+        let origin = format!("file {}", path.display());
+        match std::fs::read_to_string(path).map(Zeroizing::new) {
+            Ok(text) => Self::of_toml(origin, &text),
+            Err(error) => Err(ConfigError::of_origin(origin, format!("cannot be read: {error}"))),
+        }
+    }
+
+    fn of_toml(origin: impl Into<String>, text: &str) -> Result<Self, ConfigError> {
+        let origin = origin.into();
+        let invalid = |span: Option<Range<usize>>, fault: &str| {
+            let before = &text[..span.map_or(0, |span| span.start.min(text.len()))];
+            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+            let (line, column) = (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1);
+            let fault = fault.lines().next().unwrap_or_default();
+            ConfigError::of_origin(&origin, format!("is not valid TOML: {fault} (line {line}, column {column})"))
+        };
+        // Only the parser's message: its error shows the line, which may hold the key.
+        let table = DeTable::parse(text).map_err(|error| invalid(error.span(), error.message()))?;
+        let values = dict(table.into_inner()).map_err(|span| invalid(Some(span), "a number is out of range"))?;
+        Ok(Self { origin, values })
+    }
+
+    fn of_environment(environment: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<Self>, ConfigError> {
+        let mut variables: Vec<_> = environment
+            // A variable that is set to nothing counts as not set, as deployment tools that always set it expect.
+            .filter(|(_, value)| !value.is_empty())
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .collect();
+        // The long names come last, so that they win.
+        variables.sort_by_key(|(name, _)| (name.starts_with(ENVIRONMENT_PREFIX), name.clone()));
+        let mut layers = Vec::new();
+        for (name, value) in variables {
+            let key = match (name.as_str(), name.strip_prefix(ENVIRONMENT_PREFIX)) {
+                ("OPENAI_ADMIN_KEY", _) => "api.admin_key".to_owned(),
+                ("OPENAI_BASE_URL", _) => "api.base_url".to_owned(),
+                (_, Some(key)) => key.to_lowercase().replace("__", "."),
+                (_, None) => continue,
+            };
+            let origin = format!("environment variable {name}");
+            match value.into_string() {
+                Ok(text) => layers.push(Self::of_key(origin, &key, text.into())),
+                Err(_) => return Err(ConfigError::new(key, "must be valid UTF-8", origin)),
+            }
+        }
+        Ok(layers)
+    }
+
+    fn without_upstream(mut self) -> Self {
+        if let Some(Value::Dict(_, api)) = self.values.get_mut("api") {
+            api.retain(|name, _| !Demo::OVERRIDDEN.contains(&name.as_str()));
+        }
+        self
+    }
 }
 
 impl Provider for Layer {
@@ -78,208 +125,112 @@ impl Provider for Layer {
     }
 }
 
-/// A key with its effective value, and where that came from.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Setting {
-    /// `section.key`
-    pub key: String,
-    /// As TOML.
-    pub value: String,
-    /// As messages name it.
-    pub origin: String,
+/// A table's values, or where a number is out of range.
+fn dict(table: DeTable<'_>) -> Result<Dict, Range<usize>> {
+    table.into_iter().map(|(name, value)| Ok((name.into_inner().into_owned(), to_value(value)?))).collect()
 }
 
-impl Setting {
-    /// Whether nobody has set it.
-    #[must_use]
-    pub fn is_default(&self) -> bool {
-        self.origin == DEFAULT
-    }
+fn to_value(value: Spanned<DeValue<'_>>) -> Result<Value, Range<usize>> {
+    let span = value.span();
+    Ok(match value.into_inner() {
+        DeValue::String(text) => text.into_owned().into(),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).map_err(|_| span)?.into(),
+        DeValue::Boolean(value) => value.into(),
+        // No key takes one.
+        DeValue::Float(_) | DeValue::Datetime(_) => Empty::Unit.into(),
+        DeValue::Array(values) => values.into_iter().map(to_value).collect::<Result<Vec<_>, _>>()?.into(),
+        DeValue::Table(table) => dict(table)?.into(),
+    })
 }
 
-/// Every layer, stacked.
+/// All layers, stacked.
 pub struct Layers {
     figment: Figment,
-    admin_key: SecretString,
-    /// Whether the layers that are being added are those whose upstream the demo takes the place of.
-    demo: bool,
-}
-
-impl std::fmt::Debug for Layers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Layers").field("settings", &self.settings()).finish_non_exhaustive()
-    }
+    /// The admin key given in place, by the last layer that gives one.
+    pub(super) admin_key: SecretString,
 }
 
 impl Layers {
-    /// Stacks defaults, `file`, `environment` and `flags` (key, name of the flag, value); with `demo`, its values around
-    /// them.
+    /// Stacks defaults, `file`, `environment` and `flags` (key, flag, value); with `demo`, its values around them.
     pub fn stack(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
-        flags: Vec<(&str, &str, Value)>,
+        flags: impl IntoIterator<Item = (String, String, Value)>,
         demo: Option<&Demo>,
     ) -> Result<Self, ConfigError> {
-        let mut layers = Self { figment: Figment::new(), admin_key: SecretString::default(), demo: false };
-        layers.add_toml(DEFAULT.into(), DEFAULTS, Path::new("config/default.toml"))?;
+        let mut stack = Self { figment: Figment::new(), admin_key: SecretString::default() };
+        stack.add(Layer::of_toml(DEFAULT_ORIGIN, DEFAULTS)?)?;
         if demo.is_some() {
-            for (key, value) in Demo::DEFAULTS {
-                layers.add("default of the demo".into(), nest(key, value.into()))?;
-            }
+            stack.add(Layer::of_toml("default of the demo", Demo::DEFAULTS)?)?;
         }
-        layers.demo = demo.is_some();
-        if let Some(path) = file {
-            let text = std::fs::read_to_string(path)
-                .map(Zeroizing::new)
-                .map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
-            layers.add_toml(format!("file {}", path.display()), &text, path)?;
+        let file = file.map(Layer::of_file).transpose()?;
+        let environment = Layer::of_environment(environment.into_iter())?;
+        let flags = flags.into_iter().map(|(key, flag, value)| Layer::of_key(format!("flag {flag}"), &key, value));
+        for layer in file.into_iter().chain(environment).chain(flags) {
+            stack.add(if demo.is_some() { layer.without_upstream() } else { layer })?;
         }
-        layers.add_environment(environment)?;
-        for (key, flag, value) in flags {
-            layers.add(format!("flag {flag}"), nest(key, value))?;
+        if let Some(Demo(values)) = demo {
+            stack.add(Layer::of_toml("the demo", values)?)?;
         }
-        if let Some(demo) = demo {
-            layers.demo = false;
-            layers.add("the demo".into(), nest("api.base_url", demo.base_url.as_str().into()))?;
-            layers.add("the demo".into(), nest(ADMIN_KEY, demo.admin_key.into()))?;
-        }
-        Ok(layers)
+        Ok(stack)
     }
 
-    fn add_toml(&mut self, origin: String, text: &str, path: &Path) -> Result<(), ConfigError> {
-        let syntax = |error: &toml::de::Error, fault: &str| {
-            // Only the message: the error's own rendering shows the line, which may hold the key.
-            let before = &text[..error.span().map_or(0, |span| span.start.min(text.len()))];
-            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-            ConfigError::Syntax {
-                path: path.into(),
-                fault: fault.lines().next().unwrap_or_default().to_owned(),
-                line: before.matches('\n').count() + 1,
-                column: before[line_start..].chars().count() + 1,
-            }
-        };
-        // Parsed on its own first: the parser's messages repeat no value, while those of what comes after it do.
-        DeTable::parse(text).map_err(|error| syntax(&error, error.message()))?;
-        let table: toml::Table = toml::from_str(text).map_err(|error| syntax(&error, "a number is out of range"))?;
-        let values = Value::serialize(table).map_err(|error| self.refusal(error))?;
-        self.add(origin, values)
-    }
-
-    fn add_environment(
-        &mut self,
-        environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<(), ConfigError> {
-        let mut variables: Vec<(String, String, OsString)> = environment
-            .into_iter()
-            // A variable that is set to nothing counts as not set, as deployment tools that always set it expect.
-            .filter(|(_, value)| !value.is_empty())
-            .filter_map(|(name, value)| {
-                let name = name.into_string().ok()?;
-                let key = match name.as_str() {
-                    "OPENAI_ADMIN_KEY" => ADMIN_KEY.to_owned(),
-                    "OPENAI_BASE_URL" => "api.base_url".to_owned(),
-                    other => other.strip_prefix(ENVIRONMENT_PREFIX)?.to_lowercase().replace("__", "."),
-                };
-                Some((name, key, value))
-            })
-            .collect();
-        // The short names come first, so that the long ones win.
-        variables.sort_by_key(|(name, ..)| (name.starts_with(ENVIRONMENT_PREFIX), name.clone()));
-        for (name, key, value) in variables {
-            let origin = format!("environment variable {name}");
-            if key.split('.').any(str::is_empty) {
-                return Err(ConfigError::Unknown { key, origin, known: SECTIONS.join(", ") });
-            }
-            match value.into_string() {
-                Ok(text) => self.add(origin, nest(&key, text.into()))?,
-                Err(_) => return Err(ConfigError::Invalid { key, fault: "must be valid UTF-8".into(), origin }),
-            }
+    fn add(&mut self, mut layer: Layer) -> Result<(), ConfigError> {
+        // Reject a scalar where a section belongs now: a later layer's section would silently replace it.
+        let below = self.values();
+        let is_section = |key: &str| below.get(key).is_some_and(|value| value.as_dict().is_some());
+        let scalar = layer.values.iter().find(|(key, value)| value.as_dict().is_none() && is_section(key));
+        if let Some((key, _)) = scalar {
+            return Err(ConfigError::new(key, "must be a section", layer.origin));
         }
-        Ok(())
-    }
-
-    /// Puts values on top, the admin key aside, and those out that the demo has its own of.
-    fn add(&mut self, origin: String, values: Value) -> Result<(), ConfigError> {
-        let mut values = values.into_dict().unwrap_or_default();
-        // A later layer's section would hide what stands in a section's place here.
-        let section = |key: &String| SECTIONS.contains(&key.as_str());
-        if let Some((key, _)) = values.iter().find(|(key, value)| section(key) && value.as_dict().is_none()) {
-            return Err(ConfigError::Invalid { key: key.clone(), fault: "must be a section".into(), origin });
+        if let Some(Value::Dict(_, api)) = layer.values.get_mut("api")
+            && let Some(Value::String(_, key)) = api.get_mut("admin_key")
+        {
+            self.admin_key = std::mem::replace(key, REDACTED.into()).into();
         }
-        if let Some(Value::Dict(_, api)) = values.get_mut("api") {
-            if self.demo {
-                api.retain(|key, _| !Demo::OWN.iter().any(|own| own.strip_prefix("api.") == Some(key)));
-            }
-            if let Some(Value::String(_, key)) = api.get_mut("admin_key") {
-                self.admin_key = std::mem::replace(key, REDACTED.into()).into();
-            }
-        }
-        self.figment = std::mem::take(&mut self.figment).merge(Layer { origin, values });
+        self.figment = std::mem::take(&mut self.figment).merge(layer);
         Ok(())
     }
 
     pub(super) fn extract(&self) -> Result<Config, ConfigError> {
-        self.figment.extract().map_err(|error| self.refusal(error))
+        Ok(self.figment.extract()?)
     }
 
-    /// The admin key given in place, by the last layer that gave one.
-    pub(super) fn admin_key(&self) -> SecretString {
-        self.admin_key.clone()
+    pub(super) fn refuse(&self, key: &str, fault: impl Into<String>) -> ConfigError {
+        ConfigError::new(key, fault, self.origin(key))
     }
 
-    /// Where a key's value came from.
     pub(super) fn origin(&self, key: &str) -> String {
         self.figment.find_metadata(key).map_or_else(|| "not set".into(), |metadata| metadata.name.clone().into_owned())
     }
 
-    /// A figment error as a message that repeats no value.
-    fn refusal(&self, error: figment::Error) -> ConfigError {
-        let mut path = error.path;
-        match error.kind {
-            Kind::UnknownField(field, known) => {
-                if path.last() != Some(&field) {
-                    path.push(field);
-                }
-                let key = path.join(".");
-                ConfigError::Unknown { origin: self.origin(&key), known: known.join(", "), key }
-            }
-            kind => {
-                let key = path.join(".");
-                let fault = match kind {
-                    Kind::Message(message) => message,
-                    Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => format!("must be {expected}"),
-                    Kind::MissingField(field) => format!("{field} is missing"),
-                    _ => "has a value that cannot be read".into(),
-                };
-                ConfigError::Invalid { origin: self.origin(&key), fault, key }
-            }
-        }
-    }
-
-    /// Every effective value, sorted by key, the admin key redacted.
+    /// Whether no layer of the user sets a key.
     #[must_use]
-    pub fn settings(&self) -> Vec<Setting> {
-        let mut settings = Vec::new();
-        if let Ok(values) = self.figment.extract::<Dict>() {
-            for (key, value) in &values {
-                self.flatten(key.clone(), value, &mut settings);
-            }
-        }
-        settings
+    pub fn is_default(&self, key: &str) -> bool {
+        self.origin(key) == DEFAULT_ORIGIN
     }
 
-    fn flatten(&self, key: String, value: &Value, settings: &mut Vec<Setting>) {
-        match value {
-            Value::Dict(_, values) => {
-                for (name, value) in values {
-                    self.flatten(format!("{key}.{name}"), value, settings);
-                }
-            }
-            value => {
-                let origin = self.origin(&key);
-                settings.push(Setting { value: as_toml(value), key, origin });
+    fn values(&self) -> Dict {
+        self.figment.find_value("").ok().and_then(Value::into_dict).unwrap_or_default()
+    }
+}
+
+/// The effective configuration as TOML, sorted by key, each value with its origin; the admin key is redacted.
+impl fmt::Display for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines = Vec::new();
+        for (section, values) in &self.values() {
+            for (name, value) in values.as_dict().into_iter().flatten() {
+                let key = format!("{section}.{name}");
+                lines.push((format!("{key} = {}", as_toml(value)), self.origin(&key)));
             }
         }
+        let width = lines.iter().map(|(assignment, _)| assignment.len()).max().unwrap_or_default();
+        for (assignment, origin) in lines {
+            let gap = " ".repeat(width - assignment.len());
+            writeln!(f, "{assignment}{gap}  # {origin}")?;
+        }
+        Ok(())
     }
 }
 
@@ -289,12 +240,37 @@ fn as_toml(value: &Value) -> String {
         Value::String(_, text) => serde_json::to_string(text).unwrap_or_default(),
         Value::Array(_, values) => format!("[{}]", values.iter().map(as_toml).collect::<Vec<_>>().join(", ")),
         Value::Bool(_, value) => value.to_string(),
-        Value::Num(_, number) => match (number.to_i128(), number.to_f64()) {
-            (Some(whole), _) => whole.to_string(),
-            (None, Some(fraction)) => fraction.to_string(),
-            (None, None) => number.to_u128().map(|whole| whole.to_string()).unwrap_or_default(),
-        },
-        // The admin key is text, so none of the rest is secret; nor is any of it valid, so it never gets here.
-        _ => REDACTED.into(),
+        Value::Num(_, number) => number.to_i128().unwrap_or_default().to_string(),
+        // No valid key has anything else.
+        Value::Char(..) | Value::Empty(..) | Value::Dict(..) => REDACTED.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn toml_values_keep_their_types() {
+        let read = |text: &str| Layer::of_toml("x", &format!("x = {text}")).map(|layer| layer.values["x"].clone());
+        for (text, value) in [
+            ("20", 20_i64.into()),
+            ("+2_0", 20_i64.into()),
+            ("0x1F", 31_i64.into()),
+            ("0o17", 15_i64.into()),
+            ("0b101", 5_i64.into()),
+            ("-9223372036854775808", i64::MIN.into()),
+            ("true", true.into()),
+            ("\"a\\u00e9\\n\"", "aé\n".into()),
+            ("'20'", "20".into()),
+            ("[1, ['a']]", vec![Value::from(1_i64), vec!["a"].into()].into()),
+            ("{a.b = true}", Dict::from([("a".into(), Dict::from([("b".into(), true.into())]).into())]).into()),
+            ("1.5", Value::from(Empty::Unit)),
+            ("2026-01-01", Empty::Unit.into()),
+        ] {
+            assert_eq!(read(text).unwrap(), value, "{text}");
+        }
+        let message = read("[\n9223372036854775808]").unwrap_err().to_string();
+        assert_eq!(message, "configuration x is not valid TOML: a number is out of range (line 2, column 1)");
     }
 }

@@ -1,358 +1,231 @@
 //! From defaults, a file, the environment and flags to one validated [`Config`].
 //!
-//! [`layers`] stacks the sources, [`values`] says what a value may be, and this module what
-//! there is to configure. A value is checked once, here; from then on its type says what it is. No message repeats a
-//! value: the key, the fault and the place are enough to find it, and a value may be a secret in the wrong place.
+//! [`layers`] stacks the sources, [`values`] says what a value may be, and this module what there is to configure: of each
+//! key the name, the type and the bounds, once. `config/default.toml` has the defaults. No message repeats a value.
 
+mod credentials;
+mod error;
 mod layers;
-mod values;
+mod listen_address;
+pub mod values;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use regex::Regex;
-use reqwest::header::HeaderValue;
-use secrecy::zeroize::Zeroizing;
-use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::{Host, Url};
 
-pub use layers::{DEFAULTS, Demo, Layers, Setting};
-pub use values::ListenAddress;
+pub use credentials::{Credentials, CredentialsError};
+pub use error::{ConfigError, is_safe_to_echo, name_to_echo};
+pub use layers::{DEFAULTS, Demo, Layer, Layers};
+pub use listen_address::ListenAddress;
 
-/// The effective configuration.
+/// What the layers come to, in two parts: no admin key is in the configuration, so whatever holds that may print it.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub credentials: Credentials,
+}
+
+/// The keys by section. Without the admin key, in whose place there is a placeholder.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// `api.*`: where the Admin API is, and how it is asked.
     pub api: Api,
-    /// `poll.*`: when, and for how long.
     pub poll: Poll,
-    /// `certificates.*`: how names are read.
     pub certificates: Certificates,
-    /// `web.*`: where metrics are served.
     pub web: Web,
-    /// `log.*`: what is told on standard error.
     pub log: Log,
 }
 
-/// `api.*`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Api {
-    /// `api.base_url`, without a trailing slash. `http` only to this machine, unless `insecure_http`.
+    /// Without a trailing slash. `http` only to this machine, unless `insecure_http`.
     #[serde(deserialize_with = "values::base_url")]
     pub base_url: Url,
-    /// `api.admin_key` or `api.admin_key_file`.
-    #[serde(skip)]
-    pub credentials: Credentials,
-    /// Whether the key is given in place; the key itself never passes through here.
-    #[serde(default, rename = "admin_key", deserialize_with = "values::text")]
-    admin_key_given: Option<String>,
+    #[serde(default, deserialize_with = "values::string")]
+    admin_key: Option<String>,
     #[serde(default, deserialize_with = "values::key_file")]
     admin_key_file: Option<PathBuf>,
-    /// `api.ca_file`: the only roots that are trusted, instead of the system's.
+    /// The only roots that are trusted, instead of the system's.
     #[serde(default, deserialize_with = "values::path")]
     pub ca_file: Option<PathBuf>,
-    /// `api.client_cert_file`: what an mTLS host is shown; with `api.client_key_file`.
+    /// What an mTLS host is shown; never without `client_key_file`.
     #[serde(default, deserialize_with = "values::path")]
     pub client_cert_file: Option<PathBuf>,
-    /// `api.client_key_file`
     #[serde(default, deserialize_with = "values::path")]
     pub client_key_file: Option<PathBuf>,
-    /// `api.page_size`, 1–100.
     #[serde(deserialize_with = "values::number::<_, 1, 100>")]
     pub page_size: u32,
-    /// `api.request_timeout`: one request, its body included.
+    /// One request, its body included.
     #[serde(deserialize_with = "values::duration::<_, 10, 600_000>")]
     pub request_timeout: Duration,
-    /// `api.max_retries`: of one request, after its first try.
+    /// Of one request, after its first try.
     #[serde(deserialize_with = "values::number::<_, 0, 10>")]
     pub max_retries: u32,
-    /// `api.insecure_http`
     #[serde(deserialize_with = "values::boolean")]
     pub insecure_http: bool,
 }
 
-/// `poll.*`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Poll {
-    /// `poll.interval`, from start to start, 100 ms – 24 h.
+    /// From start to start.
     #[serde(deserialize_with = "values::duration::<_, 100, 86_400_000>")]
     pub interval: Duration,
-    /// `poll.timeout`: one whole poll. May exceed the interval.
+    /// One whole poll. May exceed the interval.
     #[serde(deserialize_with = "values::duration::<_, 100, 86_400_000>")]
     pub timeout: Duration,
-    /// `poll.projects`: also poll every project's certificates.
+    /// Also poll every project's certificates.
     #[serde(deserialize_with = "values::boolean")]
     pub projects: bool,
-    /// `poll.concurrency`: requests under way at once, 1–32.
+    /// Requests under way at once.
     #[serde(deserialize_with = "values::number::<_, 1, 32>")]
     pub concurrency: u32,
-    /// `poll.state_file`: keeps the last good snapshot across restarts.
+    /// Keeps the last good snapshot across restarts.
     #[serde(default, deserialize_with = "values::path")]
     pub state_file: Option<PathBuf>,
-    /// `poll.project_include`: patterns of which one must match a project's name or identifier; empty where all do.
+    /// One of them must match a project's name or identifier; empty where all do.
     #[serde(default, deserialize_with = "values::patterns")]
     pub project_include: Vec<Regex>,
-    /// `poll.project_exclude`: patterns of which none may.
+    /// None of them may.
     #[serde(default, deserialize_with = "values::patterns")]
     pub project_exclude: Vec<Regex>,
 }
 
-/// `certificates.*`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Certificates {
-    /// `certificates.rotation_group`; it has at least one group, whose first names the authority.
+    /// Its first group names the authority in a certificate's name.
     #[serde(deserialize_with = "values::pattern_with_group")]
     pub rotation_group: Regex,
 }
 
-/// `web.*`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Web {
-    /// `web.listen_address`, at least one.
+    /// At least one.
     #[serde(deserialize_with = "values::listen_addresses")]
     pub listen_address: Vec<ListenAddress>,
-    /// `web.config_file`: TLS and users for these addresses, in the exporter-toolkit's format.
+    /// TLS and users for these addresses, in the exporter-toolkit's format.
     #[serde(default, deserialize_with = "values::path")]
     pub config_file: Option<PathBuf>,
-    /// `web.probe_listen_address`: serves the health endpoints alone, always in plain HTTP.
+    /// Serves the health endpoints alone, always in plain HTTP.
     #[serde(default, deserialize_with = "values::listen_address")]
     pub probe_listen_address: Option<ListenAddress>,
 }
 
-/// `log.*`
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
-    /// `log.level`
     #[serde(deserialize_with = "values::log_level")]
     pub level: tracing::Level,
-    /// `log.format`
     #[serde(deserialize_with = "values::log_format")]
     pub format: LogFormat,
 }
 
-/// `log.format`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString)]
+#[strum(ascii_case_insensitive)]
 pub enum LogFormat {
-    /// For people.
     Text,
     /// An object a line.
     Json,
 }
 
-/// Where the admin key comes from.
-#[derive(Clone, Debug)]
-pub enum Credentials {
-    /// Given in place.
-    Key(SecretString),
-    /// In a file, read again for every poll.
-    File(PathBuf),
-}
-
-impl Default for Credentials {
-    /// Stands only until the layers have been read; an empty key is never used, since [`Credentials::read`] refuses it.
-    fn default() -> Self {
-        Self::Key(SecretString::default())
-    }
-}
-
-/// An admin key file larger than this is not one.
-const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
-
-impl Credentials {
-    /// The key as it is now, trimmed. Blocks where it is in a file.
-    pub fn read(&self) -> Result<SecretString, CredentialsError> {
-        match self {
-            Self::Key(key) => usable(key.expose_secret()),
-            Self::File(path) => {
-                let error = |source| CredentialsError::Unreadable { path: path.clone(), source };
-                let mut text = Zeroizing::new(String::new());
-                let file = std::fs::File::open(path).map_err(error)?;
-                std::io::Read::read_to_string(&mut std::io::Read::take(file, MAX_KEY_FILE_BYTES), &mut text)
-                    .map_err(error)?;
-                usable(&text).map_err(|fault| match fault {
-                    CredentialsError::Empty => CredentialsError::EmptyFile { path: path.clone() },
-                    other => other,
-                })
-            }
+impl Loaded {
+    /// Checks what the layers come to. The admin key is read once, so that a missing one ends the start and not only the
+    /// first poll.
+    pub fn new(layers: &Layers) -> Result<Self, ConfigError> {
+        let config: Config = layers.extract()?;
+        let api = &config.api;
+        if api.base_url.scheme() == "http" && !api.insecure_http && !is_loopback(&api.base_url) {
+            let fault = "must be https, since the host is not this machine and api.insecure_http is not set";
+            return Err(layers.refuse("api.base_url", fault));
         }
+        let [cert, key] = ["api.client_cert_file", "api.client_key_file"];
+        match (&api.client_cert_file, &api.client_key_file) {
+            (Some(_), None) => return Err(layers.refuse(cert, format!("must not be set without {key}"))),
+            (None, Some(_)) => return Err(layers.refuse(key, format!("must not be set without {cert}"))),
+            _ => {}
+        }
+        let credentials = Self::credentials(api, layers)?;
+        Ok(Self { config, credentials })
     }
-}
 
-fn usable(key: &str) -> Result<SecretString, CredentialsError> {
-    let key = key.trim();
-    if key.is_empty() {
-        return Err(CredentialsError::Empty);
+    fn credentials(api: &Api, layers: &Layers) -> Result<Credentials, ConfigError> {
+        let [in_place, in_file] = ["api.admin_key", "api.admin_key_file"];
+        let (key, credentials) = match (&api.admin_key, &api.admin_key_file) {
+            (Some(_), None) => (in_place, Credentials::Key(layers.admin_key.clone())),
+            (None, Some(path)) => (in_file, Credentials::File(path.clone())),
+            (None, None) => {
+                let fault = "no admin key is given; set OPENAI_ADMIN_KEY, api.admin_key or api.admin_key_file, or run the \
+                             demo, which needs none";
+                return Err(layers.refuse(in_place, fault));
+            }
+            (Some(_), Some(_)) => {
+                let other = layers.origin(in_file);
+                return Err(layers.refuse(in_place, format!("must not be set beside {in_file}, which {other} sets")));
+            }
+        };
+        credentials.read().map_err(|error| layers.refuse(key, error.to_string()))?;
+        Ok(credentials)
     }
-    if HeaderValue::from_str(key).is_err() || !key.is_ascii() {
-        return Err(CredentialsError::NotAHeader);
-    }
-    Ok(key.into())
-}
-
-/// Why there is no usable admin key. No variant carries any of it.
-#[derive(Debug, thiserror::Error)]
-pub enum CredentialsError {
-    /// Nothing but white space.
-    #[error("the admin key is empty")]
-    Empty,
-    /// Nothing but white space in the file.
-    #[error("the admin key file {} is empty", path.display())]
-    EmptyFile {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file cannot be read, or is not UTF-8.
-    #[error("the admin key file {} cannot be read: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A line break or another character that no HTTP header can carry.
-    #[error("the admin key has a character that an HTTP header cannot carry")]
-    NotAHeader,
-}
-
-/// What is wrong with the configuration: the key, the fault, and where it stands; never the value.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("configuration file {} cannot be read: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file is not TOML.
-    #[error("configuration file {} is not valid TOML: {fault} (line {line}, column {column})", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// What the parser expected.
-        fault: String,
-        /// From 1.
-        line: usize,
-        /// From 1, in characters.
-        column: usize,
-    },
-    /// A key that there is not.
-    #[error("{key}: unknown key ({origin}); there are: {known}")]
-    Unknown {
-        /// The key as it was given.
-        key: String,
-        /// Where.
-        origin: String,
-        /// The keys that stand there.
-        known: String,
-    },
-    /// A key's value is at fault.
-    #[error("{key}: {fault} ({origin})")]
-    Invalid {
-        /// The key.
-        key: String,
-        /// What it must be.
-        fault: String,
-        /// Where the value came from.
-        origin: String,
-    },
-    /// Neither or both of two keys of which there must be one.
-    #[error("{0}")]
-    Credentials(String),
-    /// The admin key cannot be used.
-    #[error("{key}: {source} ({origin})")]
-    Key {
-        /// `api.admin_key` or `api.admin_key_file`.
-        key: &'static str,
-        /// Where it came from.
-        origin: String,
-        /// Why.
-        source: CredentialsError,
-    },
 }
 
 impl Config {
-    /// The keys in which `new` differs and which only a restart can change.
-    #[must_use]
-    pub fn needing_restart(&self, new: &Self) -> Vec<&'static str> {
+    /// Keeps from `running` what only a restart changes, and names the keys of it that differ.
+    pub fn keep_restart_only(&mut self, running: &Self) -> Vec<&'static str> {
+        fn keep<T: Clone + PartialEq>(value: &mut T, running: &T, key: &'static str) -> Option<&'static str> {
+            let differs = value != running;
+            value.clone_from(running);
+            differs.then_some(key)
+        }
+
+        // Without `..`, so that a new key does not compile before it is decided here.
+        let Self { api, poll, certificates, web, log } = self;
+        let Api {
+            base_url,
+            admin_key: _,
+            admin_key_file: _,
+            ca_file: _,
+            client_cert_file: _,
+            client_key_file: _,
+            page_size: _,
+            request_timeout: _,
+            max_retries: _,
+            insecure_http: _,
+        } = api;
+        let Poll {
+            state_file,
+            interval: _,
+            timeout: _,
+            projects: _,
+            concurrency: _,
+            project_include: _,
+            project_exclude: _,
+        } = poll;
+        let Certificates { rotation_group: _ } = certificates;
+        let Web { listen_address, config_file, probe_listen_address } = web;
+        let Log { level, format } = log;
         [
-            ("api.base_url", self.api.base_url != new.api.base_url),
-            ("poll.state_file", self.poll.state_file != new.poll.state_file),
-            ("web.listen_address", self.web.listen_address != new.web.listen_address),
-            ("web.config_file", self.web.config_file != new.web.config_file),
-            ("web.probe_listen_address", self.web.probe_listen_address != new.web.probe_listen_address),
-            ("log.level", self.log.level != new.log.level),
-            ("log.format", self.log.format != new.log.format),
+            // Another API is another organization, whose certificates are not to be mixed with what is known.
+            keep(base_url, &running.api.base_url, "api.base_url"),
+            keep(state_file, &running.poll.state_file, "poll.state_file"),
+            keep(listen_address, &running.web.listen_address, "web.listen_address"),
+            keep(config_file, &running.web.config_file, "web.config_file"),
+            keep(probe_listen_address, &running.web.probe_listen_address, "web.probe_listen_address"),
+            keep(level, &running.log.level, "log.level"),
+            keep(format, &running.log.format, "log.format"),
         ]
         .into_iter()
-        .filter_map(|(key, differs)| differs.then_some(key))
+        .flatten()
         .collect()
-    }
-
-    /// Reads, stacks and checks every layer. The admin key is read once, so that a missing one ends the start and not
-    /// only the first poll.
-    pub fn load(layers: &Layers) -> Result<Self, ConfigError> {
-        let mut config: Self = layers.extract()?;
-        let api = &mut config.api;
-
-        if api.base_url.scheme() == "http" && !api.insecure_http && !is_loopback(&api.base_url) {
-            return Err(ConfigError::Invalid {
-                key: "api.base_url".into(),
-                fault: "must be https, since the host is not this machine and api.insecure_http is not set".into(),
-                origin: layers.origin("api.base_url"),
-            });
-        }
-
-        let (key, without) = match (&api.client_cert_file, &api.client_key_file) {
-            (Some(_), None) => ("api.client_cert_file", "api.client_key_file"),
-            (None, Some(_)) => ("api.client_key_file", "api.client_cert_file"),
-            _ => ("", ""),
-        };
-        if !key.is_empty() {
-            let fault = format!("must not be set without {without}");
-            return Err(ConfigError::Invalid { key: key.into(), fault, origin: layers.origin(key) });
-        }
-
-        let (key, credentials) = match (api.admin_key_given.take(), api.admin_key_file.take()) {
-            (Some(_), None) => ("api.admin_key", Credentials::Key(layers.admin_key())),
-            (None, Some(path)) => ("api.admin_key_file", Credentials::File(path)),
-            (None, None) => {
-                return Err(ConfigError::Credentials(
-                    "api.admin_key: no admin key is given; set OPENAI_ADMIN_KEY, api.admin_key or api.admin_key_file \
-                     (the demo command needs none)"
-                        .into(),
-                ));
-            }
-            (Some(_), Some(_)) => {
-                return Err(ConfigError::Credentials(format!(
-                    "api.admin_key: set ({}), but api.admin_key_file is too ({}); exactly one may be",
-                    layers.origin("api.admin_key"),
-                    layers.origin("api.admin_key_file"),
-                )));
-            }
-        };
-        let error = |source| ConfigError::Key { key, origin: layers.origin(key), source };
-        api.credentials = match credentials {
-            Credentials::Key(given) => Credentials::Key(usable(given.expose_secret()).map_err(error)?),
-            file @ Credentials::File(_) => {
-                file.read().map_err(error)?;
-                file
-            }
-        };
-        Ok(config)
     }
 }
 
-/// Whether a URL's host is this machine: such a host is asked in plain HTTP without more ado, and never through a proxy,
-/// which would be shown the key.
+/// Whether a URL's host is this machine: plain HTTP is allowed there, and no proxy is used, which would see the key.
 #[must_use]
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
@@ -367,14 +240,69 @@ pub fn is_loopback(url: &Url) -> bool {
 mod tests {
     use super::*;
 
-    fn defaults() -> Config {
-        let key = ("OPENAI_ADMIN_KEY".into(), "sk-admin".into());
-        Config::load(&Layers::stack(None, [key], Vec::new(), None).unwrap()).unwrap()
+    fn load(variables: &[(&str, &str)]) -> Loaded {
+        let key = [("OPENAI_ADMIN_KEY", "sk-admin-PLANTED")];
+        let environment = key.iter().chain(variables).map(|(name, value)| (name.into(), value.into()));
+        Loaded::new(&Layers::stack(None, environment, [], None).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn no_debug_output_has_the_admin_key() {
+        let loaded = load(&[]);
+        assert!(!format!("{loaded:?} {:?}", loaded.credentials.read()).contains("PLANTED"), "{loaded:?}");
+    }
+
+    /// As the message about an unknown key lists them.
+    fn keys_of(section: &str) -> Vec<String> {
+        let name = format!("OPENAI_CERT_EXPORTER__{}__NONSENSE", section.to_uppercase());
+        let layers = Layers::stack(None, [(name.into(), "x".into())], [], None).unwrap();
+        let message = layers.extract().unwrap_err().to_string();
+        let (_, keys) = message.split_once("there are: ").unwrap();
+        keys.split_once(" (").unwrap().0.split(", ").map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn default_file_names_every_key_and_no_other() {
+        let mut known: Vec<_> = ["api", "poll", "certificates", "web", "log"].into_iter().flat_map(keys_of).collect();
+        let lines = DEFAULTS.lines().map(|line| line.strip_prefix("# ").unwrap_or(line));
+        let mut named: Vec<_> = lines.filter_map(|line| line.split_once(" = ")).map(|(name, _)| name).collect();
+        known.sort_unstable();
+        named.sort_unstable();
+        assert_eq!(named, known);
+    }
+
+    #[test]
+    fn demo_overrides_every_key_about_the_upstream() {
+        let keys = keys_of("api");
+        let left: Vec<_> = keys.iter().filter(|key| !Demo::OVERRIDDEN.contains(&key.as_str())).collect();
+        assert_eq!(left, ["page_size", "request_timeout", "max_retries"]);
+    }
+
+    #[test]
+    fn reload_keeps_what_only_a_restart_changes() {
+        let running = load(&[]).config;
+        let mut new = load(&[
+            ("OPENAI_BASE_URL", "https://another.example"),
+            ("OPENAI_CERT_EXPORTER__API__PAGE_SIZE", "7"),
+            ("OPENAI_CERT_EXPORTER__POLL__STATE_FILE", "/state"),
+            ("OPENAI_CERT_EXPORTER__POLL__INTERVAL", "7s"),
+            ("OPENAI_CERT_EXPORTER__WEB__LISTEN_ADDRESS", ":7"),
+            ("OPENAI_CERT_EXPORTER__LOG__FORMAT", "json"),
+        ])
+        .config;
+        let mut kept = vec!["api.base_url", "poll.state_file", "web.listen_address", "log.format"];
+        assert_eq!(new.keep_restart_only(&running), kept);
+        assert_eq!((new.api.page_size, new.poll.interval), (7, Duration::from_secs(7)));
+        assert_eq!((new.api.base_url, new.poll.state_file), (running.api.base_url.clone(), None));
+        assert_eq!(new.web.listen_address, running.web.listen_address);
+        assert_eq!(new.log.format, running.log.format);
+        kept.clear();
+        assert_eq!(load(&[]).config.keep_restart_only(&running), kept);
     }
 
     #[test]
     fn the_default_rotation_group_cuts_off_a_trailing_generation() {
-        let pattern = defaults().certificates.rotation_group;
+        let pattern = load(&[]).config.certificates.rotation_group;
         for (name, authority) in [
             ("edge-2026", "edge"),
             ("edge_v3", "edge"),

@@ -1,175 +1,134 @@
-//! What a value may be. Each reader takes the type that a TOML file gives and the text that the environment and the
-//! flags give, and says what it wanted where it got something else; none repeats what it got.
+//! What a value may be, for `deserialize_with` of any format that becomes a figment [`Value`].
+//!
+//! Each reader takes the type that a file gives and the text that the environment and the flags give, says what the value
+//! must be where it is something else, and never repeats it. Another format makes a `Dict` of its document (null
+//! is `Empty`, which an `Option` takes as none), puts that into a [`Layer`](super::Layer), and extracts a struct of
+//! `deny_unknown_fields`, these readers, and [`section`] for what is nested.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::marker::PhantomData;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+use figment::value::Value;
 use regex::Regex;
-use serde::de::{Deserializer, Error, SeqAccess, Unexpected, Visitor};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use tracing::Level;
 use url::Url;
 
-use super::LogFormat;
+use super::{ListenAddress, LogFormat};
 
-/// A visitor made of what is expected and of a parser for text.
-struct Text<T, F> {
-    expected: &'static str,
-    parse: F,
-    value: PhantomData<T>,
-}
-
-impl<T, F: Fn(&str) -> Option<T>> Visitor<'_> for Text<T, F> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.expected)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        (self.parse)(text).ok_or_else(|| refused(&self))
-    }
-}
-
-/// The error for a value that is not what was expected. It is told apart by its kind alone, so it names no value.
-fn refused<'de, E: Error>(expected: &impl Visitor<'de>) -> E {
-    E::invalid_value(Unexpected::Other("value"), expected)
-}
-
-fn parsed<'de, D: Deserializer<'de>, T>(
+/// A value of any type. `parse` gives `None` for what is not `expected`.
+pub fn value<'de, D: Deserializer<'de>, T>(
     deserializer: D,
-    expected: &'static str,
-    parse: impl Fn(&str) -> Option<T>,
+    expected: impl Display,
+    parse: impl FnOnce(&Value) -> Option<T>,
 ) -> Result<T, D::Error> {
-    let parse = |text: &str| parse(text.trim());
-    deserializer.deserialize_any(Text { expected, parse, value: PhantomData })
+    let value = <Value as Deserialize>::deserialize(deserializer)?;
+    parse(&value).ok_or_else(|| D::Error::custom(format_args!("must be {expected}")))
 }
 
-/// Any text.
-pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    parsed(deserializer, "a string", |text| Some(Some(text.to_owned())))
+/// Text, white space around it aside. A number is none: what was written (`007`, `1e3`) would be lost.
+pub fn text<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    expected: impl Display,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, D::Error> {
+    value(deserializer, expected, |value| parse(value.as_str()?.trim()))
 }
 
-/// A path.
-pub(super) fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
-    parsed(deserializer, "the path of a file", |text| (!text.is_empty()).then(|| Some(text.into())))
+/// A list of texts, or one without brackets.
+fn texts<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    expected: &str,
+    parse: impl FnOnce(Vec<&str>) -> Option<T>,
+) -> Result<T, D::Error> {
+    value(deserializer, expected, |value| match value {
+        Value::Array(_, values) => parse(values.iter().map(Value::as_str).collect::<Option<_>>()?),
+        value => parse(vec![value.as_str()?]),
+    })
+}
+
+/// A struct or map that only a section gives; derived readers would take a list too, its values in the order of the fields.
+pub fn section<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    struct Section<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Section<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a section")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    deserializer.deserialize_map(Section(PhantomData))
+}
+
+pub fn string<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    value(deserializer, "a string", |value| value.as_str().map(|text| Some(text.to_owned())))
+}
+
+pub fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    text(deserializer, "the path of a file", |text| (!text.is_empty()).then(|| Some(text.into())))
 }
 
 /// The path of a file that holds a key. A key in its place would be repeated by every message that names the path.
-pub(super) fn key_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
-    parsed(deserializer, "the path of a file (a key itself belongs into api.admin_key)", |text| {
+pub fn key_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    text(deserializer, "the path of a file (a key itself belongs into api.admin_key)", |text| {
         (!text.is_empty() && !text.starts_with("sk-")).then(|| Some(text.into()))
     })
 }
 
 /// A whole number within bounds, both included.
-pub(super) fn number<'de, D: Deserializer<'de>, const MIN: u32, const MAX: u32>(
-    deserializer: D,
-) -> Result<u32, D::Error> {
-    struct Number<const MIN: u32, const MAX: u32>;
-
-    impl<const MIN: u32, const MAX: u32> Number<MIN, MAX> {
-        fn bounded<E: Error>(&self, number: Option<u32>) -> Result<u32, E> {
-            number.filter(|number| (MIN..=MAX).contains(number)).ok_or_else(|| refused(self))
-        }
-    }
-
-    impl<const MIN: u32, const MAX: u32> Visitor<'_> for Number<MIN, MAX> {
-        type Value = u32;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "a whole number from {MIN} to {MAX}")
-        }
-
-        fn visit_u64<E: Error>(self, number: u64) -> Result<u32, E> {
-            self.bounded(number.try_into().ok())
-        }
-
-        fn visit_i64<E: Error>(self, number: i64) -> Result<u32, E> {
-            self.bounded(number.try_into().ok())
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<u32, E> {
-            self.bounded(text.trim().parse().ok())
-        }
-    }
-
-    deserializer.deserialize_any(Number::<MIN, MAX>)
+pub fn number<'de, D: Deserializer<'de>, const MIN: u32, const MAX: u32>(deserializer: D) -> Result<u32, D::Error> {
+    value(deserializer, format_args!("a whole number from {MIN} to {MAX}"), |value| {
+        let number = match value {
+            Value::String(_, text) => text.trim().parse().ok()?,
+            value => value.to_num()?.to_u128_lossy()?.try_into().ok()?,
+        };
+        (MIN..=MAX).contains(&number).then_some(number)
+    })
 }
 
 /// A duration within bounds in milliseconds, both included.
-pub(super) fn duration<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
+pub fn duration<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
     deserializer: D,
 ) -> Result<Duration, D::Error> {
-    struct Bounded<const MIN: u64, const MAX: u64>;
-
-    impl<const MIN: u64, const MAX: u64> Visitor<'_> for Bounded<MIN, MAX> {
-        type Value = Duration;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            let friendly = |millis| humantime::format_duration(Duration::from_millis(millis));
-            write!(f, "a duration from {} to {}, such as \"90s\"", friendly(MIN), friendly(MAX))
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
-            humantime::parse_duration(text.trim())
-                .ok()
-                .filter(|duration| (Duration::from_millis(MIN)..=Duration::from_millis(MAX)).contains(duration))
-                .ok_or_else(|| refused(&self))
-        }
-    }
-
-    deserializer.deserialize_any(Bounded::<MIN, MAX>)
-}
-
-/// Yes or no.
-pub(super) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    struct Boolean;
-
-    impl Visitor<'_> for Boolean {
-        type Value = bool;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("true or false")
-        }
-
-        fn visit_bool<E: Error>(self, value: bool) -> Result<bool, E> {
-            Ok(value)
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<bool, E> {
-            text.trim().to_ascii_lowercase().parse().map_err(|_| refused(&self))
-        }
-    }
-
-    deserializer.deserialize_any(Boolean)
-}
-
-/// `log.level`
-pub(super) fn log_level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Level, D::Error> {
-    parsed(deserializer, "one of error, warn, info, debug, trace", |text| match text.to_ascii_lowercase().as_str() {
-        "error" => Some(Level::ERROR),
-        "warn" => Some(Level::WARN),
-        "info" => Some(Level::INFO),
-        "debug" => Some(Level::DEBUG),
-        "trace" => Some(Level::TRACE),
-        _ => None,
+    let [min, max] = [MIN, MAX].map(Duration::from_millis);
+    let [shortest, longest] = [min, max].map(humantime::format_duration);
+    text(deserializer, format_args!("a duration from {shortest} to {longest}, such as \"90s\""), |text| {
+        humantime::parse_duration(text).ok().filter(|duration| (min..=max).contains(duration))
     })
 }
 
-/// `log.format`
-pub(super) fn log_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LogFormat, D::Error> {
-    parsed(deserializer, "text or json", |text| match text.to_ascii_lowercase().as_str() {
-        "text" => Some(LogFormat::Text),
-        "json" => Some(LogFormat::Json),
-        _ => None,
+pub fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    value(deserializer, "true or false", |value| match value {
+        Value::String(_, text) => text.trim().to_ascii_lowercase().parse().ok(),
+        value => value.to_bool(),
     })
 }
 
-/// `api.base_url`. What stands in a URL besides host, port and path would be lost or leaked when a path is added.
-pub(super) fn base_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
-    let mut url = parsed(deserializer, "a URL such as \"https://api.openai.com/v1\"", |text| {
+pub fn log_level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Level, D::Error> {
+    text(deserializer, "one of error, warn, info, debug, trace", |text| {
+        // `Level` reads numbers too.
+        Level::from_str(text).ok().filter(|level| level.as_str().eq_ignore_ascii_case(text))
+    })
+}
+
+pub fn log_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LogFormat, D::Error> {
+    text(deserializer, "text or json", |text| text.parse().ok())
+}
+
+/// A URL that a path can be added to: a query, fragment or user would be lost or leaked on the way.
+pub fn base_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
+    let mut url = text(deserializer, "a URL such as \"https://api.openai.com/v1\"", |text| {
         Url::parse(text).ok().filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
     })?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -183,111 +142,95 @@ pub(super) fn base_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url
     Ok(url)
 }
 
-/// Where to listen, as `host:port`: the host a name or an address (an IPv6 one in brackets), or nothing for every IPv4
-/// address of this machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenAddress(Box<str>);
-
-impl ListenAddress {
-    fn parse(text: &str) -> Option<Self> {
-        let (host, port) = text.rsplit_once(':')?;
-        port.parse::<u16>().ok()?;
-        let valid = match host.strip_prefix('[') {
-            Some(rest) => rest.strip_suffix(']')?.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => !host.contains([':', ' ', '/']),
-        };
-        let host = if host.is_empty() { "0.0.0.0" } else { host };
-        valid.then(|| Self(format!("{host}:{port}").into()))
-    }
-
-    /// A port of this machine that is free.
-    #[must_use]
-    pub fn free_on_loopback() -> Self {
-        Self("127.0.0.1:0".into())
-    }
-
-    /// As `host:port`, the host never empty.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::str::FromStr for ListenAddress {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::parse(text).ok_or("must be an address such as 0.0.0.0:10099 or :10099")
-    }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// `web.listen_address`: a list, or text with commas.
-pub(super) fn listen_addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ListenAddress>, D::Error> {
-    let expected = "an address such as \"0.0.0.0:10099\" or \":10099\", or a list of them";
-    let parse = |texts: &[&str]| {
-        let texts = texts.iter().flat_map(|text| text.split(','));
-        let addresses: Option<Vec<_>> = texts.map(|text| ListenAddress::parse(text.trim())).collect();
-        addresses.filter(|addresses| !addresses.is_empty())
-    };
-    deserializer.deserialize_any(Texts { expected, parse, value: PhantomData })
-}
-
-/// A single address to listen on.
-pub(super) fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ListenAddress>, D::Error> {
-    parsed(deserializer, "an address such as \"0.0.0.0:10098\" or \":10098\"", |text| {
-        ListenAddress::parse(text).map(Some)
+/// A list, or text with commas.
+pub fn listen_addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ListenAddress>, D::Error> {
+    texts(deserializer, "an address such as \"0.0.0.0:10099\" or \":10099\", or a list of them", |texts| {
+        let addresses = texts.iter().flat_map(|text| text.split(',')).map(|text| text.trim().parse());
+        addresses.collect::<Result<Vec<_>, _>>().ok().filter(|addresses| !addresses.is_empty())
     })
 }
 
-/// Regular expressions: a list, or one without brackets.
-pub(super) fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Regex>, D::Error> {
-    let expected = "a regular expression, or a list of them";
-    let parse = |texts: &[&str]| texts.iter().map(|text| Regex::new(text).ok()).collect();
-    deserializer.deserialize_any(Texts { expected, parse, value: PhantomData })
+pub fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ListenAddress>, D::Error> {
+    text(deserializer, "an address such as \"0.0.0.0:10098\" or \":10098\"", |text| text.parse().ok().map(Some))
 }
 
-/// A regular expression with a group in it.
-pub(super) fn pattern_with_group<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Regex, D::Error> {
-    let expected = "a regular expression with a group, such as \"^(.+)-[0-9]{4}$\"";
-    // As it stands: a space at its end may be what it goes by.
-    let parse = |text: &str| Regex::new(text).ok().filter(|pattern| pattern.captures_len() > 1);
-    deserializer.deserialize_any(Text { expected, parse, value: PhantomData })
+pub fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Regex>, D::Error> {
+    texts(deserializer, "a regular expression, or a list of them", |texts| {
+        texts.into_iter().map(|text| Regex::new(text).ok()).collect()
+    })
 }
 
-/// A visitor like [`Text`], for a list of texts or a single one.
-struct Texts<T, F> {
-    expected: &'static str,
-    parse: F,
-    value: PhantomData<T>,
+pub fn pattern_with_group<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Regex, D::Error> {
+    value(deserializer, "a regular expression with a group, such as \"^(.+)-[0-9]{4}$\"", |value| {
+        // Not trimmed: a space at its end may be part of the pattern.
+        Regex::new(value.as_str()?).ok().filter(|pattern| pattern.captures_len() > 1)
+    })
 }
 
-impl<'de, T, F: Fn(&[&str]) -> Option<T>> Visitor<'de> for Texts<T, F> {
-    type Value = T;
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.expected)
+    use figment::Figment;
+    use figment::value::{Dict, Empty};
+
+    use super::super::{ConfigError, Layer};
+    use super::*;
+
+    /// A document of another format.
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Document {
+        #[serde(deserialize_with = "section")]
+        server: Server,
+        #[serde(deserialize_with = "section")]
+        users: BTreeMap<String, String>,
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        (self.parse)(&[text]).ok_or_else(|| refused(&self))
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Server {
+        #[serde(deserialize_with = "path")]
+        file: Option<PathBuf>,
+        #[serde(deserialize_with = "boolean")]
+        strict: bool,
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<T, A::Error> {
-        let mut texts: Vec<String> = Vec::new();
-        loop {
-            match sequence.next_element() {
-                Ok(Some(text)) => texts.push(text),
-                Ok(None) => break,
-                Err(_) => return Err(refused(&self)),
-            }
+    fn read(key: &str, value: impl Into<Value>) -> Result<Document, String> {
+        let value = key.rsplit('.').fold(value.into(), |value, part| Dict::from([(part.into(), value)]).into());
+        let layer = Layer { origin: "file /etc/web.yml".into(), values: value.into_dict().unwrap() };
+        Figment::from(layer).extract().map_err(|error| ConfigError::from(error).to_string())
+    }
+
+    #[test]
+    fn another_format_is_read_with_the_same_readers() {
+        assert_eq!(read("server.file", " a b ").unwrap().server.file, Some("a b".into()));
+        assert_eq!(read("server.strict", "TRUE").unwrap().server, Server { file: None, strict: true });
+        assert_eq!(read("users.alice", "x").unwrap().users["alice"], "x");
+    }
+
+    #[test]
+    fn faults_name_key_and_origin_and_no_value() {
+        let secret = "sk-admin-PLANTED";
+        let list = || Value::from(vec![secret]);
+        let keys = "unknown key; there are: file, strict";
+        for (key, value, message) in [
+            ("server", list(), "server: must be a section"),
+            ("server", secret.into(), "server: must be a section"),
+            ("server", Empty::Unit.into(), "server: must be a section"),
+            ("users", list(), "users: must be a section"),
+            ("server.file", list(), "server.file: must be the path of a file"),
+            ("server.file", 7.into(), "server.file: must be the path of a file"),
+            ("server.file", "".into(), "server.file: must be the path of a file"),
+            ("server.strict", secret.into(), "server.strict: must be true or false"),
+            ("server.strict", Dict::from([(secret.into(), 1.into())]).into(), "server.strict: must be true or false"),
+            ("server.folder", secret.into(), &format!("server.folder: {keys}")),
+            (&format!("server.{secret}"), secret.into(), &format!("server.<not a name>: {keys}")),
+            ("", secret.into(), "<not a name>: unknown key; there are: server, users"),
+            // serde's own words for it would have the value.
+            ("users.alice", vec![secret].into(), "users.alice: must be a string"),
+        ] {
+            assert_eq!(read(key, value).unwrap_err(), format!("{message} (file /etc/web.yml)"));
         }
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        (self.parse)(&texts).ok_or_else(|| refused(&self))
     }
 }

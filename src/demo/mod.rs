@@ -12,13 +12,16 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Demo, ListenAddress};
-use crate::inventory::unix_now;
+use crate::inventory::{unix_now, whole_second};
 use crate::web::{Limits, Server};
 pub use api::router;
 pub use organization::{DemoCertificate, DemoProject, Organization};
 
 /// The key that the simulated API takes.
 pub const ADMIN_KEY: &str = "demo";
+
+/// The one regular client keeps at most 32 open.
+const CONNECTIONS: usize = 64;
 
 /// The API of the demo's organization, bound but not served yet.
 #[derive(Debug)]
@@ -30,9 +33,8 @@ pub struct DemoApi {
 
 /// Binds the API of an organization whose certificates are dated from now.
 pub async fn bind(address: ListenAddress) -> io::Result<DemoApi> {
-    #[expect(clippy::cast_possible_truncation, reason = "whole seconds")]
-    let organization = Organization::simulated(unix_now() as i64);
-    let server = Server::bind(&[address], Limits::of_this_process()).await.map_err(io::Error::other)?;
+    let organization = Organization::simulated(whole_second(unix_now()));
+    let server = Server::bind(&[address], Limits::new(CONNECTIONS)).await.map_err(io::Error::other)?;
     let address = server.addresses()?[0];
     Ok(DemoApi { organization, server, address })
 }

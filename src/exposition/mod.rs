@@ -1,93 +1,64 @@
-//! From what is known, and the moment of the scrape, to the metrics page.
+//! From the state of the polls, and the second of a scrape, to the metrics page.
 //!
-//! The page is made of two kinds of families, sorted by name. [`small`] ones are a few series each; they are written anew by
-//! the library's encoder, and compressed anew when they say something else. [`large`] ones have a series for each
-//! certificate, project or scope: what changes only with the snapshot is compressed once and [`kept`], days are compressed
-//! by [`deflate`] at the scrape, and [`gzip`] joins the pieces. Scrapes within one second share a page. Uncompressed, the
-//! page is written as it is read and never held whole.
+//! [`METRICS`] is the table of what is shown, `rows` writes a metric's series, and [`TextBody`] is the page as text, written
+//! as it is read. Compressed, the page is one gzip member made of a [`Fragment`] for each run of neighbouring families with
+//! one lifetime; a [`Memo`] keeps each fragment until its lifetime is over. Scrapes within a second share a page.
 
-mod deflate;
-mod document;
-mod gzip;
-mod kept;
-mod large;
-mod page;
-mod small;
-mod text;
+mod fragment;
+mod memo;
+mod metrics;
+mod rows;
+mod text_body;
 
 #[cfg(test)]
 mod tests;
 
+use std::slice;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Opts, Registry, TextEncoder};
-use tokio::sync::{Mutex, watch};
+use prometheus::proto::MetricFamily;
+use prometheus::{Gauge, Opts, Registry, TextEncoder};
+use tokio::sync::Mutex;
 
-use crate::inventory::{Snapshot, State, UnixSeconds, unix_now};
-pub use document::{Document, severity_word};
-use gzip::{Compressor, Fragment};
-use kept::Kept;
-pub use page::{GzipPage, TextPage};
+use crate::inventory::{UnixSeconds, whole_second};
+use crate::poll_state::PollState;
+use fragment::{Compressor, Fragment, gzip_member};
+pub use memo::{Identity, Memo};
+use metrics::{Lifetime, METRICS, Metric};
+use text_body::Registered;
+pub use text_body::TextBody;
 
 /// The media type of the page: the text format 0.0.4, which is UTF-8.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// Certificates in all lists from which on a page is compressed beside the thread that serves requests. Each is a series at
+/// least, and a thousand series take half a millisecond.
+const LONG: usize = 20_000;
+
 /// Why there is no page. Nothing that an upstream sends can bring it about.
 #[derive(Debug, thiserror::Error)]
 pub enum ExpositionError {
-    /// The library refuses a family.
     #[error("the metrics cannot be encoded: {0}")]
     Encode(#[from] prometheus::Error),
-    /// The thread that compresses ended early.
     #[error("the metrics page cannot be compressed: {0}")]
-    Compress(#[from] tokio::task::JoinError),
+    Compress(#[from] flate2::CompressError),
+    #[error("the thread that compresses the metrics page ended early: {0}")]
+    Thread(#[from] tokio::task::JoinError),
 }
 
-/// Everything that is exported.
+/// The metrics page.
 pub struct Exposition {
     registry: Registry,
-    state: watch::Receiver<State>,
-    cache: Mutex<Cache>,
-}
-
-impl std::fmt::Debug for Exposition {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Exposition").field("state", &self.state).finish_non_exhaustive()
-    }
-}
-
-/// What was compressed last.
-#[derive(Default)]
-struct Cache {
-    /// Kept, because what is allocated and freed at each scrape would stay with the process all the same. Made for the
-    /// first page that is compressed.
-    compressor: Option<Compressor>,
-    kept: Option<Kept>,
-    head: Small,
-    tail: Small,
-    page: Option<Shared>,
-}
-
-/// Small families, and what became of them.
-#[derive(Default)]
-struct Small(Option<(String, Fragment)>);
-
-/// A page that scrapes share.
-struct Shared {
-    /// The second in which it was made.
-    second: UnixSeconds,
-    /// Polls that it tells of.
-    polls: u64,
-    pieces: Arc<[Bytes]>,
+    cache: Arc<Mutex<Cache>>,
 }
 
 impl Exposition {
-    /// What `state` says, what `registry` holds already, and this process's own figures.
-    pub fn new(registry: Registry, state: watch::Receiver<State>) -> Result<Self, prometheus::Error> {
+    /// What states say, what `registry` holds, and this process's own figures.
+    pub fn new(registry: Registry) -> Result<Self, prometheus::Error> {
         registry.register(Box::new(ProcessCollector::for_self()))?;
-        let build_info = prometheus::Gauge::with_opts(
+        let build_info = Gauge::with_opts(
             Opts::new(
                 "openai_cert_exporter_build_info",
                 "A constant 1, with what this program was built from as labels.",
@@ -98,91 +69,105 @@ impl Exposition {
         )?;
         build_info.set(1.0);
         registry.register(Box::new(build_info))?;
-        Ok(Self::of(registry, state))
+        Ok(Self::of(registry))
     }
 
-    /// What `state` says, and nothing of this process: for a file that another exporter serves beside its own figures.
+    /// What states say, and nothing of this process: for a file that another exporter serves beside its own figures.
     #[must_use]
-    pub fn of_state(state: watch::Receiver<State>) -> Self {
-        Self::of(Registry::new(), state)
+    pub fn of_state_only() -> Self {
+        Self::of(Registry::new())
     }
 
-    fn of(registry: Registry, state: watch::Receiver<State>) -> Self {
-        Self { registry, state, cache: Mutex::default() }
+    fn of(registry: Registry) -> Self {
+        Self { registry, cache: Arc::default() }
     }
 
-    /// The page as of now, as text.
-    pub fn text(&self) -> Result<TextPage, ExpositionError> {
-        let state = self.state.borrow().clone();
-        let (head, tail) = self.small(&state)?;
-        Ok(TextPage::new(head, state.snapshot, tail, unix_now()))
+    /// The page as of the second of `now`, in pieces.
+    pub fn text(&self, state: &Arc<PollState>, now: f64) -> Result<TextBody, ExpositionError> {
+        Ok(TextBody::new(METRICS, registered(&self.registry)?, state, whole_second(now)))
     }
 
-    /// The page as of this second, compressed.
-    pub async fn gzip(&self) -> Result<GzipPage, ExpositionError> {
-        let mut cache = self.cache.lock().await;
-        let (state, now) = (self.state.borrow().clone(), unix_now());
-        let second = large::second(now);
-        if let Some(page) = cache.page.as_ref().filter(|page| (page.second, page.polls) == (second, state.polls)) {
-            return Ok(GzipPage::new(Arc::clone(&page.pieces)));
-        }
-        cache.follow(state.snapshot.as_ref(), now).await?;
-        let Cache { compressor, kept, head, tail, page } = &mut *cache;
-        let compressor = compressor.get_or_insert_default();
-        // What nobody reads any more is let go before there is a new one.
-        *page = None;
-        let small = self.small(&state)?;
-        let mut fragments = vec![head.compress(compressor, small.0)];
-        if let Some(kept) = kept {
-            kept.keep_up(compressor, now);
-            fragments.extend(kept.fragments(now));
-        }
-        fragments.push(tail.compress(compressor, small.1));
-        let pieces: Arc<[Bytes]> = gzip::member(fragments).into();
-        let answer = GzipPage::new(Arc::clone(&pieces));
-        *page = Some(Shared { second, polls: state.polls, pieces });
-        Ok(answer)
-    }
-
-    /// The families that are written by the library: those before the large ones, and those after them.
-    fn small(&self, state: &State) -> Result<(String, String), ExpositionError> {
-        let mut families = self.registry.gather();
-        families.extend(small::families(state).into_iter().filter(|family| !family.get_metric().is_empty()));
-        families.sort_by(|a, b| a.name().cmp(b.name()));
-        let head = families.partition_point(|family| family.name() < large::GROUPS[0][0].name);
-        let encoder = TextEncoder::new();
-        Ok((encoder.encode_to_string(&families[..head])?, encoder.encode_to_string(&families[head..])?))
+    /// The page as of the second of `now`, compressed.
+    pub async fn gzip(&self, state: &Arc<PollState>, now: f64) -> Result<Bytes, ExpositionError> {
+        let (registry, state, now) = (self.registry.clone(), Arc::clone(state), whole_second(now));
+        let mut cache = Arc::clone(&self.cache).lock_owned().await;
+        let is_long = cache.is_long(&state);
+        let mut page = move || cache.page(&registry, &state, now);
+        if is_long { tokio::task::spawn_blocking(page).await? } else { page() }
     }
 }
 
-impl Small {
-    /// Compresses a text, unless it is the last one still.
-    fn compress(&mut self, compressor: &mut Compressor, text: String) -> Fragment {
-        match &self.0 {
-            Some((known, fragment)) if *known == text => fragment.clone(),
-            _ => {
-                let fragment = compressor.compress(&text);
-                self.0.insert((text, fragment)).1.clone()
-            }
-        }
-    }
+/// The families of the registry, sorted by name.
+fn registered(registry: &Registry) -> Result<Vec<Registered>, prometheus::Error> {
+    let text = |family: &MetricFamily| TextEncoder::new().encode_to_string(slice::from_ref(family));
+    registry.gather().iter().map(|family| Ok((family.name().to_owned(), text(family)?))).collect()
+}
+
+/// Neighbouring metrics with one lifetime, and a last run for what the registry has beyond all metrics.
+fn runs() -> impl Iterator<Item = &'static [Metric]> {
+    METRICS.chunk_by(|a, b| a.series.lifetime() == b.series.lifetime()).chain([&[][..]])
+}
+
+/// The page that was compressed last, and what it was made of.
+#[derive(Default)]
+struct Cache {
+    compressor: Compressor,
+    /// Of each run.
+    fragments: Vec<Memo<Key, Fragment>>,
+    page: Memo<(UnixSeconds, Identity), Bytes>,
+    inventory: Option<Identity>,
 }
 
 impl Cache {
-    /// Compresses a snapshot, unless that has been done.
-    async fn follow(&mut self, snapshot: Option<&Arc<Snapshot>>, now: f64) -> Result<(), ExpositionError> {
-        let Some(snapshot) = snapshot else { return Ok(()) };
-        if self.kept.as_ref().is_some_and(|kept| Arc::ptr_eq(&kept.snapshot, snapshot)) {
-            return Ok(());
+    fn page(
+        &mut self,
+        registry: &Registry,
+        state: &Arc<PollState>,
+        now: UnixSeconds,
+    ) -> Result<Bytes, ExpositionError> {
+        let Self { compressor, fragments, page, inventory } = self;
+        page.get_or_make((now, Identity::of(state)), || {
+            let mut registered = registered(registry)?;
+            fragments.resize_with(runs().count(), Memo::default);
+            let fragments = runs().zip(fragments).map(|(run, fragment)| {
+                let is_before = |(name, _): &Registered| run.last().is_none_or(|last| name.as_str() < last.name);
+                let beyond = registered.split_off(registered.partition_point(is_before));
+                let registered = std::mem::replace(&mut registered, beyond);
+                let key = key(run, &registered, state, now);
+                fragment.get_or_make(key, || compressor.compress(TextBody::new(run, registered, state, now)))
+            });
+            let page = gzip_member(&fragments.collect::<Result<Vec<_>, _>>()?);
+            *inventory = state.snapshot.as_ref().map(|snapshot| Identity::of(&snapshot.inventory));
+            Ok(page)
+        })
+    }
+
+    /// Whether most of the next page has to be compressed, and takes long.
+    fn is_long(&self, state: &PollState) -> bool {
+        state.snapshot.as_ref().is_some_and(|snapshot| {
+            let inventory = &snapshot.inventory;
+            let series = inventory.projects().iter().map(|list| list.certificates.items.len());
+            self.inventory != Some(Identity::of(inventory)) && series.sum::<usize>() > LONG
+        })
+    }
+}
+
+/// What the text of a run depends on: a text of it, an object, and a moment.
+type Key = (String, Option<Identity>, Option<i64>);
+
+fn key(run: &'static [Metric], registered: &[Registered], state: &Arc<PollState>, now: UnixSeconds) -> Key {
+    let lifetime = run.first().map_or(Lifetime::Poll, |metric| metric.series.lifetime());
+    let written = if lifetime == Lifetime::Poll { run } else { &[] };
+    let text = TextBody::new(written, registered.to_vec(), state, now).collect();
+    let snapshot = state.snapshot.as_ref();
+    let inventory = snapshot.map(|snapshot| Identity::of(&snapshot.inventory));
+    match lifetime {
+        Lifetime::Poll => (text, None, None),
+        Lifetime::Inventory => (text, inventory, None),
+        Lifetime::Epoch => {
+            (text, inventory, snapshot.and_then(|snapshot| i64::try_from(snapshot.inventory.epoch(now)).ok()))
         }
-        let (snapshot, before) = (Arc::clone(snapshot), self.kept.take());
-        let kept = if Kept::is_quick(&snapshot) {
-            Kept::new(self.compressor.get_or_insert_default(), snapshot, before.as_ref(), now)
-        } else {
-            let made = move || Kept::new(&mut Compressor::default(), snapshot, before.as_ref(), now);
-            tokio::task::spawn_blocking(made).await?
-        };
-        self.kept = Some(kept);
-        Ok(())
+        Lifetime::Reads => (text, snapshot.map(Identity::of), None),
+        Lifetime::Second => (text, inventory, Some(now)),
     }
 }

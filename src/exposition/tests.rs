@@ -1,242 +1,426 @@
-//! The page against the library: what is written here by hand, and compressed in parts, must be byte for byte what a
-//! collector in a registry gives for the same snapshot and instant.
+//! The page against the library: text and gzip are byte for byte what its encoder makes of the same state and second,
+//! whatever came before.
 
-use std::collections::HashMap;
+mod reference;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
-use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use flate2::read::GzDecoder;
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{Registry, TextEncoder};
+use flate2::bufread::GzDecoder;
+use prometheus::core::Collector;
+use prometheus::{IntCounter, IntCounterVec};
 use proptest::prelude::*;
-use regex::Regex;
+use proptest::sample::Index;
+use tokio::runtime::{Builder, Runtime};
 
-use super::TextPage;
-use super::gzip::{self, Compressor};
-use super::kept::Kept;
-use super::large::{GROUPS, second};
+use super::*;
+use crate::fixture::{DAY, NOW, certificate, group, list, lists};
 use crate::inventory::{
-    Certificate, Listing, Malformed, Project, ProjectCertificates, Projects, RotationGroup, Snapshot, days_until,
+    Certificate, Inventory, Listing, Lists, Malformed, Project, ProjectFaults, ProjectList, Snapshot,
 };
+use crate::poll_state::{FailedList, FailureReason, ListName, PollResult, PollTiming};
+use reference::{FAMILIES, Reference};
 
-/// The same facts through the library. It asks the snapshot on its own, and shares only names and help texts.
-struct Reference {
-    snapshot: Arc<Snapshot>,
+/// An exposition, and all that its page depends on.
+struct Scraped {
+    exposition: Exposition,
+    state: Arc<PollState>,
     now: f64,
-    descs: Vec<Desc>,
+    pattern: &'static str,
+    requests: IntCounterVec,
+    lines: IntCounter,
+    /// Without series at first. Its name is between those of two metrics that share a fragment.
+    between: IntCounterVec,
+    process: IntCounter,
+    runtime: Runtime,
 }
 
-type Labels = Vec<(&'static str, String)>;
-type Series = Vec<(Labels, Option<f64>)>;
+impl Scraped {
+    fn new() -> Self {
+        let timing = PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
+        let vector = |name, label| IntCounterVec::new(Opts::new(name, "A \\ and\na line."), &[label]).unwrap();
+        let mut scraped = Self {
+            exposition: Exposition::of_state_only(),
+            state: Arc::new(PollState::new(Instant::now(), timing)),
+            now: NOW as f64,
+            pattern: "^([a-z])",
+            requests: vector("openai_cert_exporter_api_requests_total", "code"),
+            lines: IntCounter::new("openai_cert_exporter_log_lines_dropped_total", "Lines.").unwrap(),
+            between: vector("openai_certificate_between_total", "x"),
+            process: IntCounter::new("process_cpu_seconds_total", "Seconds.").unwrap(),
+            runtime: Builder::new_current_thread().build().unwrap(),
+        };
+        scraped.exposition = Exposition::of(scraped.registry());
+        scraped
+    }
 
-impl Reference {
-    fn page(snapshot: &Arc<Snapshot>, now: f64) -> String {
-        let desc = |name: &str| Desc::new(name.into(), "help".into(), Vec::new(), HashMap::new()).unwrap();
-        let descs = GROUPS.concat().iter().map(|family| desc(family.name)).collect();
+    fn registry(&self) -> Registry {
         let registry = Registry::new();
-        registry.register(Box::new(Self { snapshot: Arc::clone(snapshot), now, descs })).unwrap();
-        TextEncoder::new().encode_to_string(&registry.gather()).unwrap()
+        let vectors = [&self.requests, &self.between].map(|vector| Box::new(vector.clone()) as Box<dyn Collector>);
+        let counters = [&self.lines, &self.process].map(|counter| Box::new(counter.clone()) as Box<dyn Collector>);
+        vectors.into_iter().chain(counters).for_each(|collector| registry.register(collector).unwrap());
+        registry
     }
 
-    fn family(name: &'static str, series: &Series) -> MetricFamily {
-        let metric = |(labels, value): &(Labels, Option<f64>)| {
-            let pair = |(name, value): &(&str, String)| {
-                let mut pair = LabelPair::default();
-                pair.set_name((*name).to_owned());
-                pair.set_value(value.replace('\0', "\u{fffd}"));
-                pair
-            };
-            let mut gauge = Gauge::default();
-            gauge.set_value((*value)?);
-            let mut metric = Metric::from_label(labels.iter().map(pair).collect());
-            metric.set_gauge(gauge);
-            Some(metric)
-        };
-        let help = GROUPS.concat().iter().find(|family| family.name == name).unwrap().help;
-        let mut family = MetricFamily::default();
-        family.set_name(name.to_owned());
-        family.set_help(help.to_owned());
-        family.set_field_type(MetricType::GAUGE);
-        family.set_metric(series.iter().filter_map(metric).collect());
-        family
-    }
-}
-
-impl Collector for Reference {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descs.iter().collect()
+    fn polled(&mut self, snapshot: Option<Arc<Snapshot>>, failed: &[FailureReason]) {
+        let failed = failed.iter().map(|reason| FailedList {
+            list: ListName::Organization,
+            reason: *reason,
+            status: None,
+            request_id: None,
+            message: "".into(),
+        });
+        let duration = Duration::from_millis(1_234);
+        let result = PollResult { ended_at: self.now, duration, failed: failed.collect() };
+        Arc::make_mut(&mut self.state).record(snapshot, result);
     }
 
-    fn collect(&self) -> Vec<MetricFamily> {
-        let certificate = |c: &Certificate| -> Labels {
-            vec![
-                ("certificate_id", c.id.to_string()),
-                ("certificate_name", c.name.as_deref().unwrap_or("").to_string()),
-            ]
-        };
-        let project = |p: &Project| -> Labels {
-            vec![("project_id", p.id.to_string()), ("project_name", p.name.as_deref().unwrap_or("").to_string())]
-        };
-        let mut families: HashMap<&'static str, Series> = HashMap::new();
-        let mut add = |name, labels, value| families.entry(name).or_default().push((labels, value));
-        for c in &self.snapshot.organization().items {
-            add("openai_certificate_active", certificate(c), Some(f64::from(u8::from(c.active))));
-            add("openai_certificate_created_timestamp_seconds", certificate(c), c.created_at.map(|at| at as f64));
-            let days = c.expires_at.map(|at| days_until(at, self.now));
-            add("openai_certificate_days_until_expiry", certificate(c), days);
-            add("openai_certificate_not_after_timestamp_seconds", certificate(c), c.expires_at.map(|at| at as f64));
-            add("openai_certificate_not_before_timestamp_seconds", certificate(c), c.valid_at.map(|at| at as f64));
+    /// A poll has read these lists, each project's so many seconds ago.
+    fn read(&mut self, lists: Lists, ago: &[f64]) {
+        let projects_read_at = (0..lists.projects.len()).map(|n| self.now - ago.get(n).unwrap_or(&0.0)).collect();
+        let before = self.state.snapshot.as_ref().map(|snapshot| &snapshot.inventory);
+        let inventory = Inventory::following(before, lists, &group(self.pattern));
+        let snapshot = Snapshot { inventory, organization_read_at: self.now, projects_read_at };
+        self.polled(Some(Arc::new(snapshot)), &[]);
+    }
+
+    fn lists(&self) -> Option<Lists> {
+        self.state.snapshot.as_ref().map(|snapshot| snapshot.inventory.lists().clone())
+    }
+
+    fn text(&self) -> String {
+        self.exposition.text(&self.state, self.now).unwrap().collect()
+    }
+
+    fn compressed(&self) -> Bytes {
+        self.runtime.block_on(self.exposition.gzip(&self.state, self.now)).unwrap()
+    }
+
+    fn gzip(&self) -> String {
+        gunzip(&self.compressed())
+    }
+
+    /// Fails with the first line that differs; the whole page would bury it.
+    #[track_caller]
+    fn check(&self) {
+        let registry = self.registry();
+        registry.register(Box::new(Reference::new(&self.state, self.now.floor() as UnixSeconds))).unwrap();
+        let expected = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        for (how, page) in [("text", self.text()), ("gzip", self.gzip())] {
+            let mut lines = page.split('\n').zip(expected.split('\n'));
+            assert_eq!(lines.find(|(line, expected)| line != expected), None, "{how}");
+            assert_eq!(page.len(), expected.len(), "{how}");
         }
-        for (c, successor) in self.snapshot.certificates() {
-            add("openai_certificate_superseded", certificate(c), Some(f64::from(u8::from(successor.is_some()))));
-        }
-        let now = second(self.now);
-        let none = vec![("project_id", String::new()), ("project_name", String::new())];
-        let of_projects = self.snapshot.project_scopes().map(|(p, scope)| ("project", project(&p.project), scope));
-        for (kind, labels, scope) in std::iter::once(("organization", none, self.snapshot.scope())).chain(of_projects) {
-            let labels = [vec![("scope", kind.to_string())], labels].concat();
-            add("openai_mtls_active_certificates", labels.clone(), Some(scope.valid(now) as f64));
-            add("openai_mtls_enforced", labels.clone(), Some(f64::from(u8::from(scope.is_enforced()))));
-            let runway = scope.runway_end(now).map(|at| at as f64);
-            add("openai_mtls_runway_end_timestamp_seconds", labels.clone(), runway);
-            add("openai_mtls_unknown_expiry_certificates", labels, Some(scope.of_unknown_expiry() as f64));
-        }
-        for p in &self.snapshot.projects().items {
-            add("openai_project_last_success_timestamp_seconds", project(&p.project), Some(p.read_at));
-            for c in &p.certificates.items {
-                let labels = [project(&p.project), certificate(c)].concat();
-                add("openai_project_certificate_active", labels, Some(f64::from(u8::from(c.active))));
-            }
-        }
-        families.iter().map(|(name, series)| Self::family(name, series)).collect()
     }
 }
 
-fn decoded(kept: &mut Kept, now: f64) -> String {
-    let member = gzip::member(kept.fragments(now)).concat();
-    let mut text = String::new();
-    GzDecoder::new(member.as_slice()).read_to_string(&mut text).unwrap();
+fn gunzip(member: &[u8]) -> String {
+    let (mut decoder, mut text) = (GzDecoder::new(member), String::new());
+    decoder.read_to_string(&mut text).unwrap();
+    assert!(decoder.into_inner().is_empty(), "more than one member");
     text
 }
 
-/// Fails with the first line that differs; the whole page would bury it.
-fn assert_same(page: &str, expected: &str) {
-    let mut lines = page.split('\n').zip(expected.split('\n'));
-    assert_eq!(lines.find(|(line, expected)| line != expected), None);
-    assert_eq!(page.len(), expected.len());
+/// The value of a series, by all that stands before it.
+fn value(page: &str, series: &str) -> Option<f64> {
+    page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[test]
+fn head_comes_with_the_first_certificate_of_the_first_of_many_projects() {
+    let mut scraped = Scraped::new();
+    let mut read = vec![vec![]; 2_002];
+    scraped.read(lists(&read), &[]);
+    scraped.check();
+    read[1].push(certificate("cert_new"));
+    scraped.read(lists(&read), &[]);
+    scraped.check();
+    let head =
+        "# TYPE openai_project_certificate_active gauge\nopenai_project_certificate_active{project_id=\"proj_0\"";
+    assert!(scraped.gzip().contains(head));
+}
+
+/// So many that the page is compressed on a thread of its own.
+#[test]
+fn page_of_many_projects_is_what_the_library_writes() {
+    let mut scraped = Scraped::new();
+    let of_project = |project: i64| -> Vec<Certificate> {
+        let id = |n: i64| format!("cert_{project}_{n}");
+        (0..10).map(|n| certificate(&id(n)).named("ca-2026").valid(-n..project + n)).collect()
+    };
+    let mut read: Vec<_> = (0..=2_001).map(of_project).collect();
+    scraped.read(lists(&read), &[]);
+    assert!(scraped.exposition.cache.try_lock().unwrap().is_long(&scraped.state));
+    scraped.check();
+    assert!(!scraped.exposition.cache.try_lock().unwrap().is_long(&scraped.state));
+    scraped.now += 1_000.5 * DAY as f64;
+    scraped.check();
+    read.remove(1_000);
+    scraped.read(lists(&read), &[1.0]);
+    scraped.check();
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Read(Lists, Vec<f64>),
+    ReadAgain(Vec<f64>),
+    Fail(Vec<FailureReason>),
+    /// Reloads the configuration with another rotation group, and reads the same again.
+    Regroup(&'static str),
+    /// Seconds, backwards too.
+    Pass(f64),
+    /// To an instant at which a certificate begins or ends, or next to it.
+    Turn(Index, f64),
+    /// Counts something in the registry; every second time for the first time.
+    Count(bool),
+}
+
+impl Scraped {
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Read(lists, ago) => self.read(lists, &ago),
+            Step::ReadAgain(ago) => self.lists().into_iter().for_each(|lists| self.read(lists, &ago)),
+            Step::Fail(reasons) => self.polled(None, &reasons),
+            Step::Regroup(pattern) => {
+                self.pattern = pattern;
+                self.lists().into_iter().for_each(|lists| self.read(lists, &[]));
+            }
+            Step::Pass(seconds) => self.now += seconds,
+            Step::Turn(which, offset) => {
+                let lists = self.lists().unwrap_or_default();
+                let projects = lists.projects.iter().map(|list| &list.certificates);
+                let certificates = projects.chain([&lists.organization]).flat_map(|list| &list.items);
+                let turns = certificates.flat_map(|c| [c.valid_at, c.expires_at]).flatten();
+                // A float has no fractions of a second beyond these.
+                let turns: Vec<_> = turns.filter(|turn| turn.abs() < 1 << 40).collect();
+                if !turns.is_empty() {
+                    self.now = *which.get(&turns) as f64 + offset;
+                }
+            }
+            Step::Count(is_first) => {
+                // Within the second, the page is the one that was made.
+                self.now += 1.0;
+                [&self.lines, &self.process].into_iter().for_each(IntCounter::inc);
+                self.requests.with_label_values(&["200"]).inc();
+                if is_first {
+                    self.between.with_label_values(&["\"\\\n"]).inc();
+                }
+            }
+        }
+    }
 }
 
 fn some_text() -> impl Strategy<Value = String> {
-    prop_oneof!["[a-z]{1,3}", "[ -~]{1,40}", "\\PC{1,10}", "[\\\\\"\n\r\t]{1,6}", Just("a\0b".to_owned())]
+    prop_oneof!["[a-b]-[a-c]", "[ -~]{1,40}", "\\PC{1,10}", "[\\\\\"\n\r\t]{1,6}", Just("a\0b".to_owned())]
 }
 
-fn some_certificate() -> impl Strategy<Value = Certificate> {
-    let instant = || prop_oneof![8 => prop::option::of(0..2_000_000_000_i64), 1 => prop::option::of(any::<i64>())];
-    let id = "[a-z\"\\\\]{1,6}";
-    (id, prop::option::of(some_text()), any::<bool>(), instant(), instant(), instant()).prop_map(
-        |(id, name, active, created_at, valid_at, expires_at)| Certificate {
-            id: id.into(),
-            name: name.map(Into::into),
-            active,
-            created_at,
-            valid_at,
-            expires_at,
+fn some_list() -> impl Strategy<Value = Listing<Certificate>> {
+    let instant = || prop_oneof![8 => prop::option::of(NOW..NOW + 100), 1 => prop::option::of(any::<i64>())];
+    let facts = (prop::option::of(some_text()), any::<bool>(), [instant(), instant(), instant()]);
+    let named = |(id, (name, active, [created_at, valid_at, expires_at])): (String, (Option<String>, bool, [_; 3]))| {
+        Certificate { id: id.into(), name: name.map(Into::into), active, created_at, valid_at, expires_at }
+    };
+    prop::collection::btree_map("[a-d\"\\\\]{1,2}", facts, 0..6)
+        .prop_map(move |facts| list(facts.into_iter().map(named).collect()))
+}
+
+fn some_lists() -> impl Strategy<Value = Lists> {
+    let project = (prop::option::of(some_text()), some_list());
+    let faults = prop_oneof![3 => Just(0), 1 => 1..3_u64];
+    (some_list(), prop::collection::btree_map("[p-s]", project, 0..4), faults).prop_map(
+        |(organization, projects, faults)| {
+            let list = |(id, (name, list)): (String, (Option<String>, _))| ProjectList {
+                project: Project { id: id.into(), name: name.map(Into::into), archived: false },
+                certificates: Arc::new(list),
+            };
+            let mut malformed = Malformed::default();
+            (0..faults).for_each(|_| malformed.add("id"));
+            Lists {
+                organization: Arc::new(organization),
+                projects: projects.into_iter().map(list).collect(),
+                project_faults: ProjectFaults { malformed, duplicates: faults, vanished: faults },
+            }
         },
     )
 }
 
-fn some_list(most: usize) -> impl Strategy<Value = Listing<Certificate>> {
-    prop::collection::vec(some_certificate(), 0..most).prop_map(|read| Listing::new(read, Malformed::default()))
-}
-
-fn some_snapshot() -> impl Strategy<Value = Arc<Snapshot>> {
-    let project = ("[a-z]{1,4}", prop::option::of(some_text()), some_list(6), 0.0..2e9_f64);
-    (some_list(30), prop::collection::vec(project, 0..6)).prop_map(|(organization, projects)| {
-        let mut items: Vec<_> = projects
-            .into_iter()
-            .map(|(id, name, certificates, read_at)| ProjectCertificates {
-                project: Project { id: id.into(), name: name.map(Into::into), archived: false },
-                certificates: Arc::new(certificates),
-                read_at,
-            })
-            .collect();
-        items.sort_by(|a, b| a.project.id.cmp(&b.project.id));
-        items.dedup_by(|a, b| a.project.id == b.project.id);
-        snapshot(organization, Projects { items: items.into(), ..Projects::default() })
-    })
-}
-
-fn snapshot(organization: Listing<Certificate>, projects: Projects) -> Arc<Snapshot> {
-    let group = RotationGroup::new(Regex::new("^([a-z])").unwrap());
-    Arc::new(Snapshot::new(Arc::new(organization), projects, &group, None))
+fn some_step() -> impl Strategy<Value = Step> {
+    let ago = || prop::collection::vec(0.0..300.0_f64, 0..4);
+    prop_oneof![
+        3 => (some_lists(), ago()).prop_map(|(lists, ago)| Step::Read(lists, ago)),
+        1 => ago().prop_map(Step::ReadAgain),
+        1 => prop::sample::subsequence(vec![FailureReason::Server, FailureReason::Decode], 0..=2).prop_map(Step::Fail),
+        1 => prop::sample::select(vec!["^([a-z])", "(-)", "none"]).prop_map(Step::Regroup),
+        2 => prop_oneof![0.0..2.0, -100.0..100.0, -4e9..4e9_f64].prop_map(Step::Pass),
+        2 => (any::<Index>(), -1.0..1.0_f64).prop_map(|(which, offset)| Step::Turn(which, offset)),
+        1 => any::<bool>().prop_map(Step::Count),
+    ]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn the_page_is_what_the_library_writes(
-        (before, after) in (some_snapshot(), some_snapshot()),
-        now in 0.0..2e9_f64,
-        passed in 0.0..1e9_f64,
-    ) {
-        let expected = Reference::page(&after, now + passed);
-        let text: String = TextPage::new(String::new(), Some(Arc::clone(&after)), String::new(), now + passed).collect();
-        assert_same(&text, &expected);
-
-        // Compressed at an earlier moment and on top of another snapshot, then kept up with time.
-        let mut compressor = Compressor::default();
-        let before = Kept::new(&mut compressor, before, None, now);
-        let mut kept = Kept::new(&mut compressor, after, Some(&before), now);
-        kept.keep_up(&mut compressor, now + passed);
-        assert_same(&decoded(&mut kept, now + passed), &expected);
+    fn page_is_what_the_library_writes_whatever_came_before(steps in prop::collection::vec(some_step(), 1..16)) {
+        let mut scraped = Scraped::new();
+        scraped.check();
+        for step in steps {
+            scraped.take(step);
+            scraped.check();
+        }
     }
 }
 
-/// Enough certificates for several parts; one of them changes, one goes, one comes.
+/// Which texts are written anew, by their lifetimes.
 #[test]
-fn a_change_in_one_part_leaves_the_others() {
-    let certificate = |n: i64| Certificate {
-        id: format!("cert_{:08x}", n.wrapping_mul(2_654_435_761) & 0xffff_ffff).into(),
-        name: Some(format!("ca {n}").into()),
-        active: n % 3 == 0,
-        created_at: Some(n),
-        valid_at: Some(n * 1_000),
-        expires_at: Some(n * 1_000 + 500),
+fn text_is_kept_for_its_lifetime() {
+    let keys = |scraped: &Scraped| -> Vec<_> {
+        let (state, now) = (&scraped.state, whole_second(scraped.now));
+        runs().map(|run| key(run, &[], state, now)).collect()
     };
-    let mut certificates: Vec<_> = (0..5_000).map(certificate).collect();
-    let first = snapshot(Listing::new(certificates.clone(), Malformed::default()), Projects::default());
-    let mut compressor = Compressor::default();
-    let mut kept = Kept::new(&mut compressor, first, None, 0.0);
-    let edits: [fn(&mut Vec<Certificate>, Certificate); 6] = [
-        |list, _| list[2_500].active ^= true,
-        |list, _| list[0].name = None,
-        // 2,501 ends first, so that its successor loses it.
-        |list, _| list[2_501].expires_at = None,
-        |list, _| drop(list.remove(17)),
-        |list, another| list.push(another),
-        |list, _| list.truncate(900),
+    let read = |last: i64| lists(&[vec![certificate("a").valid(-1..1), certificate("b").valid(-1..last)], vec![]]);
+    let mut scraped = Scraped::new();
+    scraped.read(read(9), &[]);
+    let day = DAY as f64;
+    let all = ["Epoch", "Inventory", "Poll", "Reads", "Second"];
+    for (step, expected) in [
+        (Step::Pass(0.5), &[][..]),
+        (Step::Pass(1.0), &["Second"]),
+        (Step::Pass(2.0 * day), &["Epoch", "Second"]),
+        (Step::Pass(-2.0 * day), &["Epoch", "Second"]),
+        (Step::Fail(vec![FailureReason::Server]), &["Poll"]),
+        (Step::ReadAgain(vec![5.0]), &["Poll", "Reads"]),
+        (Step::Read(read(9), vec![]), &["Poll", "Reads"]),
+        (Step::Read(read(8), vec![]), &all),
+        (Step::Regroup("(-)"), &all),
+    ] {
+        let before = keys(&scraped);
+        scraped.take(step.clone());
+        let now = keys(&scraped);
+        let changed = runs().zip(before.iter().zip(&now)).filter(|(_, (before, now))| before != now);
+        let changed: BTreeSet<_> = changed.map(|(run, _)| format!("{:?}", run[0].series.lifetime())).collect();
+        assert_eq!(changed.iter().map(String::as_str).collect::<Vec<_>>(), expected, "{step:?}");
+    }
+}
+
+#[test]
+fn clock_that_jumps_is_followed_both_ways() {
+    let (first, second) = (certificate("first").valid(-100..10), certificate("second").valid(20..40));
+    let mut scraped = Scraped::new();
+    scraped.read(lists(&[vec![first, second]]), &[]);
+    // (Days off, days left of the first, anchors that are valid, days from then to the end of the runway.)
+    for (off, left, anchors, runway) in [
+        (0, 10.0, 1.0, Some(10)),
+        (15, -5.0, 0.0, Some(10)),
+        (30, -20.0, 1.0, Some(40)),
+        (0, 10.0, 1.0, Some(10)),
+        (-50, 60.0, 1.0, Some(10)),
+        (50, -40.0, 0.0, Some(40)),
+        (-200, 210.0, 0.0, None),
+        (36_500, -36_490.0, 0.0, Some(40)),
+        (-36_500, 36_510.0, 0.0, None),
+        (0, 10.0, 1.0, Some(10)),
+    ] {
+        scraped.now = (NOW + off * DAY) as f64 + 0.4;
+        for (how, page) in [("text", scraped.text()), ("gzip", scraped.gzip())] {
+            let days = "openai_certificate_days_until_expiry{certificate_id=\"first\",certificate_name=\"\"}";
+            let of_scope = |name: &str| {
+                value(&page, &format!("openai_mtls_{name}{{scope=\"organization\",project_id=\"\",project_name=\"\"}}"))
+            };
+            assert_eq!(value(&page, days), Some(left), "{off} days off, {how}");
+            assert_eq!(of_scope("active_certificates"), Some(anchors), "{off} days off, {how}");
+            let end = runway.map(|days| (NOW + days * DAY) as f64);
+            assert_eq!(of_scope("runway_end_timestamp_seconds"), end, "{off} days off, {how}");
+        }
+    }
+}
+
+#[test]
+fn scrapes_of_one_state_within_a_second_share_a_page() {
+    let mut scraped = Scraped::new();
+    let mut last = scraped.compressed();
+    for (step, is_shared) in [
+        (Step::Pass(0.9), true),
+        (Step::Pass(0.1), false),
+        (Step::Pass(0.5), true),
+        (Step::Fail(vec![]), false),
+        (Step::Pass(0.0), true),
+    ] {
+        scraped.take(step.clone());
+        let page = scraped.compressed();
+        assert_eq!(page.as_ptr() == last.as_ptr(), is_shared, "{step:?}");
+        last = page;
+    }
+}
+
+#[test]
+fn text_comes_in_pieces() {
+    let mut scraped = Scraped::new();
+    let read: Vec<_> = (0..300).map(|n| vec![certificate(&format!("cert_{n}")).named(&"x".repeat(500))]).collect();
+    scraped.read(lists(&read), &[]);
+    let pieces: Vec<_> =
+        scraped.exposition.text(&scraped.state, scraped.now).unwrap().map(|piece| piece.len()).collect();
+    assert!(pieces.len() > 10 && pieces.iter().all(|length| (1..20_000).contains(length)), "{pieces:?}");
+}
+
+#[test]
+fn this_process_is_shown_only_where_asked() {
+    let state = Scraped::new().state;
+    let families = |exposition: Exposition| -> Vec<String> {
+        let page: String = exposition.text(&state, 0.0).unwrap().collect();
+        let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        types.map(str::to_owned).collect()
+    };
+    let all = families(Exposition::new(Registry::new()).unwrap());
+    assert!(all.is_sorted(), "{all:?}");
+    for name in ["openai_cert_exporter_build_info", "process_start_time_seconds"] {
+        assert!(all.iter().any(|family| family == name), "{all:?}");
+    }
+    for family in families(Exposition::of_state_only()) {
+        assert!(FAMILIES.iter().any(|(name, ..)| *name == family), "{family}");
+    }
+}
+
+#[test]
+fn table_is_sorted_and_free_of_what_would_be_escaped() {
+    assert!(METRICS.is_sorted_by(|a, b| a.name < b.name));
+    for metric in METRICS {
+        assert!(!metric.help.is_empty() && !metric.help.contains(['\\', '\n']), "{}", metric.name);
+        assert_eq!(metric.kind == "counter", metric.name.ends_with("_total"), "{}", metric.name);
+    }
+}
+
+/// Metrics of the table in the README, each with its labels where they are named.
+fn documented() -> BTreeMap<&'static str, Option<&'static str>> {
+    let readme = include_str!("../../README.md");
+    let section = readme.split("\n## ").find(|section| section.starts_with("Metrics\n")).unwrap();
+    let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    let names = cells.flat_map(|cell| cell.split('`').step_by(2));
+    names
+        .map(|name| name.split_once('{').map_or((name, None), |(name, labels)| (name, labels.strip_suffix('}'))))
+        .collect()
+}
+
+#[test]
+fn readme_names_every_metric_and_no_other() {
+    // Of the registry.
+    const OTHERS: [&str; 8] = [
+        "openai_cert_exporter_api_request_duration_seconds",
+        "openai_cert_exporter_api_requests_total",
+        "openai_cert_exporter_api_retries_total",
+        "openai_cert_exporter_build_info",
+        "openai_cert_exporter_client_certificate_not_after_timestamp_seconds",
+        "openai_cert_exporter_config_last_reload_success_timestamp_seconds",
+        "openai_cert_exporter_config_last_reload_successful",
+        "process_*",
     ];
-    let group = RotationGroup::new(Regex::new("^(ca .*).$").unwrap());
-    for (number, edit) in edits.into_iter().enumerate() {
-        edit(&mut certificates, certificate(9_999));
-        let before = Arc::clone(&kept.snapshot);
-        let list = Listing::following(
-            Some(before.organization()),
-            certificates.iter().cloned().map(Arc::new),
-            Malformed::default(),
-            Box::default(),
-        );
-        assert_eq!(list.changed_since(before.organization()).is_some(), number < 3);
-        let snapshot = Arc::new(Snapshot::new(list, Projects::default(), &group, Some(&before)));
-        let known: std::collections::HashSet<*const u8> =
-            kept.fragments(0.0).iter().map(|fragment| fragment.bytes.as_ptr()).collect();
-        kept = Kept::new(&mut compressor, Arc::clone(&snapshot), Some(&kept), 5e6);
-        assert_same(&decoded(&mut kept, 5e6), &Reference::page(&snapshot, 5e6));
-        let fragments = kept.fragments(0.0);
-        let taken_over = fragments.iter().filter(|fragment| known.contains(&fragment.bytes.as_ptr())).count();
-        // Each of five families and the days have at most two new parts; scopes have one.
-        assert!(snapshot.organization().items.len() == 900 || taken_over + 13 >= fragments.len(), "{taken_over}");
+    let mut documented = documented();
+    assert_eq!(OTHERS.map(|name| documented.remove(name).is_some()), [true; OTHERS.len()]);
+    assert!(METRICS.iter().map(|metric| metric.name).eq(documented.keys().copied()), "{documented:?}");
+    assert!(FAMILIES.iter().map(|(name, ..)| name).eq(documented.keys()), "{documented:?}");
+    for metric in METRICS {
+        let labels = documented[metric.name];
+        assert!(labels.is_none_or(|labels| labels == metric.series.labels().join(",")), "{} {labels:?}", metric.name);
     }
 }

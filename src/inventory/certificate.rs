@@ -1,17 +1,19 @@
+use serde::{Deserialize, Serialize};
+
 use super::{Identified, UnixSeconds};
 
 /// One trust anchor as a list shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
     /// Opaque identifier, never empty.
     pub id: Box<str>,
-    /// What people call it; the only field that can be changed later.
+    /// The only field that can be changed after the upload.
     pub name: Option<Box<str>>,
     /// Whether it is activated in the scope whose list this is.
     pub active: bool,
     /// When it was uploaded.
     pub created_at: Option<UnixSeconds>,
-    /// The first instant at which it is valid; without it, it has always been.
+    /// The first instant at which it is valid; without it, it always has been.
     pub valid_at: Option<UnixSeconds>,
     /// The first instant at which it is no longer valid; without it, it stays valid.
     pub expires_at: Option<UnixSeconds>,

@@ -1,31 +1,27 @@
-//! What an organization's certificates are, as pure data.
+//! What an organization's certificates are, as pure data, and what follows from it.
 //!
-//! Nothing here reads a clock, a socket or a file: `now` is an argument. Everything else of the program either fills
-//! these types (`openai`, `poller`) or reads them (`exposition`, `web`).
+//! Nothing here reads a clock, a socket or a file: `now` is an argument. [`Lists`] is what was read, [`Inventory`] what
+//! follows from it (scopes, rotation), [`Snapshot`] adds when each list was read; [`Severity`] says how bad it is.
 
 mod certificate;
 mod changes;
-mod legible;
+#[expect(clippy::module_inception, reason = "the room is named after what it is built around")]
+mod inventory;
 mod listing;
-mod overview;
 mod project;
-mod rotation;
 mod scope;
+mod severity;
 mod snapshot;
-mod state;
 mod time;
+mod usage;
 
 pub use certificate::Certificate;
 pub use changes::Change;
-pub use legible::{legible, legible_name};
-pub use listing::{Batch, Fault, Identified, Listing, Malformed, is_same};
-pub use overview::{Anchor, Overview, ScopeState, Severity, Standing, Thresholds};
+pub use inventory::{Inventory, Lists, ProjectFaults, ProjectList};
+pub use listing::{Identified, Listing, Malformed, unchanged_or};
 pub use project::Project;
-pub use rotation::RotationGroup;
 pub use scope::Scope;
-pub use snapshot::{ProjectCertificates, Projects, Snapshot};
-pub use state::{Attempt, FailureReason, Liveness, Pace, State};
-pub use time::{
-    OUT_OF_RANGE, SECONDS_PER_DAY, UnixSeconds, date_and_time, date_in_words, days_until, end_in_words,
-    length_in_words, rfc3339, unix_now,
-};
+pub use severity::{Coverage, Severity, Thresholds};
+pub use snapshot::Snapshot;
+pub use time::{SECONDS_PER_DAY, UnixSeconds, days_until, unix_now, whole_second};
+pub use usage::{CertificateUse, RotationGroup};

@@ -1,13 +1,14 @@
+use serde::{Deserialize, Serialize};
+
 use super::Identified;
 
 /// A project as the list of projects shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Project {
     /// Opaque identifier, never empty.
     pub id: Box<str>,
-    /// What people call it.
     pub name: Option<Box<str>>,
-    /// Whether it is archived; nothing of such a project is asked for.
+    /// Archived projects are not polled.
     pub archived: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Where mutual TLS holds, and until when: the rules of OpenAI's mutual-TLS guide.
+//! Where mutual TLS is enforced, and until when: the rules of OpenAI's mutual-TLS guide.
 //!
 //! - Anchors are active at the organization or at a project. In effect for a project are its own **and** the
 //!   organization's; a request passes on either.
@@ -10,7 +10,7 @@ use super::{Certificate, Listing, UnixSeconds};
 
 /// The certificates that are active in a list.
 pub(super) fn active(list: &Listing<Certificate>) -> impl Iterator<Item = &Certificate> {
-    list.items.iter().map(|certificate| &**certificate).filter(|certificate| certificate.active)
+    list.items.iter().filter(|certificate| certificate.active)
 }
 
 /// The certificates in effect for a project: those active in its own list and those active at the organization, each
@@ -23,90 +23,71 @@ pub(super) fn in_effect<'a>(
     active(own).chain(active(organization).filter(only_at_organization))
 }
 
-/// The anchors in effect in one scope, kept so that any instant can be asked for at the cost of a search.
+/// When an anchor is valid: from the first instant (inclusive) to the second (exclusive; `None`: for ever). Without a
+/// known begin it begins at the beginning of time. `None` where it ends before it begins.
+pub(super) fn validity(certificate: &Certificate) -> Option<(UnixSeconds, Option<UnixSeconds>)> {
+    let begin = certificate.valid_at.unwrap_or(UnixSeconds::MIN);
+    certificate.expires_at.is_none_or(|end| begin < end).then_some((begin, certificate.expires_at))
+}
+
+/// The anchors in effect in one scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// Valid at some time or never.
-    anchors: usize,
-    /// When anchors begin and when they end, both sorted, of those that are ever valid and end; without a known begin, at the
-    /// beginning of time.
-    begins: Box<[UnixSeconds]>,
-    ends: Box<[UnixSeconds]>,
-    /// When anchors without a known end begin, sorted.
+    /// Whether any is active, if never valid.
+    enforced: bool,
+    /// When anchors with a known end are valid, sorted.
+    dated: Box<[(UnixSeconds, UnixSeconds)]>,
+    /// When anchors without a known end begin.
     undated: Box<[UnixSeconds]>,
     /// Where at least one anchor with a known end is valid: spans from begin to end, sorted, none touching another.
-    covered: Box<[(UnixSeconds, UnixSeconds)]>,
+    coverage: Box<[(UnixSeconds, UnixSeconds)]>,
 }
 
 impl Scope {
-    /// A scope in which these certificates are the anchors in effect.
     pub fn new<'a>(in_effect: impl Iterator<Item = &'a Certificate>) -> Self {
-        Self::default().following(std::iter::empty(), in_effect)
-    }
-
-    /// The same scope once these anchors, which are in effect, are `gone`, and others have `come`.
-    pub(super) fn following<'a>(
-        &self,
-        gone: impl Iterator<Item = &'a Certificate>,
-        come: impl Iterator<Item = &'a Certificate>,
-    ) -> Self {
-        let mut anchors = self.anchors;
-        let [mut begins, mut ends, mut undated] =
-            [&self.begins, &self.ends, &self.undated].map(|sorted| sorted.to_vec());
-        for certificate in gone {
-            anchors -= 1;
-            match Validity::of(certificate) {
-                Validity::Never => {}
-                Validity::From(begin) => remove(&mut undated, begin),
-                Validity::Within(begin, end) => {
-                    remove(&mut begins, begin);
-                    remove(&mut ends, end);
-                }
+        let (mut enforced, mut dated, mut undated) = (false, Vec::new(), Vec::new());
+        for certificate in in_effect {
+            enforced = true;
+            match validity(certificate) {
+                Some((begin, Some(end))) => dated.push((begin, end)),
+                Some((begin, None)) => undated.push(begin),
+                None => {}
             }
         }
-        for certificate in come {
-            anchors += 1;
-            match Validity::of(certificate) {
-                Validity::Never => {}
-                Validity::From(begin) => undated.push(begin),
-                Validity::Within(begin, end) => {
-                    begins.push(begin);
-                    ends.push(end);
-                }
-            }
-        }
-        #[expect(clippy::stable_sort_primitive, reason = "it makes use of what is sorted already")]
-        for instants in [&mut begins, &mut ends, &mut undated] {
-            instants.sort();
-        }
-        let covered = covered(&begins, &ends);
-        Self { anchors, begins: begins.into(), ends: ends.into(), undated: undated.into(), covered }
+        dated.sort_unstable();
+        let coverage = merged(&dated).into();
+        Self { enforced, dated: dated.into(), undated: undated.into(), coverage }
     }
 
     /// Whether mutual TLS is enforced: whether any anchor is active, valid or not.
     #[must_use]
     pub fn is_enforced(&self) -> bool {
-        self.anchors > 0
+        self.enforced
     }
 
     /// How many anchors are valid at `now`.
     #[must_use]
     pub fn valid(&self, now: UnixSeconds) -> usize {
-        let until_now = |instants: &[UnixSeconds]| instants.partition_point(|instant| *instant <= now);
-        until_now(&self.begins) - until_now(&self.ends) + until_now(&self.undated)
+        let dated = self.dated.iter().filter(|(begin, end)| (*begin..*end).contains(&now)).count();
+        dated + self.undated.iter().filter(|begin| **begin <= now).count()
     }
 
-    /// How many anchors have no known end. The runway is reckoned without them.
+    /// How many anchors have no known end. The runway is computed without them.
     #[must_use]
-    pub fn of_unknown_expiry(&self) -> usize {
+    pub fn unknown_expiry(&self) -> usize {
         self.undated.len()
     }
 
-    /// When at least one anchor with a known end is valid: spans from begin to end, sorted, none touching another. What has
-    /// no known begin begins at the beginning of time.
+    /// When at least one anchor with a known end is valid: spans from begin to end, sorted, none touching another. What
+    /// has no known begin begins at the beginning of time.
     #[must_use]
     pub fn coverage(&self) -> &[(UnixSeconds, UnixSeconds)] {
-        &self.covered
+        &self.coverage
+    }
+
+    /// The instants at which one of the anchors begins or ends, in no order.
+    pub(super) fn boundaries(&self) -> impl Iterator<Item = UnixSeconds> {
+        self.dated.iter().flat_map(|(begin, end)| [*begin, *end]).chain(self.undated.iter().copied())
     }
 
     /// The first instant from `now` on at which no anchor with a known end is valid; where none is valid at `now`, the
@@ -116,56 +97,21 @@ impl Scope {
     #[must_use]
     pub fn runway_end(&self, now: UnixSeconds) -> Option<UnixSeconds> {
         // The last span that has begun: either it lasts, or it was the last to end.
-        let begun = self.covered.partition_point(|(begin, _)| *begin <= now);
-        self.covered[..begun].last().map(|(_, end)| *end)
-    }
-
-    /// The first instant after `now` at which an anchor begins or ends.
-    #[must_use]
-    pub fn next_change(&self, now: UnixSeconds) -> Option<UnixSeconds> {
-        let after =
-            |instants: &[UnixSeconds]| instants.get(instants.partition_point(|instant| *instant <= now)).copied();
-        [&self.begins, &self.ends, &self.undated].into_iter().filter_map(|instants| after(instants)).min()
+        let begun = self.coverage.partition_point(|(begin, _)| *begin <= now);
+        self.coverage[..begun].last().map(|(_, end)| *end)
     }
 }
 
-/// When an anchor is valid.
-enum Validity {
-    /// It ends before it begins.
-    Never,
-    From(UnixSeconds),
-    Within(UnixSeconds, UnixSeconds),
-}
-
-impl Validity {
-    fn of(certificate: &Certificate) -> Self {
-        let begin = certificate.valid_at.unwrap_or(UnixSeconds::MIN);
-        match certificate.expires_at {
-            None => Self::From(begin),
-            Some(end) if begin < end => Self::Within(begin, end),
-            Some(_) => Self::Never,
+/// Sorted spans, with those that overlap or touch made one.
+fn merged(spans: &[(UnixSeconds, UnixSeconds)]) -> Vec<(UnixSeconds, UnixSeconds)> {
+    let mut merged: Vec<(UnixSeconds, UnixSeconds)> = Vec::new();
+    for (begin, end) in spans {
+        match merged.last_mut().filter(|(_, last_end)| begin <= last_end) {
+            Some((_, last_end)) => *last_end = (*last_end).max(*end),
+            None => merged.push((*begin, *end)),
         }
     }
-}
-
-/// Removes one of the instants that are `instant`.
-fn remove(sorted: &mut Vec<UnixSeconds>, instant: UnixSeconds) {
-    if let Ok(position) = sorted.binary_search(&instant) {
-        sorted.remove(position);
-    }
-}
-
-/// What is covered by spans that begin and end at these instants, both sorted; those that overlap or touch are one.
-fn covered(begins: &[UnixSeconds], ends: &[UnixSeconds]) -> Box<[(UnixSeconds, UnixSeconds)]> {
-    let (mut covered, mut first, mut begun) = (Vec::new(), 0, 0);
-    for (end, ended) in ends.iter().zip(1..) {
-        begun += begins[begun..].iter().take_while(|begin| *begin <= end).count();
-        if begun == ended {
-            covered.push((begins[first], *end));
-            first = begun;
-        }
-    }
-    covered.into()
+    merged
 }
 
 #[cfg(test)]
@@ -173,20 +119,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::inventory::Malformed;
+    use crate::fixture::{certificate, list};
 
     type Dates = (Option<i64>, Option<i64>);
 
     fn certificates(dates: &[Dates]) -> Vec<Certificate> {
-        let certificate = |(number, (valid_at, expires_at)): (usize, &Dates)| Certificate {
-            id: format!("cert_{number}").into(),
-            name: None,
-            active: true,
-            created_at: None,
-            valid_at: *valid_at,
-            expires_at: *expires_at,
-        };
-        dates.iter().enumerate().map(certificate).collect()
+        let numbered = dates.iter().enumerate();
+        numbered.map(|(n, (begin, end))| certificate(&format!("cert_{n}")).dated(*begin, *end)).collect()
     }
 
     fn scope(dates: &[Dates]) -> Scope {
@@ -212,14 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn past_is_when_it_ended() {
+    fn a_past_runway_end_is_when_coverage_ended() {
         assert_eq!(scope(&[from_to(0, 100), from_to(0, 120)]).runway_end(130), Some(120));
         assert_eq!(scope(&[from_to(0, 100)]).runway_end(100), Some(100), "the end itself is past");
         assert_eq!(scope(&[from_to(0, 100), from_to(200, 300)]).runway_end(150), Some(100), "within a gap");
     }
 
     #[test]
-    fn nothing_to_say() {
+    fn a_scope_without_coverage_has_no_runway_end() {
         assert_eq!(scope(&[]).runway_end(50), None);
         assert!(!scope(&[]).is_enforced());
         assert_eq!(scope(&[from_to(60, 100)]).runway_end(50), None, "never covered so far");
@@ -229,9 +168,9 @@ mod tests {
     }
 
     #[test]
-    fn unknown_ends_are_counted_apart() {
+    fn anchors_without_a_known_end_are_counted_apart() {
         let scope = scope(&[from_to(0, 100), (None, None), (Some(70), None)]);
-        assert_eq!((scope.valid(50), scope.of_unknown_expiry(), scope.runway_end(50)), (2, 2, Some(100)));
+        assert_eq!((scope.valid(50), scope.unknown_expiry(), scope.runway_end(50)), (2, 2, Some(100)));
         assert_eq!((scope.valid(200), scope.runway_end(200)), (2, Some(100)));
     }
 
@@ -244,12 +183,12 @@ mod tests {
 
     #[test]
     fn an_anchor_active_in_both_places_counts_once() {
-        let list = |active: [bool; 3]| {
+        let active_of = |active: [bool; 3]| {
             let mut certificates = certificates(&[from_to(0, 100), from_to(0, 200), from_to(0, 300)]);
             certificates.iter_mut().zip(active).for_each(|(certificate, active)| certificate.active = active);
-            Listing::new(certificates, Malformed::default())
+            list(certificates)
         };
-        let (organization, own) = (list([true, true, false]), list([true, false, true]));
+        let (organization, own) = (active_of([true, true, false]), active_of([true, false, true]));
         assert_eq!(Scope::new(active(&organization)).valid(50), 2);
         assert_eq!(Scope::new(in_effect(&own, &organization)).valid(50), 3);
     }
@@ -278,26 +217,6 @@ mod tests {
         #[test]
         fn runway_agrees_with_walking_time(anchors in some_anchors(), now in 0..=RANGE) {
             prop_assert_eq!(scope(&anchors).runway_end(now), walk(&anchors, now));
-        }
-
-        #[test]
-        fn nothing_changes_before_the_next_change(anchors in some_anchors(), now in -1..=RANGE) {
-            let scope = scope(&anchors);
-            let says = |instant| (scope.valid(instant), scope.runway_end(instant));
-            let next = scope.next_change(now);
-            for instant in now..next.unwrap_or(RANGE + 2) {
-                prop_assert_eq!(says(instant), says(now));
-            }
-            if let Some(next) = next {
-                prop_assert!(anchors.iter().any(|dates| dates.0 == Some(next) || dates.1 == Some(next)));
-            }
-        }
-
-        #[test]
-        fn what_came_before_makes_no_difference(gone in some_anchors(), stay in some_anchors(), come in some_anchors()) {
-            let before = scope(&[gone.clone(), stay.clone()].concat());
-            let following = before.following(certificates(&gone).iter(), certificates(&come).iter());
-            prop_assert_eq!(following, scope(&[stay, come].concat()));
         }
 
         #[test]

@@ -1,117 +1,71 @@
-use std::fmt;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
+use serde::Deserialize;
 
-use super::Endpoint;
-use super::pages::PageError;
-use crate::inventory::FailureReason;
+use crate::poll_state::FailureReason;
 
-/// Why a list could not be had. It holds nothing of an answer's body but documented error codes, since a body may
-/// repeat the key it was sent.
-#[derive(Debug)]
+/// Why a list could not be read. It repeats nothing of an answer's body but documented error codes, since a body may
+/// repeat the key that was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct Error {
-    /// As counted.
     pub reason: FailureReason,
-    /// What was asked for.
-    pub endpoint: Endpoint,
-    /// The answer's status, where there was a whole answer.
-    pub status: Option<StatusCode>,
-    /// What `x-request-id` said, which is what OpenAI's support asks for.
-    pub request_id: Option<RequestId>,
-    /// How long the server asked to be left alone.
-    pub asked_wait: Option<Duration>,
-    pub(super) fault: Fault,
+    /// The HTTP status, where an answer came whole.
+    pub status: Option<u16>,
+    /// `x-request-id`, which OpenAI's support asks for.
+    pub request_id: Option<Box<str>>,
+    /// How long the API wants no further request.
+    pub retry_after: Option<Duration>,
+    /// For people.
+    pub message: String,
+    /// Whether another try may succeed.
     pub(super) retryable: bool,
 }
 
-/// What went wrong, for people.
-#[derive(Debug)]
-pub(super) enum Fault {
-    /// No whole answer: the chain of causes.
-    Transport(String),
-    /// The request's own deadline.
-    RequestTimeout(Duration),
-    /// The poll's deadline.
-    PollTimeout,
-    /// An answer that is not a success, with its error code where that is a documented one.
-    Status(Option<&'static str>),
-    /// An answer that is too large after decompression.
-    TooLarge(usize),
-    /// An answer that cannot be decompressed.
-    Encoding(String),
-    /// A page that does not belong to a whole list.
-    Page(PageError),
-    /// A wait that the poll has no time for.
-    Wait(Duration),
-    /// Another request was told to wait longer than the poll has left.
-    Held,
-    /// Another request was answered with 401.
-    Rejected,
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let (Some(status), Fault::Status(_) | Fault::Wait(_)) = (self.status, &self.fault) {
-            write!(f, "answered {status}")?;
-        }
-        match &self.fault {
-            Fault::Transport(causes) => f.write_str(causes),
-            Fault::RequestTimeout(after) => {
-                write!(f, "no whole answer within {} (api.request_timeout)", humantime::format_duration(*after))
-            }
-            Fault::PollTimeout => f.write_str("the poll's time was over (poll.timeout)"),
-            Fault::Status(None) => Ok(()),
-            Fault::Status(Some(code)) => write!(f, ", {code}"),
-            Fault::TooLarge(limit) => write!(f, "an answer is larger than {} MiB", limit >> 20),
-            Fault::Encoding(causes) => write!(f, "an answer cannot be decompressed: {causes}"),
-            Fault::Page(error) => error.fmt(f),
-            Fault::Wait(wait) => {
-                write!(f, ", to be asked again in {} s, which is later than the poll may end", wait.as_secs())
-            }
-            Fault::Held => f.write_str("not asked: the API wants to be left alone for longer than the poll has left"),
-            Fault::Rejected => f.write_str("not asked: another request was answered with 401"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
 impl Error {
-    /// An error of which there is no more to say.
-    pub(super) fn new(reason: FailureReason, endpoint: Endpoint, fault: Fault) -> Self {
-        Self { reason, endpoint, status: None, request_id: None, asked_wait: None, fault, retryable: false }
+    /// Without an answer, and not worth another try.
+    pub(super) fn new(reason: FailureReason, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { reason, status: None, request_id: None, retry_after: None, message, retryable: false }
     }
 
-    /// Whether the answer was a 429, or there was none because of one.
+    /// No answer, or one that breaks off.
+    pub(super) fn network(error: reqwest::Error) -> Self {
+        Self { retryable: true, ..Self::new(FailureReason::Network, error_chain(&error.without_url())) }
+    }
+
+    /// An answer that is not a success.
+    pub(super) fn status(status: StatusCode, code: Option<&'static str>) -> Self {
+        let message = match code {
+            Some(code) => format!("answered {status}, {code}"),
+            None => format!("answered {status}"),
+        };
+        Self { status: Some(status.as_u16()), ..Self::new(reason(status, code), message) }
+    }
+
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.status == Some(404)
+    }
+
+    /// Whether the answer was a 429, or nothing was sent because of one. It is about the key, and so about every list.
     #[must_use]
     pub fn is_rate_limit(&self) -> bool {
-        self.status == Some(StatusCode::TOO_MANY_REQUESTS) || matches!(self.fault, Fault::Held)
+        self.reason == FailureReason::RateLimited && self.status.is_none_or(|status| status == 429)
     }
 }
 
-/// The identifier that the server gave an exchange, cut to what an identifier is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(Box<str>);
-
-impl RequestId {
-    /// Longer than any that is known; the rest would be no identifier.
+/// The server's identifier of a request, unless it has a character that does not belong in one line of a log, or part
+/// of `secret`.
+pub(super) fn request_id(headers: &HeaderMap, secret: &str) -> Option<Box<str>> {
+    /// Longer than any known one.
     const MAX_LEN: usize = 128;
-
-    /// From the header, unless it holds `secret` or a character that does not belong in one line of a log.
-    pub(super) fn from_headers(headers: &HeaderMap, secret: &str) -> Option<Self> {
-        let id = headers.get("x-request-id")?.to_str().ok()?;
-        let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte));
-        (plain && !id.is_empty() && id.len() <= Self::MAX_LEN && !id.contains(secret) && !secret.contains(id))
-            .then(|| Self(id.into()))
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+    let id = headers.get("x-request-id")?.to_str().ok()?;
+    let is_plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte));
+    let is_secret = id.contains(secret) || secret.contains(id);
+    (is_plain && !is_secret && !id.is_empty() && id.len() <= MAX_LEN).then(|| id.into())
 }
 
 /// Error codes that may be repeated, because they are documented and so cannot be part of a key.
@@ -134,20 +88,19 @@ const MTLS_CODES: usize = 4;
 
 /// The documented code in an error's body.
 pub(super) fn known_code(body: &[u8]) -> Option<&'static str> {
-    #[derive(serde::Deserialize)]
-    struct Wire {
-        error: WireError,
+    #[derive(Deserialize)]
+    struct Body {
+        error: Detail,
     }
-    #[derive(serde::Deserialize)]
-    struct WireError {
+    #[derive(Deserialize)]
+    struct Detail {
         code: String,
     }
-    let code = serde_json::from_slice::<Wire>(body).ok()?.error.code;
+    let code = serde_json::from_slice::<Body>(body).ok()?.error.code;
     KNOWN_CODES.into_iter().find(|known| *known == code)
 }
 
-/// The reason as counted for an answer that is not a success.
-pub(super) fn reason(status: StatusCode, code: Option<&'static str>) -> FailureReason {
+fn reason(status: StatusCode, code: Option<&'static str>) -> FailureReason {
     match status.as_u16() {
         401 | 403 if code.is_some_and(|code| KNOWN_CODES[..MTLS_CODES].contains(&code)) => FailureReason::MtlsRequired,
         401 => FailureReason::Unauthorized,
@@ -158,43 +111,72 @@ pub(super) fn reason(status: StatusCode, code: Option<&'static str>) -> FailureR
     }
 }
 
+/// An error and its sources in one line, without repetition.
+pub(super) fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = String::new();
+    for source in sources(error).map(ToString::to_string) {
+        if !line.ends_with(&source) {
+            line += if line.is_empty() { "" } else { ": " };
+            line += &source;
+        }
+    }
+    line
+}
+
+/// An error, its source, the source of that, and so on.
+pub(super) fn sources<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn reasons_by_status_and_code() {
+    fn reason_follows_from_status_and_code() {
         for (status, body, expected) in [
             (401, "", FailureReason::Unauthorized),
             (401, r#"{"error":{"code":"invalid_api_key"}}"#, FailureReason::Unauthorized),
             (401, r#"{"error":{"code":"certificate_required"}}"#, FailureReason::MtlsRequired),
+            (401, r#"{"error":{"message":"\ud800","code":"certificate_required"}}"#, FailureReason::MtlsRequired),
             (403, r#"{"error":{"code":"certificate_attribute_verification_failed"}}"#, FailureReason::MtlsRequired),
+            (403, r#"{"error":{"code":"authentication_temporarily_unavailable"}}"#, FailureReason::Forbidden),
             (403, r#"{"error":{"code":null}}"#, FailureReason::Forbidden),
             (400, r#"{"error":{"code":"certificate_required"}}"#, FailureReason::Client),
             (302, "", FailureReason::Client),
             (404, "", FailureReason::Client),
             (429, "", FailureReason::RateLimited),
+            (500, "", FailureReason::Server),
             (599, "", FailureReason::Server),
         ] {
-            let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(reason(status, known_code(body.as_bytes())), expected, "{status} {body}");
+            let error = Error::status(StatusCode::from_u16(status).unwrap(), known_code(body.as_bytes()));
+            assert_eq!((error.reason, error.status), (expected, Some(status)), "{status} {body}");
+            assert_eq!((error.is_rate_limit(), error.is_not_found()), (status == 429, status == 404), "{status}");
         }
     }
 
     #[test]
-    fn only_documented_codes_are_repeated() {
-        assert_eq!(known_code(br#"{"error":{"code":"sk-admin-123"}}"#), None);
+    fn message_repeats_documented_codes_only() {
+        let message = |body: &[u8]| Error::status(StatusCode::FORBIDDEN, known_code(body)).to_string();
+        assert_eq!(
+            message(br#"{"error":{"code":"insufficient_permissions"}}"#),
+            "answered 403 Forbidden, insufficient_permissions"
+        );
+        for unknown in [r#"{"error":{"code":"sk-admin-123"}}"#, r#"{"error":"server_error"}"#, "<html>", ""] {
+            assert_eq!(message(unknown.as_bytes()), "answered 403 Forbidden", "{unknown}");
+        }
     }
 
     #[test]
-    fn a_request_id_is_an_identifier() {
+    fn request_id_is_taken_where_it_is_an_identifier() {
         let id = |text: &str| {
-            RequestId::from_headers(
-                &[("x-request-id".parse().unwrap(), text.parse().unwrap())].into_iter().collect(),
-                "sk-admin-123",
-            )
+            let headers = [("x-request-id".parse().unwrap(), text.parse().unwrap())].into_iter().collect();
+            request_id(&headers, "sk-admin-123")
         };
-        assert_eq!(id("req_0af3-9").unwrap().to_string(), "req_0af3-9");
+        assert_eq!(id("req_0af3-9").as_deref(), Some("req_0af3-9"));
+        assert_eq!(id(&"x".repeat(128)).as_deref(), Some(&*"x".repeat(128)));
         for bad in ["", "a b", "x\tinjected=1", "was-sk-admin-123", "admin-12", &"x".repeat(129)] {
             assert_eq!(id(bad), None, "{bad}");
         }

@@ -5,7 +5,6 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVe
 
 use super::Endpoint;
 
-/// What the client counts about its requests.
 #[derive(Debug)]
 pub struct Metrics {
     requests: IntCounterVec,
@@ -19,11 +18,10 @@ pub struct Metrics {
 const DURATION_BUCKETS: [f64; 10] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
 
 impl Metrics {
-    /// Nothing counted yet.
     pub fn new() -> Result<Self, prometheus::Error> {
         Ok(Self {
-            // Both labels come from closed sets, of which no two pairs run together alike: a vector's hash tells label
-            // values apart only when they are joined.
+            // The library tells series apart by a hash over their label values joined without a separator; no two pairs
+            // of these two closed sets join to the same text.
             requests: IntCounterVec::new(
                 Opts::new(
                     "openai_cert_exporter_api_requests_total",
@@ -53,7 +51,6 @@ impl Metrics {
         })
     }
 
-    /// Exports what is counted.
     pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         let collectors: [Box<dyn Collector>; 4] = [
             Box::new(self.requests.clone()),

@@ -1,14 +1,13 @@
-//! When a request is tried again, and when: as the official clients do it.
+//! Which answers are worth another try, and when: as the official clients decide it.
 
 use std::time::{Duration, SystemTime};
 
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 
-/// The first retry waits up to this long, each further one up to twice as long as the one before.
+/// The first retry waits up to the one, each further one up to twice as long as the one before, none beyond the other.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-/// And none longer than this.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
+const MAX_BACKOFF: Duration = Duration::from_secs(8);
 
 /// Whether an answer that is not a success is worth another try: `x-should-retry` says so, else 408, 409, 429 and 5xx
 /// are. A rejected key stays rejected, whatever the header says.
@@ -23,14 +22,14 @@ pub(super) fn is_retryable(status: StatusCode, headers: &HeaderMap) -> bool {
     }
 }
 
-/// How long the server asks to wait: `retry-after-ms` first, then `Retry-After` as seconds, which may have a fraction, or
-/// as an HTTP date. What is not in the future, or cannot be read, asks for nothing.
-pub(super) fn asked_wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+/// `retry-after-ms` first, then `Retry-After` as seconds, which may have a fraction, or as an HTTP date. `None` where they
+/// cannot be read, or are not in the future.
+pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
     let seconds = |text: &str, unit: f64| {
         let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
         let seconds = text.parse::<f64>().ok().filter(|_| plain)? * unit;
-        // Beyond what a duration holds it is as good as never.
+        // More than a duration holds is longer than any poll.
         Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)).filter(|wait| !wait.is_zero())
     };
     let date =
@@ -44,7 +43,7 @@ pub(super) fn asked_wait(headers: &HeaderMap, now: SystemTime) -> Option<Duratio
 /// Exponential backoff with full jitter: anything from nothing to the bound of retry number `retry`, which counts from 0.
 /// `random` is uniform in 0..1.
 pub(super) fn backoff(retry: u32, random: f64) -> Duration {
-    let bound = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(retry)).min(LONGEST_BACKOFF);
+    let bound = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(retry)).min(MAX_BACKOFF);
     bound.mul_f64(random)
 }
 
@@ -57,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_as_the_official_clients() {
+    fn retryable_statuses_are_those_of_the_official_clients() {
         for (status, expected) in [
             (400, false),
             (401, false),
@@ -76,15 +75,15 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(is_retryable(status, &HeaderMap::new()), expected, "{status}");
             assert!(!is_retryable(status, &headers(&[("x-should-retry", "false")])), "{status}");
-            let told_to = is_retryable(status, &headers(&[("x-should-retry", "true")]));
-            assert_eq!(told_to, status != StatusCode::UNAUTHORIZED, "{status}");
+            let overridden = is_retryable(status, &headers(&[("x-should-retry", "true")]));
+            assert_eq!(overridden, status != StatusCode::UNAUTHORIZED, "{status}");
         }
     }
 
     #[test]
-    fn waits_as_asked() {
+    fn retry_after_is_read_in_all_its_forms() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777); // Sun, 06 Nov 1994 08:49:37 GMT
-        let wait = |pairs: &[_]| asked_wait(&headers(pairs), now);
+        let wait = |pairs: &[_]| retry_after(&headers(pairs), now);
         assert_eq!(wait(&[("retry-after", "7")]), Some(Duration::from_secs(7)));
         assert_eq!(wait(&[("retry-after", " 1.5 ")]), Some(Duration::from_millis(1500)));
         assert_eq!(wait(&[("retry-after", "7"), ("retry-after-ms", "250")]), Some(Duration::from_millis(250)));
@@ -97,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn backs_off_within_bounds() {
+    fn backoff_doubles_up_to_its_bound() {
         assert_eq!(backoff(0, 0.0), Duration::ZERO);
         assert_eq!(backoff(0, 1.0), Duration::from_millis(500));
         assert_eq!(backoff(2, 1.0), Duration::from_secs(2));

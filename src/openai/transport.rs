@@ -1,130 +1,73 @@
-//! The HTTP client below the requests: connection pool, proxies and TLS. Where TLS is made of files, they are read again
-//! for every poll, so that certificates rotate without a restart.
+//! The HTTP client below the requests: connection pool, proxies and TLS. The files that TLS is made of are read again for
+//! every poll, so that certificates rotate without a restart.
 
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use reqwest::{Certificate, Identity};
+use reqwest::tls::Version;
+use reqwest::{Certificate, ClientBuilder, Identity, redirect, retry};
 use secrecy::zeroize::Zeroizing;
+use tokio::time::{Instant, timeout_at};
+use x509_parser::pem::parse_x509_pem;
 
-use super::{ClientError, Metrics, causes};
+use super::error::error_chain;
+use super::{ClientError, Metrics};
 use crate::config::{Api, is_loopback};
 
-/// A client, and what it was made of.
 #[derive(Debug)]
 pub(super) struct Transport {
-    files: Files,
-    is_loopback: bool,
-    is_plain: bool,
+    api: Api,
+    metrics: Arc<Metrics>,
     current: Mutex<Current>,
 }
 
 #[derive(Debug)]
 struct Current {
     http: reqwest::Client,
-    contents: Contents,
-    /// What was found in the files last and could not be used, so that it is told once.
-    refused: Option<Contents>,
-}
-
-/// The files that TLS is made of, where any are configured.
-#[derive(Clone, Debug)]
-struct Files {
-    ca: Option<PathBuf>,
-    client: Option<(PathBuf, PathBuf)>,
-}
-
-/// What is in them. Not printed: one of them holds a private key.
-#[derive(Clone, Default, PartialEq, Eq)]
-struct Contents {
-    ca: Option<Vec<u8>>,
-    client: Option<(Vec<u8>, Zeroizing<Vec<u8>>)>,
-}
-
-impl std::fmt::Debug for Contents {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Contents")
-    }
-}
-
-/// Why TLS cannot be made of the files.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsFileError {
-    /// A file cannot be read.
-    #[error("{key}: {} cannot be read: {source}", path.display())]
-    Unreadable {
-        /// The key that names it.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A file does not hold what it should.
-    #[error("{key}: {} does not hold {expected} in PEM", path.display())]
-    Content {
-        /// The key that names it.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What it should hold.
-        expected: &'static str,
-    },
-}
-
-impl Files {
-    fn read(&self) -> Result<Contents, TlsFileError> {
-        let read = |key, path: &Path| {
-            std::fs::read(path).map_err(|source| TlsFileError::Unreadable { key, path: path.into(), source })
-        };
-        let ca = self.ca.as_deref().map(|path| read("api.ca_file", path)).transpose()?;
-        let client = match &self.client {
-            Some((cert, key)) => {
-                Some((read("api.client_cert_file", cert)?, Zeroizing::new(read("api.client_key_file", key)?)))
-            }
-            None => None,
-        };
-        Ok(Contents { ca, client })
-    }
+    /// Digest of what the files held last, usable or not; none where they could not be read.
+    seen: Option<u64>,
 }
 
 impl Transport {
-    pub(super) fn new(api: &Api, metrics: &Metrics) -> Result<Self, ClientError> {
-        let client = api.client_cert_file.clone().zip(api.client_key_file.clone());
-        let files = Files { ca: api.ca_file.clone(), client };
-        let (is_loopback, is_plain) = (is_loopback(&api.base_url), api.base_url.scheme() == "http");
-        let contents = files.read()?;
-        let http = build(&files, &contents, is_loopback, is_plain, metrics)?;
-        Ok(Self { files, is_loopback, is_plain, current: Mutex::new(Current { http, contents, refused: None }) })
+    pub(super) fn new(api: Api, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
+        let files = TlsFiles::read(&api)?;
+        let current = Current { http: build(&api, &files, &metrics)?, seen: Some(files.digest()) };
+        Ok(Self { api, metrics, current: Mutex::new(current) })
     }
 
-    /// Whether there are files to read.
-    pub(super) fn has_files(&self) -> bool {
-        self.files.ca.is_some() || self.files.client.is_some()
-    }
-
-    /// The client as it was last, without a look at the files.
-    pub(super) fn last(&self) -> reqwest::Client {
+    /// The client as the files are now. While they cannot be used, or where reading them takes until `deadline`, it is
+    /// the one before.
+    pub(super) async fn current(self: &Arc<Self>, deadline: Instant) -> reqwest::Client {
+        if self.api.ca_file.is_some() || self.api.client_cert_file.is_some() {
+            let transport = Arc::clone(self);
+            // Past the deadline the poll itself fails.
+            let _ = timeout_at(deadline, tokio::task::spawn_blocking(move || transport.reload())).await;
+        }
         self.lock().http.clone()
     }
 
-    /// The client as the files are now. Files that cannot be used leave it as it was, and are told of once. Blocks.
-    pub(super) fn current(&self, metrics: &Metrics) -> reqwest::Client {
+    /// Makes the client anew where the files have changed. Blocks.
+    fn reload(&self) {
         // Before the lock: a file system may hang.
-        let read = self.files.read();
+        let files = TlsFiles::read(&self.api);
+        let seen = files.as_ref().ok().map(TlsFiles::digest);
         let mut current = self.lock();
-        match read {
-            Ok(contents) if contents == current.contents => current.refused = None,
-            Ok(contents) => match build(&self.files, &contents, self.is_loopback, self.is_plain, metrics) {
-                Ok(http) => {
-                    tracing::info!("the files for TLS to the API have changed and are in use");
-                    *current = Current { http, contents, refused: None };
-                }
-                Err(error) => refuse(&mut current, contents, &error),
-            },
-            Err(error) => refuse(&mut current, Contents::default(), &error),
+        if seen == current.seen {
+            return;
         }
-        current.http.clone()
+        current.seen = seen;
+        match files.map_err(ClientError::from).and_then(|files| build(&self.api, &files, &self.metrics)) {
+            Ok(http) => {
+                current.http = http;
+                tracing::info!("the files for TLS to the API have changed and are in use");
+            }
+            Err(error) => {
+                tracing::warn!(
+                    "the files for TLS to the API have changed and cannot be used; those before stay: {error}"
+                );
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Current> {
@@ -132,55 +75,96 @@ impl Transport {
     }
 }
 
-fn refuse(current: &mut Current, contents: Contents, error: &dyn std::error::Error) {
-    if current.refused.as_ref() != Some(&contents) {
-        tracing::warn!("the files for TLS to the API have changed and cannot be used; those before stay: {error}");
-        current.refused = Some(contents);
-    }
-}
-
-fn build(
-    files: &Files,
-    contents: &Contents,
-    is_loopback: bool,
-    is_plain: bool,
-    metrics: &Metrics,
-) -> Result<reqwest::Client, ClientError> {
+fn build(api: &Api, files: &TlsFiles, metrics: &Metrics) -> Result<reqwest::Client, ClientError> {
     let mut http = reqwest::Client::builder()
         .user_agent(concat!("openai-cert-exporter/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        // This module's user retries; a layer below that does too would multiply the tries.
-        .retry(reqwest::retry::never());
-    if is_loopback {
+        .redirect(redirect::Policy::none())
+        // Retries happen above; here they would multiply the tries.
+        .retry(retry::never());
+    if is_loopback(&api.base_url) {
         http = http.no_proxy();
     }
-    if is_plain {
+    if api.base_url.scheme() == "http" {
         // No TLS, so no roots are needed; a bare container may have none.
         http = http.tls_certs_only([]);
     } else {
-        http = http.tls_version_min(reqwest::tls::Version::TLS_1_2);
+        http = http.tls_version_min(Version::TLS_1_2);
     }
-    let content = |key, path: &Path, expected| TlsFileError::Content { key, path: path.into(), expected };
-    if let (Some(path), Some(bundle)) = (&files.ca, &contents.ca) {
-        let roots = Certificate::from_pem_bundle(bundle).ok().filter(|roots| !roots.is_empty());
-        http = http.tls_certs_only(roots.ok_or_else(|| content("api.ca_file", path, "certificates"))?);
-    }
-    let mut not_after = None;
-    if let (Some((cert_file, key_file)), Some((cert, key))) = (&files.client, &contents.client) {
-        let error = || content("api.client_cert_file", cert_file, "a certificate");
-        not_after = Some(leaf_not_after(cert).ok_or_else(error)?);
-        let identity = Identity::from_pem(&Zeroizing::new([cert.as_slice(), b"\n", key].concat()));
-        http = http.identity(identity.map_err(|_| content("api.client_key_file", key_file, "a private key"))?);
-    }
-    let http = http.build().map_err(|error| ClientError::Http(causes(&error)))?;
-    if let Some(not_after) = not_after {
+    let http = files.apply(http)?.build().map_err(|error| ClientError::Http(error_chain(&error)))?;
+    if let Some(not_after) = files.client_cert.as_ref().and_then(TlsFile::leaf_not_after) {
         metrics.client_certificate_ends(not_after);
     }
     Ok(http)
 }
 
-/// When the first certificate of a PEM file ends, in seconds since the epoch.
-fn leaf_not_after(pem: &[u8]) -> Option<i64> {
-    let (_, block) = x509_parser::pem::parse_x509_pem(pem).ok()?;
-    Some(block.parse_x509().ok()?.validity().not_after.timestamp())
+/// The files that TLS is made of, where any are configured.
+struct TlsFiles {
+    ca: Option<TlsFile>,
+    client_cert: Option<TlsFile>,
+    client_key: Option<TlsFile>,
+}
+
+struct TlsFile {
+    /// The key of the configuration that names it.
+    key: &'static str,
+    path: PathBuf,
+    content: Zeroizing<Vec<u8>>,
+}
+
+/// Why TLS cannot be made of a file.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {} {fault}", path.display())]
+pub struct TlsFileError {
+    key: &'static str,
+    path: PathBuf,
+    fault: String,
+}
+
+impl TlsFiles {
+    fn read(api: &Api) -> Result<Self, TlsFileError> {
+        let read = |key, path: &Option<PathBuf>| path.as_ref().map(|path| TlsFile::read(key, path)).transpose();
+        Ok(Self {
+            ca: read("api.ca_file", &api.ca_file)?,
+            client_cert: read("api.client_cert_file", &api.client_cert_file)?,
+            client_key: read("api.client_key_file", &api.client_key_file)?,
+        })
+    }
+
+    fn apply(&self, mut http: ClientBuilder) -> Result<ClientBuilder, TlsFileError> {
+        if let Some(ca) = &self.ca {
+            let roots = Certificate::from_pem_bundle(&ca.content).ok().filter(|roots| !roots.is_empty());
+            http = http.tls_certs_only(roots.ok_or_else(|| ca.does_not_hold("certificates"))?);
+        }
+        if let (Some(cert), Some(key)) = (&self.client_cert, &self.client_key) {
+            cert.leaf_not_after().ok_or_else(|| cert.does_not_hold("a certificate"))?;
+            let both = Zeroizing::new([cert.content.as_slice(), b"\n", &key.content].concat());
+            http = http.identity(Identity::from_pem(&both).map_err(|_| key.does_not_hold("a private key"))?);
+        }
+        Ok(http)
+    }
+
+    fn digest(&self) -> u64 {
+        let contents =
+            [&self.ca, &self.client_cert, &self.client_key].map(|file| Some(file.as_ref()?.content.as_slice()));
+        BuildHasherDefault::<DefaultHasher>::new().hash_one(contents)
+    }
+}
+
+impl TlsFile {
+    fn read(key: &'static str, path: &Path) -> Result<Self, TlsFileError> {
+        match std::fs::read(path) {
+            Ok(content) => Ok(Self { key, path: path.into(), content: content.into() }),
+            Err(error) => Err(TlsFileError { key, path: path.into(), fault: format!("cannot be read: {error}") }),
+        }
+    }
+
+    fn does_not_hold(&self, expected: &str) -> TlsFileError {
+        TlsFileError { key: self.key, path: self.path.clone(), fault: format!("does not hold {expected} in PEM") }
+    }
+
+    /// When its first certificate ends, in seconds since the epoch.
+    fn leaf_not_after(&self) -> Option<i64> {
+        let (_, block) = parse_x509_pem(&self.content).ok()?;
+        Some(block.parse_x509().ok()?.validity().not_after.timestamp())
+    }
 }

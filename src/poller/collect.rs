@@ -1,40 +1,42 @@
-//! One poll: the organization's list first, then the projects', side by side. Each list is whole or not taken.
+//! One poll, in stages: the organization's list, the list of projects, each selected project's list. A list is read whole,
+//! or stays as it was.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::iter::zip;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::{FutureExt as _, StreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use regex::Regex;
-use reqwest::StatusCode;
-use tokio::sync::mpsc;
-use tokio::try_join;
+use tokio::time::Instant;
 
-use super::store::Stored;
-use crate::inventory::{Project, ProjectCertificates, Projects, RotationGroup, Snapshot, unix_now};
+use super::state_file::SavedState;
+use crate::inventory::{
+    Certificate, Inventory, Listing, Lists, Project, ProjectFaults, ProjectList, RotationGroup, Snapshot, unchanged_or,
+    unix_now,
+};
 use crate::openai::{Error, Session};
+use crate::poll_state::{FailedList, FailureReason, ListName};
 
-/// Lists that are walked at once, for each request that may be under way: one that waits to be tried again should not
-/// take the place of one that could go on.
-const WALKS_PER_REQUEST: usize = 8;
-
-/// What to collect, and how to read it.
 #[derive(Debug)]
-pub(super) struct Plan {
-    /// The projects to poll, where they are polled.
+pub(super) struct CollectOptions {
+    /// Which projects are polled; none where projects are not.
     pub(super) projects: Option<ProjectFilter>,
+    /// Lists of projects that are read at once.
     pub(super) concurrency: usize,
     pub(super) rotation_group: RotationGroup,
 }
 
-/// Which projects are polled.
 #[derive(Debug)]
 pub(super) struct ProjectFilter {
+    /// One of these must match; empty where all projects do.
     pub(super) include: Vec<Regex>,
+    /// None of these may match.
     pub(super) exclude: Vec<Regex>,
 }
 
 impl ProjectFilter {
-    fn takes(&self, project: &Project) -> bool {
+    fn selects(&self, project: &Project) -> bool {
         let is_any = |patterns: &[Regex]| {
             patterns.iter().any(|pattern| {
                 pattern.is_match(&project.id) || project.name.as_deref().is_some_and(|name| pattern.is_match(name))
@@ -44,104 +46,440 @@ impl ProjectFilter {
     }
 }
 
-/// What a poll brought in.
-pub(super) struct Harvest {
-    pub(super) snapshot: Arc<Snapshot>,
-    /// The lists that could not be read; they stand in the snapshot as they were before.
-    pub(super) missed: Vec<Missed>,
+/// What a poll brought.
+pub(super) struct Collected {
+    /// None where the organization's list could not be read: without it no other is.
+    pub(super) snapshot: Option<Arc<Snapshot>>,
+    /// The lists that stand in the snapshot as they were before, or not at all.
+    pub(super) failed: Vec<FailedList>,
+    /// How long the API wants no further request.
+    pub(super) pause: Duration,
 }
 
-/// A list that could not be read.
-#[derive(Debug)]
-pub(super) struct Missed {
-    /// Whose; without one, it is the list of projects itself.
-    pub(super) project_id: Option<Box<str>>,
-    pub(super) error: Error,
+impl Collected {
+    fn new(snapshot: Option<Snapshot>, failed: Vec<(ListName, Error)>) -> Self {
+        // Of one project's list among many, only a 429 is about the key, and so about every list.
+        let pauses = failed.iter().filter(|(list, error)| *list == ListName::Organization || error.is_rate_limit());
+        let pause = pauses.filter_map(|(_, error)| error.retry_after).max().unwrap_or_default();
+        let failed = failed.into_iter().map(|(list, error)| {
+            let message = error.to_string().into();
+            FailedList { list, reason: error.reason, status: error.status, request_id: error.request_id, message }
+        });
+        Self { snapshot: snapshot.map(Arc::new), failed: failed.collect(), pause }
+    }
+
+    /// Nothing was requested.
+    pub(super) fn without_key(message: String) -> Self {
+        let (list, reason, message) = (ListName::Organization, FailureReason::Credentials, message.into());
+        let failed = vec![FailedList { list, reason, status: None, request_id: None, message }];
+        Self { snapshot: None, failed, pause: Duration::ZERO }
+    }
 }
 
-impl Plan {
-    /// Reads every list. An error is the organization's: without its list nothing is taken.
+/// When reads of projects last failed after a [`LONG_WAIT`].
+pub(super) type LongWaits = HashMap<Box<str>, f64>;
+/// A failure that takes longer counts as a read where projects are put in order. Those that hang would otherwise come
+/// first in every poll, and could leave no time for the others.
+const LONG_WAIT: Duration = Duration::from_secs(1);
+
+/// The projects' part of a poll: each list with when it was read, the faults of the list of projects, and what failed.
+type Projects = (Vec<(ProjectList, f64)>, ProjectFaults, Vec<(ListName, Error)>);
+
+impl CollectOptions {
     pub(super) async fn collect(
         &self,
         session: &Session<'_>,
-        before: Option<&Arc<Snapshot>>,
-    ) -> Result<Harvest, Error> {
-        let organization = session.organization_certificates(before.map(|before| before.organization())).await?;
-        let (projects, missed) = match &self.projects {
-            None => (Projects::default(), Vec::new()),
-            Some(filter) => self.collect_projects(session, filter, before.map(|before| before.projects())).await,
+        before: Option<&Snapshot>,
+        long_waits: &mut LongWaits,
+    ) -> Collected {
+        let organization = match session.organization_certificates().await {
+            Ok(list) => unchanged_or(before.map(|before| before.inventory.organization()), list),
+            Err(error) => return Collected::new(None, vec![(ListName::Organization, error)]),
         };
-        let snapshot = match before {
-            Some(before) if before.is_of(&organization, &projects, &self.rotation_group) => Arc::clone(before),
-            _ => {
-                let before = before.map(|before| &**before);
-                Arc::new(Snapshot::new(organization, projects, &self.rotation_group, before))
-            }
+        let organization_read_at = unix_now();
+        let (projects, project_faults, failed) = match &self.projects {
+            Some(filter) => self.collect_projects(session, filter, before, long_waits).await,
+            None => Projects::default(),
         };
-        Ok(Harvest { snapshot, missed })
+        let (projects, projects_read_at) = projects.into_iter().unzip();
+        let lists = Lists { organization, projects, project_faults };
+        let inventory = Inventory::following(before.map(|before| &before.inventory), lists, &self.rotation_group);
+        Collected::new(Some(Snapshot { inventory, organization_read_at, projects_read_at }), failed)
     }
 
-    /// The snapshot of what an earlier run has kept, as far as it is still wanted.
-    pub(super) fn restore(&self, stored: Stored) -> Snapshot {
-        let Stored { organization, mut projects, .. } = stored;
-        let is_wanted =
-            |read: &ProjectCertificates| self.projects.as_ref().is_some_and(|filter| filter.takes(&read.project));
-        if self.projects.is_none() {
-            projects = Projects::default();
-        }
-        projects.items = projects.items.into_iter().filter(is_wanted).collect();
-        Snapshot::new(Arc::new(organization), projects, &self.rotation_group, None)
-    }
-
-    /// Reads each project's list as soon as the page that names it has come, so that no place is idle while the list of
-    /// projects is walked page by page. Without the whole of that list, nothing of what was read is taken.
     async fn collect_projects(
         &self,
         session: &Session<'_>,
         filter: &ProjectFilter,
-        before: Option<&Projects>,
-    ) -> (Projects, Vec<Missed>) {
-        let known = |id: &str| before.and_then(|before| before.get(id));
-        let (sender, mut found) = mpsc::unbounded_channel();
-        let mut named = HashSet::new();
-        // The sender goes with the walk, which ends the stream of what was found.
-        let listing = session.projects(move |page| {
-            for project in page.iter().filter(|project| filter.takes(project)) {
-                if named.insert(project.id.clone()) {
-                    // It is received for as long as the walk lasts.
-                    let _ = sender.send(project.id.clone());
-                }
+        before: Option<&Snapshot>,
+        long_waits: &mut LongWaits,
+    ) -> Projects {
+        let listed = match session.projects().await {
+            Ok(listed) => listed,
+            Err(error) => {
+                let (lists, faults) = before.map(projects_of).unwrap_or_default();
+                return (lists, faults, vec![(ListName::Projects, error)]);
             }
-        });
-        let read = |id: Box<str>| async move {
-            let certificates = session.project_certificates(&id, known(&id).map(|known| &known.certificates)).await;
-            (id, (certificates, unix_now()))
         };
-        let reads = stream::poll_fn(|context| found.poll_recv(context))
-            .map(read)
-            .buffer_unordered(self.concurrency * WALKS_PER_REQUEST)
-            .collect::<HashMap<_, _>>();
-        let (listed, mut reads) = match try_join!(listing, reads.map(Ok)) {
-            Ok(both) => both,
-            Err(error) => return (before.cloned().unwrap_or_default(), vec![Missed { project_id: None, error }]),
+        let last_read = |project: Project| {
+            let read_at = list_of(&project, before).map_or(f64::NEG_INFINITY, |(_, read_at)| read_at);
+            (long_waits.get(&project.id).map_or(read_at, |wait| wait.max(read_at)), project)
         };
+        let mut selected: Vec<_> = listed.items.into_iter().filter(|p| filter.selects(p)).map(last_read).collect();
+        // The longest ago first: where a poll has no time for all of them, the next begins with the others.
+        selected.sort_by(|(a, _), (b, _)| a.total_cmp(b));
 
-        let (mut items, mut missed, mut vanished) = (Vec::new(), Vec::new(), 0);
-        // As they were listed last: one that was listed twice may have another name by then.
-        for project in listed.items.iter().filter(|project| filter.takes(project)) {
-            let project = Project::clone(project);
-            match reads.remove(&project.id) {
-                Some((Ok(certificates), read_at)) => items.push(ProjectCertificates { project, certificates, read_at }),
-                Some((Err(error), _)) if error.status == Some(StatusCode::NOT_FOUND) => vanished += 1,
-                Some((Err(error), _)) => {
-                    missed.push(Missed { project_id: Some(project.id.clone()), error });
-                    items.extend(known(&project.id).map(|known| ProjectCertificates { project, ..known.clone() }));
+        let read = |(_, project): (f64, Project)| async move {
+            let started = Instant::now();
+            let list = session.project_certificates(&project.id).await;
+            // Compared at once, so that only one list is in memory twice.
+            let list = list.map(|list| unchanged_or(list_of(&project, before).map(|(list, _)| list), list));
+            (project, list, started.elapsed() > LONG_WAIT, unix_now())
+        };
+        let mut reads: Vec<_> = stream::iter(selected).map(read).buffer_unordered(self.concurrency).collect().await;
+        reads.sort_by(|(a, ..), (b, ..)| a.id.cmp(&b.id));
+
+        let mut faults = ProjectFaults { malformed: listed.malformed, duplicates: listed.duplicates, vanished: 0 };
+        let (mut lists, mut failed) = (Vec::new(), Vec::new());
+        for (project, list, took_long, now) in reads {
+            match list {
+                Ok(certificates) => lists.push((ProjectList { project, certificates }, now)),
+                Err(error) if error.is_not_found() => faults.vanished += 1,
+                Err(error) => {
+                    long_waits.extend(took_long.then(|| (project.id.clone(), now)));
+                    failed.push((ListName::Project(project.id.clone()), error));
+                    let earlier = list_of(&project, before);
+                    let as_before = |(list, at)| (ProjectList { project, certificates: Arc::clone(list) }, at);
+                    lists.extend(earlier.map(as_before));
                 }
-                None => {} // never: whatever is taken was found on a page
             }
         }
-        let malformed = listed.malformed.clone();
-        let projects = Projects { items: items.into(), malformed, duplicates: listed.duplicates, vanished };
-        (projects, missed)
+        (lists, faults, failed)
+    }
+
+    /// The snapshot that an earlier process saved, as far as it is still polled.
+    pub(super) fn restore(&self, saved: SavedState) -> Snapshot {
+        let SavedState { organization_read_at, projects_read_at, lists, .. } = saved;
+        let Lists { organization, projects, project_faults } = lists;
+        let is_selected = |project: &Project| self.projects.as_ref().is_some_and(|filter| filter.selects(project));
+        let projects = zip(projects, projects_read_at).filter(|(list, _)| is_selected(&list.project));
+        let (projects, projects_read_at) = projects.unzip();
+        let project_faults = if self.projects.is_some() { project_faults } else { ProjectFaults::default() };
+        let lists = Lists { organization, projects, project_faults };
+        let inventory = Inventory::following(None, lists, &self.rotation_group);
+        Snapshot { inventory, organization_read_at, projects_read_at }
+    }
+}
+
+/// A project's list in a snapshot, and when it was read.
+fn list_of<'a>(project: &Project, snapshot: Option<&'a Snapshot>) -> Option<(&'a Arc<Listing<Certificate>>, f64)> {
+    let snapshot = snapshot?;
+    let (position, list) = snapshot.inventory.project(&project.id)?;
+    Some((&list.certificates, snapshot.projects_read_at[position]))
+}
+
+fn projects_of(snapshot: &Snapshot) -> (Vec<(ProjectList, f64)>, ProjectFaults) {
+    let Lists { projects, project_faults, .. } = snapshot.inventory.lists();
+    (zip(projects.iter().cloned(), snapshot.projects_read_at.iter().copied()).collect(), project_faults.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use serde_json::{Value, json};
+    use wiremock::matchers::any;
+    use wiremock::{Mock, MockServer, Request, ResponseTemplate};
+
+    use super::*;
+    use crate::config::{Layers, Loaded};
+    use crate::fixture::{NOW, group, snapshot};
+    use crate::openai::{Client, Metrics};
+    use crate::poll_state::FailureReason;
+
+    /// An organization with the certificate `cert`, and what to answer instead of each list. A list goes by its project's
+    /// identifier, or is `certificates` or `projects`.
+    #[derive(Default)]
+    struct Organization {
+        projects: Vec<&'static str>,
+        instead: HashMap<&'static str, ResponseTemplate>,
+        requested: Vec<String>,
+    }
+
+    struct Api {
+        _server: MockServer,
+        client: Client,
+        organization: Arc<Mutex<Organization>>,
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn page(items: &[Value]) -> ResponseTemplate {
+        let last_id = items.last().map(|item| item["id"].clone());
+        ResponseTemplate::new(200).set_body_json(json!({"data": items, "last_id": last_id, "has_more": false}))
+    }
+
+    fn certificates(ids: &[&str]) -> ResponseTemplate {
+        let certificate = |id: &&str| json!({"id": id, "active": true, "certificate_details": {}});
+        page(&ids.iter().map(certificate).collect::<Vec<_>>())
+    }
+
+    impl Organization {
+        fn answer(&mut self, request: &Request) -> ResponseTemplate {
+            let path: Vec<_> = request.url.path().split('/').skip(3).collect();
+            let list = *path.get(1).unwrap_or(&path[0]);
+            self.requested.push(list.to_owned());
+            match (self.instead.get(list), list) {
+                (Some(instead), _) => instead.clone(),
+                (None, "certificates") => certificates(&["cert"]),
+                (None, "projects") => {
+                    let project = |id: &&str| json!({"id": id, "name": format!("name of {id}")});
+                    page(&self.projects.iter().map(project).collect::<Vec<_>>())
+                }
+                (None, project) => certificates(&[&format!("cert of {project}")]),
+            }
+        }
+    }
+
+    impl Api {
+        async fn start(projects: &[&'static str]) -> Self {
+            let organization = Organization { projects: projects.to_vec(), ..Organization::default() };
+            let (server, organization) = (MockServer::start().await, Arc::new(Mutex::new(organization)));
+            let answering = Arc::clone(&organization);
+            let respond = move |request: &Request| answering.lock().unwrap().answer(request);
+            Mock::given(any()).respond_with(respond).mount(&server).await;
+            let environment = [
+                ("OPENAI_ADMIN_KEY", "key".into()),
+                ("OPENAI_BASE_URL", format!("{}/v1", server.uri())),
+                ("OPENAI_CERT_EXPORTER__API__MAX_RETRIES", "0".into()),
+            ];
+            let environment = environment.map(|(name, value)| (name.into(), value.into()));
+            let loaded = Loaded::new(&Layers::stack(None, environment, Vec::new(), None).unwrap()).unwrap();
+            let client = Client::new(&loaded.config.api, Arc::new(Metrics::new().unwrap())).unwrap();
+            Self { _server: server, client, organization }
+        }
+
+        fn change(&self, change: impl FnOnce(&mut Organization)) {
+            change(&mut self.organization.lock().unwrap());
+        }
+
+        /// One poll, one project at a time.
+        async fn poll(&self, before: Option<&Snapshot>, time: Duration, long_waits: &mut LongWaits) -> Collected {
+            self.change(|organization| organization.requested.clear());
+            let session = self.client.session("key".into(), Instant::now() + time).await;
+            options().collect(&session, before, long_waits).await
+        }
+
+        async fn collect(&self, before: Option<&Snapshot>) -> Collected {
+            self.poll(before, LONG, &mut LongWaits::new()).await
+        }
+
+        /// What the last poll requested, in this order.
+        fn requested(&self) -> Vec<String> {
+            self.organization.lock().unwrap().requested.clone()
+        }
+
+        /// The projects among it.
+        fn requested_projects(&self) -> Vec<String> {
+            self.requested()[2..].to_vec()
+        }
+    }
+
+    fn options() -> CollectOptions {
+        let exclude = vec![Regex::new("^excluded").unwrap()];
+        let projects = Some(ProjectFilter { include: Vec::new(), exclude });
+        CollectOptions { projects, concurrency: 1, rotation_group: group("(.*)") }
+    }
+
+    /// Each project with its name, its certificates, and when they were read.
+    fn projects(snapshot: &Snapshot) -> Vec<(String, f64)> {
+        let text = |ProjectList { project, certificates }: &ProjectList| {
+            let certificates: Vec<_> = certificates.items.iter().map(|certificate| &*certificate.id).collect();
+            format!("{}: {}", project.name.as_deref().unwrap_or_default(), certificates.join(", "))
+        };
+        zip(snapshot.inventory.projects().iter().map(text), snapshot.projects_read_at.iter().copied()).collect()
+    }
+
+    fn texts(snapshot: &Snapshot) -> Vec<String> {
+        projects(snapshot).into_iter().map(|(text, _)| text).collect()
+    }
+
+    #[tokio::test]
+    async fn lists_are_read_in_stages() {
+        let api = Api::start(&["b", "excluded-1", "a"]).await;
+        let started_at = unix_now();
+        let Collected { snapshot, failed, pause } = api.collect(None).await;
+        let snapshot = snapshot.unwrap();
+        assert_eq!(api.requested(), ["certificates", "projects", "a", "b"]);
+        assert_eq!(texts(&snapshot), ["name of a: cert of a", "name of b: cert of b"]);
+        assert_eq!(snapshot.inventory.organization().items.len(), 1);
+        assert!(snapshot.oldest_read_at() >= started_at);
+        assert_eq!((failed.len(), pause), (0, Duration::ZERO));
+    }
+
+    #[tokio::test]
+    async fn unchanged_lists_make_the_same_inventory() {
+        let api = Api::start(&["a", "b"]).await;
+        let first = api.collect(None).await.snapshot.unwrap();
+        let second = api.collect(Some(&first)).await.snapshot.unwrap();
+        assert!(Arc::ptr_eq(&first.inventory, &second.inventory));
+        assert!(second.oldest_read_at() > first.oldest_read_at());
+        api.change(|organization| {
+            organization.instead.insert("b", certificates(&["another"]));
+        });
+        let third = api.collect(Some(&second)).await.snapshot.unwrap();
+        let [second, third] = [&second, &third].map(|snapshot| snapshot.inventory.projects());
+        assert!(Arc::ptr_eq(&second[0].certificates, &third[0].certificates));
+        assert_ne!(second[1], third[1]);
+    }
+
+    #[tokio::test]
+    async fn failed_project_keeps_its_list_and_its_age() {
+        let api = Api::start(&["a", "b"]).await;
+        let before = api.collect(None).await.snapshot.unwrap();
+        api.change(|organization| {
+            organization.projects.push("new");
+            let failure = ResponseTemplate::new(500).insert_header("x-request-id", "req_7");
+            organization.instead = [
+                ("a", failure.clone()),
+                ("new", failure),
+                ("b", certificates(&["another"])),
+                ("certificates", certificates(&["cert", "another"])),
+            ]
+            .into();
+        });
+        let Collected { snapshot, failed, .. } = api.collect(Some(&before)).await;
+        let after = snapshot.unwrap();
+        assert_eq!(projects(&after)[0], projects(&before)[0]);
+        assert_eq!(texts(&after), ["name of a: cert of a", "name of b: another"], "what was never read is not there");
+        assert!(after.projects_read_at[1] > before.projects_read_at[1]);
+        assert_eq!(after.inventory.organization().items.len(), 2);
+        let failure = |id: &str| FailedList {
+            list: ListName::Project(id.into()),
+            reason: FailureReason::Server,
+            status: Some(500),
+            request_id: Some("req_7".into()),
+            message: "answered 500 Internal Server Error".into(),
+        };
+        assert_eq!(failed, [failure("a"), failure("new")]);
+    }
+
+    #[tokio::test]
+    async fn vanished_project_goes_and_is_counted() {
+        let api = Api::start(&["a", "b"]).await;
+        let before = api.collect(None).await.snapshot.unwrap();
+        api.change(|organization| {
+            organization.instead.insert("a", ResponseTemplate::new(404));
+        });
+        let Collected { snapshot, failed, .. } = api.collect(Some(&before)).await;
+        let after = snapshot.unwrap();
+        assert_eq!(texts(&after), ["name of b: cert of b"]);
+        assert_eq!((after.inventory.lists().project_faults.vanished, failed.len()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn without_the_list_of_projects_all_of_them_stay() {
+        let api = Api::start(&["a", "b"]).await;
+        let before = api.collect(None).await.snapshot.unwrap();
+        api.change(|organization| {
+            organization.instead.insert("projects", ResponseTemplate::new(403));
+        });
+        let Collected { snapshot, failed, .. } = api.collect(Some(&before)).await;
+        let after = snapshot.unwrap();
+        assert_eq!(projects(&after), projects(&before));
+        assert!(after.organization_read_at > before.organization_read_at);
+        assert!(Arc::ptr_eq(&after.inventory, &before.inventory));
+        assert_eq!((failed.len(), &failed[0].list), (1, &ListName::Projects));
+        assert_eq!(api.requested(), ["certificates", "projects"]);
+    }
+
+    #[tokio::test]
+    async fn without_the_organizations_list_nothing_else_is_read() {
+        let api = Api::start(&["a"]).await;
+        api.change(|organization| {
+            organization.instead.insert("certificates", ResponseTemplate::new(500));
+        });
+        let Collected { snapshot, failed, .. } = api.collect(None).await;
+        assert!(snapshot.is_none());
+        assert_eq!((failed.len(), &failed[0].list), (1, &ListName::Organization));
+        assert_eq!(api.requested(), ["certificates"]);
+    }
+
+    #[tokio::test]
+    async fn project_read_longest_ago_is_read_first() {
+        let api = Api::start(&["proj_0", "proj_1", "proj_2", "new"]).await;
+        let mut before = Snapshot::clone(&snapshot(&[vec![], vec![], vec![], vec![]]));
+        before.projects_read_at = [-3.0, -5.0, -4.0].map(|ago| NOW as f64 + ago).to_vec();
+        api.collect(Some(&before)).await;
+        assert_eq!(api.requested_projects(), ["new", "proj_1", "proj_2", "proj_0"]);
+    }
+
+    #[tokio::test]
+    async fn poll_too_short_for_all_projects_goes_on_in_the_next() {
+        let projects = ["a", "b", "c", "d", "e", "f"];
+        let api = Api::start(&projects).await;
+        let slow = certificates(&[]).set_delay(Duration::from_millis(100));
+        api.change(|organization| organization.instead = projects.map(|id| (id, slow.clone())).into());
+        let mut long_waits = LongWaits::new();
+        let Collected { snapshot, failed, .. } = api.poll(None, Duration::from_millis(350), &mut long_waits).await;
+        let snapshot = snapshot.unwrap();
+        assert_eq!(failed.len() + snapshot.inventory.projects().len(), projects.len());
+        assert!((1..projects.len()).contains(&failed.len()));
+        let unread = failed.into_iter().map(|failed| match failed {
+            FailedList { list: ListName::Project(id), reason: FailureReason::Timeout, .. } => id.into_string(),
+            other => panic!("{other:?}"),
+        });
+        api.poll(Some(&snapshot), LONG, &mut long_waits).await;
+        let unread: Vec<_> = unread.collect();
+        assert_eq!(api.requested_projects()[..unread.len()], unread);
+    }
+
+    #[tokio::test]
+    async fn project_that_hangs_is_not_read_first_again() {
+        let api = Api::start(&["a", "b", "c"]).await;
+        api.change(|organization| {
+            organization.instead.insert("a", certificates(&[]).set_delay(LONG));
+        });
+        let mut long_waits = LongWaits::new();
+        api.poll(None, LONG_WAIT + Duration::from_millis(100), &mut long_waits).await;
+        assert_eq!(api.requested_projects(), ["a"]);
+        api.poll(None, Duration::from_millis(500), &mut long_waits).await;
+        assert_eq!(api.requested_projects(), ["b", "c", "a"]);
+    }
+
+    #[tokio::test]
+    async fn project_pauses_other_requests_by_a_429_alone() {
+        let api = Api::start(&["a"]).await;
+        for (list, status, pause) in [
+            ("certificates", 429, 100),
+            ("certificates", 503, 100),
+            ("projects", 429, 100),
+            ("projects", 503, 0),
+            ("a", 429, 100),
+            ("a", 503, 0),
+        ] {
+            let wait = ResponseTemplate::new(status).insert_header("retry-after", "100");
+            api.change(|organization| organization.instead = [(list, wait)].into());
+            assert_eq!(api.collect(None).await.pause.as_secs_f64().ceil(), f64::from(pause), "{list} {status}");
+        }
+    }
+
+    #[test]
+    fn saved_projects_are_restored_while_they_are_polled() {
+        let saved = || {
+            let mut before = Snapshot::clone(&snapshot(&[vec![], vec![], vec![]]));
+            before.projects_read_at[1] += 1.0;
+            SavedState::new("", &before, None)
+        };
+        let filter = ProjectFilter { include: Vec::new(), exclude: vec![Regex::new("_0$").unwrap()] };
+        for (projects, ids, read_at) in [
+            (None, vec![], vec![]),
+            (options().projects, vec!["proj_0", "proj_1"], vec![NOW as f64, NOW as f64 + 1.0]),
+            (Some(filter), vec!["proj_1"], vec![NOW as f64 + 1.0]),
+        ] {
+            let restored = CollectOptions { projects, ..options() }.restore(saved());
+            let restored_ids: Vec<_> = restored.inventory.projects().iter().map(|list| &*list.project.id).collect();
+            assert_eq!((restored_ids, restored.projects_read_at), (ids, read_at));
+        }
     }
 }

@@ -1,233 +1,255 @@
 //! The loop: when a poll starts, how long it may take, and what is published of it.
 //!
-//! [`schedule`] says when, [`collect`] what one poll reads, [`store`] what a restart finds of it,
-//! [`report`] what the log says of it.
+//! [`schedule`] says when, [`collect`] what one poll reads, [`state_file`] keeps it across restarts, [`log`] tells of it.
 
 mod collect;
-mod report;
+mod log;
 mod schedule;
-mod store;
+mod state_file;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::OptionFuture;
 use secrecy::SecretString;
 use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::config::{Config, Credentials, CredentialsError};
-use crate::inventory::{Attempt, FailureReason, Liveness, Pace, RotationGroup, Snapshot, State, unix_now};
-use crate::openai::{self, Client};
-use collect::{Harvest, Plan, ProjectFilter};
+use crate::config::{Config, Credentials};
+use crate::inventory::{RotationGroup, Snapshot, unix_now};
+use crate::openai::Client;
+use crate::poll_state::{PollResult, PollState, PollTiming};
+use collect::{CollectOptions, Collected, LongWaits, ProjectFilter};
 use schedule::Schedule;
-use store::Store;
+use state_file::StateFile;
 
-/// A server's wish to be left alone is followed up to this long; beyond it, a typing error there would blind us.
-const LONGEST_HOLD: Duration = Duration::from_secs(3_600);
-/// How late a promised sign of life may be before the loop counts as dead. Generous: a busy machine is not a dead loop.
+/// The API's wish to be left alone is followed up to this long. A typing error there must not blind us for longer.
+const MAX_PAUSE: Duration = Duration::from_secs(3_600);
+/// How late a heartbeat may be before the loop counts as dead. Generous: a busy machine is not a dead loop.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Polls on an interval and publishes what came of it.
 #[derive(Debug)]
 pub struct Poller {
-    settings: Settings,
-    store: Option<Store>,
-    state: watch::Sender<State>,
+    config: PollerConfig,
+    state_file: Option<StateFile>,
+    state: watch::Sender<Arc<PollState>>,
+    long_waits: LongWaits,
 }
 
-/// What a reload of the configuration may change.
+/// What a reload may change.
 #[derive(Debug)]
-pub struct Settings {
-    client: Client,
+pub struct PollerConfig {
+    client: Arc<Client>,
     credentials: Arc<Credentials>,
-    plan: Plan,
-    interval: Duration,
-    timeout: Duration,
+    options: CollectOptions,
+    timing: PollTiming,
 }
 
-impl Settings {
-    /// As the configuration has it, with a client made for it.
+impl PollerConfig {
     #[must_use]
-    pub fn new(client: Client, config: &Config) -> Self {
-        let Config { api, poll, certificates, .. } = config;
-        let plan = Plan {
-            projects: poll.projects.then_some(ProjectFilter {
-                include: poll.project_include.clone(),
-                exclude: poll.project_exclude.clone(),
-            }),
+    pub fn new(client: Arc<Client>, config: &Config, credentials: Credentials) -> Self {
+        let Config { poll, certificates, .. } = config;
+        let (include, exclude) = (poll.project_include.clone(), poll.project_exclude.clone());
+        let options = CollectOptions {
+            projects: poll.projects.then_some(ProjectFilter { include, exclude }),
             concurrency: poll.concurrency as usize,
             rotation_group: RotationGroup::new(certificates.rotation_group.clone()),
         };
-        let credentials = Arc::new(api.credentials.clone());
-        Self { client, credentials, plan, interval: poll.interval, timeout: poll.timeout }
-    }
-
-    fn pace(&self) -> Pace {
-        Pace { interval: self.interval, timeout: self.timeout }
-    }
-}
-
-/// Why a poll failed.
-#[derive(Debug, thiserror::Error)]
-enum PollError {
-    #[error(transparent)]
-    Credentials(#[from] CredentialsError),
-    #[error("the admin key could not be read in time")]
-    CredentialsTimeout,
-    #[error(transparent)]
-    Upstream(#[from] openai::Error),
-}
-
-impl PollError {
-    fn reason(&self) -> FailureReason {
-        match self {
-            Self::Credentials(_) | Self::CredentialsTimeout => FailureReason::Credentials,
-            Self::Upstream(error) => error.reason,
-        }
-    }
-
-    fn asked_wait(&self) -> Option<Duration> {
-        match self {
-            Self::Credentials(_) | Self::CredentialsTimeout => None,
-            Self::Upstream(error) => error.asked_wait,
-        }
+        let timing = PollTiming { interval: poll.interval, timeout: poll.timeout };
+        Self { client, credentials: Arc::new(credentials), options, timing }
     }
 }
 
 impl Poller {
-    /// A poller, and where it publishes: at first what an earlier run has kept. No poll happens before [`Poller::run`].
-    pub async fn new(settings: Settings, state_file: Option<&Path>, base_url: &Url) -> (Self, watch::Receiver<State>) {
-        let liveness = Liveness { due: std::time::Instant::now() + settings.timeout + GRACE };
-        let mut state = State::new(liveness, settings.pace());
-        let store = state_file.map(|path| Store::new(path, base_url.as_str()));
-        if let Some(stored) = OptionFuture::from(store.as_ref().map(Store::load)).await.flatten() {
-            report::restored(&stored);
-            state.last_success_at = stored.last_success_at;
-            state.snapshot = Some(Arc::new(settings.plan.restore(stored)));
+    /// Publishes at first what an earlier process saved. No poll happens before [`Poller::run`].
+    pub async fn new(
+        config: PollerConfig,
+        state_file: Option<&Path>,
+        base_url: &Url,
+    ) -> (Self, watch::Receiver<Arc<PollState>>) {
+        let liveness_deadline = std::time::Instant::now() + config.timing.timeout + GRACE;
+        let mut state = PollState::new(liveness_deadline, config.timing);
+        let mut state_file = state_file.map(|path| StateFile::new(path, base_url.as_str()));
+        if let Some(file) = &mut state_file
+            && let Some(saved) = file.load().await
+        {
+            state.last_success_at = saved.last_success_at;
+            let snapshot = config.options.restore(saved);
+            log::restored(&snapshot, state.last_success_at);
+            state.snapshot = Some(Arc::new(snapshot));
         }
-        let (state, receiver) = watch::channel(state);
-        (Self { settings, store, state }, receiver)
+        let (state, receiver) = watch::channel(Arc::new(state));
+        (Self { config, state_file, state, long_waits: LongWaits::new() }, receiver)
     }
 
-    /// Polls until `shutdown`, first at once. Polls never overlap; one that fails leaves the last good snapshot in place.
-    /// Settings that come in through `reloads` hold from the end of the poll under way on.
-    pub async fn run(mut self, mut reloads: mpsc::Receiver<Settings>, shutdown: CancellationToken) {
-        let mut schedule = Schedule::new(Instant::now(), self.settings.interval);
+    /// Polls until `shutdown`, first at once. Polls never overlap. A configuration that comes in through `reloads` holds from
+    /// the end of the poll under way on.
+    pub async fn run(mut self, mut reloads: mpsc::Receiver<PollerConfig>, shutdown: CancellationToken) {
+        let mut schedule = Schedule::new(Instant::now(), self.config.timing.interval);
         loop {
             let started = Instant::now();
-            let Some(hold) = shutdown.run_until_cancelled(self.poll()).await else { return };
-            let not_before = Instant::now() + hold;
+            let Some(pause) = shutdown.run_until_cancelled(self.poll()).await else { return };
+            let not_before = Instant::now() + pause;
             let mut next = schedule.next(not_before, fastrand::f64);
             loop {
-                self.promise(next);
-                self.announce(next);
-                tracing::debug!(in_seconds = (next - Instant::now()).as_secs_f64(), "next poll");
+                self.publish_next_poll(next);
                 tokio::select! {
                     () = shutdown.cancelled() => return,
                     () = sleep_until(next) => break,
-                    Some(settings) = reloads.recv() => {
-                        if settings.interval != self.settings.interval {
-                            // As if it had been so from the last poll on.
-                            schedule = Schedule::new(started, settings.interval);
+                    Some(config) = reloads.recv() => {
+                        if config.timing.interval != self.config.timing.interval {
+                            // As if it had been so since the last poll.
+                            schedule = Schedule::new(started, config.timing.interval);
                             next = schedule.next(not_before.max(Instant::now()), fastrand::f64);
                         }
-                        self.settings = settings;
+                        self.config = config;
                     }
                 }
             }
         }
     }
 
-    /// Polls once, for those who do not stay, and says what came of it.
-    pub async fn once(mut self) -> State {
+    /// One poll, and the state after it.
+    pub async fn once(mut self) -> Arc<PollState> {
         self.poll().await;
         self.state.borrow().clone()
     }
 
-    /// Says when the next poll starts, and how often polls come.
-    fn announce(&self, next: Instant) {
-        let next_poll_at = unix_now() + next.saturating_duration_since(Instant::now()).as_secs_f64();
-        self.state.send_modify(|state| {
-            state.next_poll_at = Some(next_poll_at);
-            state.pace = self.settings.pace();
-        });
-    }
-
-    /// Says until when there will be a sign of life.
-    fn promise(&self, instant: Instant) {
-        let due = (instant + GRACE).into_std();
-        self.state.send_modify(|state| state.liveness = Liveness { due });
-    }
-
-    /// One poll, published. Returns how long the upstream wants to be left alone.
+    /// One poll, published. Returns how long the API wants no further request.
     async fn poll(&mut self) -> Duration {
         let started = Instant::now();
-        let deadline = started + self.settings.timeout;
-        self.promise(deadline);
-        self.state.send_modify(|state| state.next_poll_at = None);
+        let deadline = started + self.config.timing.timeout;
+        self.set_liveness_deadline(deadline);
+        self.publish(|state| state.next_poll_at = None);
         let before = self.state.borrow().snapshot.clone();
-        let outcome = self.harvest(deadline, before.as_ref()).await;
-        let duration = started.elapsed();
-        let (snapshot, failures, fault, hold) = match outcome {
-            Ok(harvest) => {
-                report::harvest(&harvest, before.as_deref(), duration);
-                let failures = harvest.missed.iter().map(|missed| missed.error.reason).collect();
-                // Only a 429 speaks of the key, and so of every list; trouble of one project must not hold the others.
-                let of_all = harvest.missed.iter().filter(|missed| missed.error.is_rate_limit());
-                let hold = of_all.filter_map(|missed| missed.error.asked_wait).max();
-                let fault = harvest.missed.first().map(|missed| missed.error.to_string().into());
-                (Some(harvest.snapshot), failures, fault, hold)
-            }
-            Err(error) => {
-                report::failure(&error, duration);
-                (None, BTreeSet::from([error.reason()]), Some(error.to_string().into()), error.asked_wait())
-            }
-        };
-        let attempt = Attempt { ended_at: unix_now(), duration, failures, fault };
-        // On disk before it is told: who sees a success may restart us.
-        let is_kept = self.keep(snapshot.as_ref(), &attempt).await;
-        self.state.send_modify(|state| {
-            state.record(snapshot, attempt);
-            state.store_failures += u64::from(!is_kept);
+        let Collected { snapshot, failed, pause } = self.collect(deadline, before.as_deref()).await;
+        let result = PollResult { ended_at: unix_now(), duration: started.elapsed(), failed };
+        log::poll(snapshot.as_deref(), before.as_deref(), &result);
+        // On disk before it is published: whoever sees a success may restart the process.
+        let is_persisted = self.persist(snapshot.as_deref(), &result).await;
+        self.publish(|state| {
+            state.record(snapshot, result);
+            state.state_write_failures += u64::from(!is_persisted);
         });
-        hold.unwrap_or_default().min(LONGEST_HOLD)
+        pause.min(MAX_PAUSE)
     }
 
-    /// Keeps a snapshot on disk, where there is one and that is wanted; says whether nothing has gone wrong.
-    async fn keep(&mut self, snapshot: Option<&Arc<Snapshot>>, attempt: &Attempt) -> bool {
-        let (Some(store), Some(snapshot)) = (&mut self.store, snapshot) else { return true };
-        let is_success = attempt.failures.is_empty();
-        let last_success_at = is_success.then_some(attempt.ended_at).or(self.state.borrow().last_success_at);
-        match store.save(Arc::clone(snapshot), last_success_at).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!(path = %store.path().display(), "the state file cannot be written: {error}");
-                false
+    async fn collect(&mut self, deadline: Instant, before: Option<&Snapshot>) -> Collected {
+        let PollerConfig { client, credentials, options, .. } = &self.config;
+        match read_key(credentials, deadline).await {
+            Ok(key) => {
+                let session = client.session(key, deadline).await;
+                options.collect(&session, before, &mut self.long_waits).await
             }
+            Err(error) => Collected::without_key(error),
         }
     }
 
-    async fn harvest(&self, deadline: Instant, before: Option<&Arc<Snapshot>>) -> Result<Harvest, PollError> {
-        let session = self.settings.client.session(self.read_key(deadline).await?, deadline).await;
-        Ok(self.settings.plan.collect(&session, before).await?)
+    /// Returns whether what is to be on disk is there.
+    async fn persist(&mut self, snapshot: Option<&Snapshot>, result: &PollResult) -> bool {
+        let (Some(file), Some(snapshot)) = (&mut self.state_file, snapshot) else { return true };
+        let is_success = result.failed.is_empty();
+        let last_success_at = is_success.then_some(result.ended_at).or(self.state.borrow().last_success_at);
+        file.save(snapshot, last_success_at).await
     }
 
-    async fn read_key(&self, deadline: Instant) -> Result<SecretString, PollError> {
-        let credentials = Arc::clone(&self.settings.credentials);
-        if let Credentials::Key(_) = *credentials {
-            // At hand, so that no thread has to wait for it.
-            return Ok(credentials.read()?);
-        }
-        let read = tokio::task::spawn_blocking(move || credentials.read());
-        match timeout_at(deadline, read).await {
-            Ok(Ok(key)) => Ok(key?),
-            // A file system that hangs; or the runtime is going down, in which case nobody reads this.
-            Ok(Err(_)) | Err(_) => Err(PollError::CredentialsTimeout),
-        }
+    fn publish_next_poll(&self, next: Instant) {
+        self.set_liveness_deadline(next);
+        let in_seconds = next.saturating_duration_since(Instant::now()).as_secs_f64();
+        tracing::debug!(in_seconds, "next poll");
+        self.publish(|state| {
+            state.next_poll_at = Some(unix_now() + in_seconds);
+            state.timing = self.config.timing;
+        });
+    }
+
+    /// Promises the next heartbeat.
+    fn set_liveness_deadline(&self, instant: Instant) {
+        self.publish(|state| state.liveness_deadline = (instant + GRACE).into_std());
+    }
+
+    /// Readers keep the state that they have; a change makes another one.
+    fn publish(&self, change: impl FnOnce(&mut PollState)) {
+        self.state.send_modify(|state| change(Arc::make_mut(state)));
+    }
+}
+
+/// The admin key as it is now. An error is why there is none, for people.
+async fn read_key(credentials: &Arc<Credentials>, deadline: Instant) -> Result<SecretString, String> {
+    let read = |credentials: &Credentials| credentials.read().map_err(|error| error.to_string());
+    if let Credentials::Key(_) = **credentials {
+        return read(credentials); // at hand, without a thread that waits
+    }
+    let credentials = Arc::clone(credentials);
+    match timeout_at(deadline, spawn_blocking(move || read(&credentials))).await {
+        Ok(Ok(key)) => key,
+        Ok(Err(_)) | Err(_) => Err("the admin key could not be read in time".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Layers, Loaded};
+    use crate::fixture::{NOW, certificate, snapshot};
+    use crate::openai::Metrics;
+    use crate::poll_state::{FailedList, FailureReason, ListName};
+
+    async fn poller(state_file: &Path) -> (Poller, watch::Receiver<Arc<PollState>>) {
+        let environment = [("OPENAI_ADMIN_KEY", "key"), ("OPENAI_CERT_EXPORTER__POLL__PROJECTS", "true")];
+        let environment = environment.map(|(name, value)| (name.into(), value.into()));
+        let layers = Layers::stack(None, environment, Vec::new(), None).unwrap();
+        let Loaded { config, credentials } = Loaded::new(&layers).unwrap();
+        let client = Client::new(&config.api, Arc::new(Metrics::new().unwrap())).unwrap();
+        let poller_config = PollerConfig::new(Arc::new(client), &config, credentials);
+        Poller::new(poller_config, Some(state_file), &config.api.base_url).await
+    }
+
+    #[tokio::test]
+    async fn restart_knows_when_each_list_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let (mut first, state) = poller(&path).await;
+        assert!(state.borrow().snapshot.is_none());
+
+        let failed = FailedList {
+            list: ListName::Project("proj_1".into()),
+            reason: FailureReason::Server,
+            status: None,
+            request_id: None,
+            message: "".into(),
+        };
+        let result = |failed| PollResult { ended_at: NOW as f64 + 0.5, duration: Duration::ZERO, failed };
+        let mut read = Snapshot::clone(&snapshot(&[vec![certificate("a")], vec![], vec![]]));
+        assert!(first.persist(Some(&read), &result(vec![])).await);
+        // The same lists again, but for one that cannot be read.
+        read.organization_read_at += 300.0;
+        read.projects_read_at[0] += 301.0;
+        first.publish(|state| state.last_success_at = Some(NOW as f64 + 0.5));
+        assert!(first.persist(Some(&read), &result(vec![failed])).await);
+        assert!(first.persist(None, &result(vec![])).await, "nothing is to be written");
+
+        let (_, state) = poller(&path).await;
+        let state = state.borrow().clone();
+        let restored = state.snapshot.as_ref().unwrap();
+        assert_eq!(restored.inventory.lists(), read.inventory.lists());
+        assert_eq!(
+            (restored.organization_read_at, &restored.projects_read_at),
+            (NOW as f64 + 300.0, &read.projects_read_at)
+        );
+        assert_eq!((state.last_success_at, state.oldest_read_at()), (Some(NOW as f64 + 0.5), Some(NOW as f64)));
+    }
+
+    #[tokio::test]
+    async fn readers_keep_the_state_that_they_have() {
+        let folder = tempfile::tempdir().unwrap();
+        let (poller, receiver) = poller(&folder.path().join("state")).await;
+        let before = receiver.borrow().clone();
+        poller.publish(|state| state.polls = 7);
+        assert_eq!((before.polls, receiver.borrow().polls), (0, 7));
     }
 }

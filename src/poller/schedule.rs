@@ -7,8 +7,8 @@ use tokio::time::Instant;
 /// Each start moves by up to this share of the interval, either way, so that many replicas do not strike together.
 const JITTER: f64 = 0.1;
 
-/// Poll *n* starts at `start + n × interval`, moved by a jitter of its own. Nothing adds up, so nothing drifts; ticks
-/// that a long poll has run past are skipped.
+/// Tick *n* is `start + n × interval`, moved by a jitter of its own. Nothing adds up, so nothing drifts; ticks that a long
+/// poll has run past are skipped.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
     start: Instant,
@@ -22,8 +22,8 @@ impl Schedule {
         Self { start, interval, last: 0 }
     }
 
-    /// The start of the next poll: of those ticks that come after the last one, the first that is no sooner than
-    /// `not_before`. `random` gives numbers uniform in 0..1.
+    /// The start of the next poll: after the last tick, the earliest tick >= `not_before`. `random` gives numbers uniform in
+    /// 0..1.
     pub(super) fn next(&mut self, not_before: Instant, mut random: impl FnMut() -> f64) -> Instant {
         // The tick before `not_before` may be moved past it; any earlier one may not.
         let passed = not_before.saturating_duration_since(self.start).div_duration_f64(self.interval);

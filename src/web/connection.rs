@@ -1,219 +1,287 @@
-//! One connection's time: how long it may take over a request's head and over an answer, and how long it may do nothing.
+//! One connection: its requests and answers, and how long its client may take over them.
 //!
 //! hyper has a time-out for heads, but it runs between requests too, and it has none for a client that does not read.
 
-use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http_body::{Body, Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use axum::Router;
+use axum::body::Body;
+use http_body_util::BodyExt as _;
+use hyper::Request;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::io::{InspectReader, InspectWriter};
+use tokio_util::sync::CancellationToken;
 
-/// How long a connection may take over what.
+use super::security::ConnectionPolicy;
+
+/// A request with a larger head is refused with 431.
+const MAX_HEAD_BYTES: usize = 16 << 10;
+
+/// What clients may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    /// For the whole head of a request, from its first byte, or from the start of the connection.
-    pub(super) head: Duration,
-    /// For doing nothing: no byte read, none written.
-    pub(super) idle: Duration,
-    /// For the whole of an answer, from the end of the request's head. Who reads a byte at a time would otherwise hold on to a
-    /// page for ever.
-    pub(super) answer: Duration,
+pub struct Limits {
+    /// Open at once.
+    pub connections: usize,
+    /// For the whole head of a request, from its first byte; for the first one from the start of the connection, so that
+    /// a TLS handshake counts too.
+    pub head_timeout: Duration,
+    /// Without a byte read or written.
+    pub idle_timeout: Duration,
+    /// For the whole of an answer, from the end of the request's head. A client that reads a byte at a time would
+    /// otherwise hold on to a page for ever.
+    pub answer_timeout: Duration,
 }
 
-/// What a connection is doing. Shared between its socket, which sees bytes, and its service, which sees requests.
-#[derive(Debug)]
-pub(super) struct Activity {
-    opened: Instant,
-    phase: Mutex<Phase>,
-    /// Nanoseconds from `opened` to the last complete request head; coarser ones would make a request look older than a
-    /// connection that came before it.
-    last_request: AtomicU64,
+impl Limits {
+    /// That many connections, with time-outs far beyond those of any scraper.
+    #[must_use]
+    pub const fn new(connections: usize) -> Self {
+        Self {
+            connections,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            answer_timeout: Duration::from_secs(300),
+        }
+    }
 }
 
-#[derive(Clone, Copy, Debug)]
+/// What a connection is doing: its stream sees bytes, its service requests, and its time-outs follow from both.
+pub(super) struct ConnectionState {
+    progress: Mutex<Progress>,
+    evicted: CancellationToken,
+}
+
+struct Progress {
+    phase: Phase,
+    /// When the head of the last request was complete; before the first, when the connection was opened.
+    last_request: Instant,
+    last_byte: Instant,
+}
+
 enum Phase {
     /// A head is due.
     Head { since: Instant },
-    /// A request is being answered.
+    /// The body of an answer is being produced.
     Answering,
-    /// Between requests.
+    /// What is left of the answer is being written, or there is nothing to do.
     Idle,
 }
 
-impl Activity {
-    pub(super) fn new() -> Self {
-        let opened = Instant::now();
-        Self { opened, phase: Mutex::new(Phase::Head { since: opened }), last_request: AtomicU64::new(0) }
-    }
-
-    /// When the last request was complete; where there was none, when the connection was opened.
-    pub(super) fn last_request(&self) -> Instant {
-        self.opened + Duration::from_nanos(self.last_request.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn request_complete(&self) {
-        let elapsed = self.opened.elapsed().as_nanos().try_into().unwrap_or(u64::MAX);
-        self.last_request.store(elapsed, Ordering::Relaxed);
-        self.enter(Phase::Answering);
-    }
-
-    fn enter(&self, phase: Phase) {
-        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
-    }
-
-    fn phase(&self) -> Phase {
-        *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A socket that fails once its client has used up its time.
-pub(super) struct Timed<S> {
-    socket: S,
-    activity: Arc<Activity>,
-    patience: Patience,
-    last_byte: Instant,
-    timer: Pin<Box<Sleep>>,
-}
-
-impl<S> Timed<S> {
-    pub(super) fn new(socket: S, activity: Arc<Activity>, patience: Patience) -> Self {
+impl ConnectionState {
+    pub(super) fn new() -> Arc<Self> {
         let now = Instant::now();
-        Self { socket, activity, patience, last_byte: now, timer: Box::pin(sleep_until(now + patience.head)) }
+        let progress = Progress { phase: Phase::Head { since: now }, last_request: now, last_byte: now };
+        Arc::new(Self { progress: Mutex::new(progress), evicted: CancellationToken::new() })
     }
 
-    fn deadline(&self) -> Instant {
-        match self.activity.phase() {
-            Phase::Head { since } => since + self.patience.head,
-            Phase::Answering | Phase::Idle => self.last_byte + self.patience.idle,
-        }
-    }
-
-    fn bytes_moved(&mut self) {
-        self.last_byte = Instant::now();
-    }
-
-    fn bytes_read(&mut self) {
-        self.bytes_moved();
-        if matches!(self.activity.phase(), Phase::Idle) {
-            self.activity.enter(Phase::Head { since: self.last_byte });
-        }
-    }
-
-    /// For when the socket has to wait: waits for the deadline too, and for another one that is given.
-    fn poll_deadline<T>(&mut self, cx: &mut Context<'_>, other: Option<Instant>) -> Poll<io::Result<T>> {
-        loop {
-            let deadline = other.into_iter().fold(self.deadline(), Instant::min);
-            // One that has become later is found when the timer runs out.
-            if deadline < self.timer.deadline() {
-                self.timer.as_mut().reset(deadline);
+    /// The stream, whose bytes are noted here.
+    pub(super) fn track<S: AsyncRead + AsyncWrite>(
+        self: &Arc<Self>,
+        stream: S,
+    ) -> impl AsyncRead + AsyncWrite + use<S> {
+        let (reading, writing) = (Arc::clone(self), Arc::clone(self));
+        let stream = InspectWriter::new(stream, move |_: &[u8]| writing.bytes_written());
+        InspectReader::new(stream, move |bytes: &[u8]| {
+            if !bytes.is_empty() {
+                reading.bytes_read();
             }
-            ready!(self.timer.as_mut().poll(cx));
-            if deadline <= Instant::now() {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-            self.timer.as_mut().reset(deadline);
-        }
+        })
     }
-}
 
-impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        match Pin::new(&mut self.socket).poll_read(cx, buffer) {
-            Poll::Pending => self.poll_deadline(cx, None),
-            ready @ Poll::Ready(_) => {
-                if buffer.filled().len() > before {
-                    self.bytes_read();
-                }
-                ready
+    /// Closes the connection, whatever it is doing.
+    pub(super) fn evict(&self) {
+        self.evicted.cancel();
+    }
+
+    /// Waits until the connection is evicted or has used up its time. What moves the connection on must be polled by the
+    /// same task, before this.
+    pub(super) async fn expired(&self, limits: &Limits) {
+        let mut timer = pin!(sleep_until(self.deadline(limits)));
+        let timed_out = poll_fn(|cx| {
+            let deadline = self.deadline(limits);
+            if timer.deadline() != deadline {
+                timer.as_mut().reset(deadline);
+            }
+            timer.as_mut().poll(cx)
+        });
+        self.evicted.run_until_cancelled(timed_out).await;
+    }
+
+    fn deadline(&self, limits: &Limits) -> Instant {
+        let Progress { phase, last_request, last_byte } = &*self.progress();
+        match phase {
+            Phase::Head { since } => *since + limits.head_timeout,
+            Phase::Answering | Phase::Idle => {
+                (*last_byte + limits.idle_timeout).min(*last_request + limits.answer_timeout)
             }
         }
     }
-}
 
-impl<S: AsyncWrite + Unpin> Timed<S> {
-    fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match written {
-            // An answer has not ended when its body has, but when it is written.
-            Poll::Pending => {
-                let answered = self.activity.last_request() + self.patience.answer;
-                self.poll_deadline(cx, Some(answered))
-            }
-            ready @ Poll::Ready(_) => {
-                self.bytes_moved();
-                ready
-            }
+    pub(super) fn last_request(&self) -> Instant {
+        self.progress().last_request
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bytes_written(&self) {
+        self.progress().last_byte = Instant::now();
+    }
+
+    fn bytes_read(&self) {
+        let (mut progress, now) = (self.progress(), Instant::now());
+        progress.last_byte = now;
+        if matches!(progress.phase, Phase::Idle) {
+            progress.phase = Phase::Head { since: now };
         }
     }
-}
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
-        self.written(cx, written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
-        self.written(cx, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+    /// The head of a request is complete; what is returned goes with the body of its answer.
+    fn begin_answer(self: &Arc<Self>) -> AnswerGuard {
+        let mut progress = self.progress();
+        progress.last_request = Instant::now();
+        progress.phase = Phase::Answering;
+        AnswerGuard(Arc::clone(self))
     }
 }
 
-/// A response's body, which ends the answer when it goes.
-pub(super) struct Answer<B> {
-    body: B,
-    activity: Arc<Activity>,
-}
+/// Ends the phase of an answer when its body is dropped: produced whole, or given up.
+struct AnswerGuard(Arc<ConnectionState>);
 
-impl<B> Answer<B> {
-    pub(super) fn new(body: B, activity: Arc<Activity>) -> Self {
-        Self { body, activity }
-    }
-}
-
-impl<B> Drop for Answer<B> {
+impl Drop for AnswerGuard {
     fn drop(&mut self) {
-        self.activity.enter(Phase::Idle);
+        self.0.progress().phase = Phase::Idle;
     }
 }
 
-impl<B: Body + Unpin> Body for Answer<B> {
-    type Data = B::Data;
-    type Error = B::Error;
+/// Answers requests until the client leaves, or until `shutdown` finds nothing under way.
+pub(super) async fn serve_http(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    router: Router,
+    policy: Option<&ConnectionPolicy>,
+    state: &Arc<ConnectionState>,
+    shutdown: &CancellationToken,
+) {
+    let router = &TowerToHyperService::new(router);
+    let service = service_fn(|request: Request<Incoming>| {
+        let answering = state.begin_answer();
+        async move {
+            let has_body = !request.body().is_end_stream();
+            let request = request.map(Body::new);
+            let mut response = match policy {
+                Some(policy) => policy.answer(request, async |request| router.call(request).await).await?,
+                None => router.call(request).await?,
+            };
+            // No endpoint takes a body. Close after a request that has one, so that no smuggled request behind it is
+            // parsed.
+            if has_body {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            let held_by_the_body = move |error| {
+                let _ = &answering;
+                error
+            };
+            Ok::<_, Infallible>(response.map(|body| body.map_err(held_by_the_body)))
+        }
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .header_read_timeout(None) // `ConnectionState` has one
+            .half_close(true) // a client that has sent all it has to say may still be reading
+            .max_buf_size(MAX_HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    // An error means that the client broke off, which is no event.
+    if shutdown.run_until_cancelled(connection.as_mut()).await.is_none() {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+}
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// What a client does, a second before the next.
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        Sends,
+        Completes,
+        GetsBody,
+        Reads,
+        Waits(u64),
+    }
+    use Event::{Completes, GetsBody, Reads, Sends, Waits};
+
+    const LIMITS: Limits = Limits::new(1);
+
+    /// How many seconds the connection is open.
+    async fn lifetime(events: impl IntoIterator<Item = Event>) -> u64 {
+        let (state, opened) = (ConnectionState::new(), Instant::now());
+        let client = async {
+            let mut answer = None;
+            for event in events {
+                match event {
+                    Sends => state.bytes_read(),
+                    Completes => answer = Some(state.begin_answer()),
+                    GetsBody => answer = None,
+                    Reads => state.bytes_written(),
+                    Waits(seconds) => sleep(Duration::from_secs(seconds)).await,
+                }
+                sleep(Duration::from_secs(1)).await;
+            }
+            std::future::pending::<()>().await;
+            drop(answer);
+        };
+        tokio::select! {
+            biased;
+            () = client => {}
+            () = state.expired(&LIMITS) => {}
+        }
+        opened.elapsed().as_secs()
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+    #[tokio::test(start_paused = true)]
+    async fn connection_is_closed_when_its_client_takes_too_long() {
+        let drip = || std::iter::repeat_n(Sends, 1_000);
+        let slow_reader = || std::iter::repeat_n(Reads, 1_000);
+        let answered = [Sends, Completes, GetsBody, Reads]; // within four seconds
+        // A head, however it drips; from its first byte where it is not the first.
+        assert_eq!(lifetime([]).await, 10);
+        assert_eq!(lifetime(drip()).await, 10);
+        assert_eq!(lifetime(answered.into_iter().chain([Waits(29)]).chain(drip())).await, 4 + 30 + 10);
+        // Nothing to do, and an answer that does not come.
+        assert_eq!(lifetime(answered).await, 3 + 60);
+        assert_eq!(lifetime([Sends, Completes]).await, 60);
+        // An answer, however slowly it is read; its body may have been handed over long before.
+        assert_eq!(lifetime([Sends, Completes].into_iter().chain(slow_reader())).await, 1 + 300);
+        assert_eq!(lifetime([Sends, Completes, GetsBody].into_iter().chain(slow_reader())).await, 1 + 300);
+        // The next request's head, sent early, does not cut an answer short.
+        assert_eq!(lifetime([Sends, Completes, Sends, Sends].into_iter().chain(slow_reader())).await, 1 + 300);
+        // A connection that is used stays.
+        let used = std::iter::repeat_n(answered.into_iter().chain([Waits(50)]), 100).flatten();
+        assert_eq!(lifetime(used).await, 100 * 55 - 52 + 60);
     }
 
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    #[tokio::test(start_paused = true)]
+    async fn evicted_connection_is_closed_at_once() {
+        let (state, opened) = (ConnectionState::new(), Instant::now());
+        state.evict();
+        state.expired(&LIMITS).await;
+        assert!(opened.elapsed().is_zero());
     }
 }

@@ -1,149 +1,160 @@
 //! What is known, for programs: the snapshot, the health of the polls, and the description of both.
 
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
 
-use axum::extract::State as Shared;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::extract::State;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tokio::task::spawn_blocking;
 
-use super::entity::{CLOSED, Entity, NOSNIFF};
-use super::router::View;
-use crate::exposition::Document;
-use crate::inventory::{Attempt, Snapshot, State, UnixSeconds, rfc3339, unix_now};
+use super::AppState;
+use super::cached::CachedResponse;
+use crate::inventory::{Inventory, Thresholds, whole_second};
+use crate::poll_state::{FailedList, FailureReason, PollResult, PollState};
+use crate::presentation::{Document, Instants, Status, Summary};
 
 const JSON: &str = "application/json";
 
-static OPENAPI: LazyLock<Entity> = LazyLock::new(|| Entity::new(JSON, include_str!("openapi.json")));
+static OPENAPI: LazyLock<CachedResponse> = LazyLock::new(|| CachedResponse::tagged(JSON, include_str!("openapi.json")));
 
-/// The document that was served last. It is made once for a snapshot, and again where a runway ends elsewhere because
-/// time has passed.
-#[derive(Debug, Default)]
-pub(super) struct Documents(Mutex<Option<Made>>);
-
-#[derive(Debug)]
-struct Made {
-    snapshot: Arc<Snapshot>,
-    runway_ends: Vec<Option<UnixSeconds>>,
-    entity: Entity,
-}
-
-impl Documents {
-    fn entity(&self, snapshot: Arc<Snapshot>, now: f64) -> Result<Entity, serde_json::Error> {
-        #[expect(clippy::cast_possible_truncation, reason = "the whole second that has begun")]
-        let second = now.floor() as UnixSeconds;
-        let scopes = std::iter::once(snapshot.scope()).chain(snapshot.project_scopes().map(|(_, scope)| scope));
-        let runway_ends: Vec<_> = scopes.map(|scope| scope.runway_end(second)).collect();
-        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = &*made
-            && Arc::ptr_eq(&made.snapshot, &snapshot)
-            && made.runway_ends == runway_ends
-        {
-            return Ok(made.entity.clone());
-        }
-        let entity = Entity::new(JSON, serde_json::to_vec(&Document::new(&snapshot, now))?);
-        *made = Some(Made { snapshot, runway_ends, entity: entity.clone() });
-        Ok(entity)
-    }
-}
-
-pub(super) async fn certificates(Shared(view): Shared<View>, headers: HeaderMap) -> Response {
-    let Some(snapshot) = view.state.borrow().snapshot.clone() else {
-        let mut response = error(StatusCode::SERVICE_UNAVAILABLE, "no poll has succeeded yet");
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
-        return response;
+pub(super) async fn certificates(State(app): State<AppState>, headers: HeaderMap) -> Response {
+    let Some(snapshot) = app.state.borrow().snapshot.clone() else {
+        let body = error("no poll has succeeded yet").with(RETRY_AFTER, "5");
+        return (StatusCode::SERVICE_UNAVAILABLE, body.respond(&headers)).into_response();
     };
-    // Making it takes long for many certificates, and others wait for this thread.
-    match spawn_blocking(move || view.documents.entity(snapshot, unix_now())).await {
-        Ok(Ok(entity)) => entity.answer(&headers),
-        Ok(Err(_)) | Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the snapshot cannot be encoded"),
-    }
+    let inventory = Arc::clone(&snapshot.inventory);
+    respond(app.memos.certificates.get(inventory, Inventory::epoch, render_certificates).await, &headers)
 }
 
-pub(super) async fn polls(Shared(view): Shared<View>) -> Response {
-    let health = Health::new(&view.state.borrow(), unix_now());
-    plain(StatusCode::OK, &health)
+fn render_certificates(inventory: &Inventory, now: f64) -> Option<CachedResponse> {
+    Some(CachedResponse::tagged(JSON, serde_json::to_vec(&Document::new(inventory, now)).ok()?))
+}
+
+pub(super) async fn polls(State(app): State<AppState>, headers: HeaderMap) -> Response {
+    let state = Arc::clone(&app.state.borrow());
+    respond(app.memos.polls.get(state, |_, second| second, render_polls).await, &headers)
+}
+
+fn render_polls(state: &PollState, now: f64) -> Option<CachedResponse> {
+    Some(CachedResponse::volatile(JSON, serde_json::to_vec(&Polls::new(state, now)).ok()?))
 }
 
 pub(super) async fn openapi(headers: HeaderMap) -> Response {
-    OPENAPI.answer(&headers)
+    OPENAPI.clone().respond(&headers)
 }
 
-/// How the polls are. It changes with every one of them, which is why it is not part of the snapshot's document.
+/// How the polls are. It changes with every one of them, so it is no part of the snapshot's document.
 #[derive(Debug, Serialize)]
-struct Health {
+pub(super) struct Polls<'a> {
+    status: Status,
     up: bool,
     stale: bool,
     polls: u64,
     interval_seconds: f64,
-    /// When the list that was not read for longest was read.
-    oldest_read_at: Option<String>,
-    oldest_read_at_unix: Option<UnixSeconds>,
-    last_success_at: Option<String>,
-    last_success_at_unix: Option<UnixSeconds>,
-    next_poll_at: Option<String>,
-    next_poll_at_unix: Option<UnixSeconds>,
-    last_failure: Option<Failure>,
+    #[serde(flatten)]
+    instants: Instants<3>,
+    last_failure: Option<Failure<'a>>,
 }
 
 #[derive(Debug, Serialize)]
-struct Failure {
-    at: String,
-    at_unix: UnixSeconds,
-    reasons: Vec<&'static str>,
-    message: Option<Box<str>>,
+struct Failure<'a> {
+    #[serde(flatten)]
+    at: Instants<1>,
+    reasons: BTreeSet<FailureReason>,
+    message: Option<&'a str>,
+    failed_lists: &'a [FailedList],
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the whole second that has begun")]
-fn second(instant: f64) -> UnixSeconds {
-    instant.floor() as UnixSeconds
-}
-
-impl Health {
-    fn new(state: &State, now: f64) -> Self {
-        let [read, success, next] =
-            [state.oldest_read_at(), state.last_success_at, state.next_poll_at].map(|instant| instant.map(second));
+impl<'a> Polls<'a> {
+    pub(super) fn new(state: &'a PollState, now: f64) -> Self {
+        let summary = Summary::new(state, now, Thresholds::default());
+        let second = |instant: Option<f64>| instant.map(whole_second);
         Self {
+            status: summary.status,
             up: state.up(),
-            stale: state.is_stale(now),
+            stale: summary.is_stale,
             polls: state.polls,
-            interval_seconds: state.pace.interval.as_secs_f64(),
-            oldest_read_at: read.map(rfc3339),
-            oldest_read_at_unix: read,
-            last_success_at: success.map(rfc3339),
-            last_success_at_unix: success,
-            next_poll_at: next.map(rfc3339),
-            next_poll_at_unix: next,
-            last_failure: state.last_failure.as_ref().map(Failure::new),
+            interval_seconds: state.timing.interval.as_secs_f64(),
+            instants: Instants([
+                ("oldest_read_at", second(state.oldest_read_at())),
+                ("last_success_at", second(state.last_success_at)),
+                ("next_poll_at", second(state.next_poll_at)),
+            ]),
+            last_failure: state.last_failure.as_ref().map(Failure::from),
         }
     }
 }
 
-impl Failure {
-    fn new(attempt: &Attempt) -> Self {
-        let at = second(attempt.ended_at);
+impl<'a> From<&'a PollResult> for Failure<'a> {
+    fn from(poll: &'a PollResult) -> Self {
         Self {
-            at: rfc3339(at),
-            at_unix: at,
-            reasons: attempt.failures.iter().map(|reason| reason.as_str()).collect(),
-            message: attempt.fault.clone(),
+            at: Instants([("at", Some(whole_second(poll.ended_at)))]),
+            reasons: poll.reasons(),
+            message: poll.failed.first().map(|failed| &*failed.message),
+            failed_lists: &poll.failed,
         }
     }
 }
 
-fn error(status: StatusCode, message: &str) -> Response {
-    plain(status, &serde_json::json!({"error": {"message": message}}))
+fn respond(rendered: Option<CachedResponse>, request: &HeaderMap) -> Response {
+    match rendered {
+        Some(response) => response.respond(request),
+        None => {
+            (StatusCode::INTERNAL_SERVER_ERROR, error("the answer cannot be encoded").respond(request)).into_response()
+        }
+    }
 }
 
-/// What is different at every moment, so that nobody keeps it.
-fn plain(status: StatusCode, body: &impl Serialize) -> Response {
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static(JSON)),
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (CONTENT_SECURITY_POLICY, CLOSED),
-        (X_CONTENT_TYPE_OPTIONS, NOSNIFF),
-    ];
-    (status, headers, serde_json::to_vec(body).unwrap_or_default()).into_response()
+fn error(message: &str) -> CachedResponse {
+    CachedResponse::volatile(JSON, serde_json::json!({"error": {"message": message}}).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fixture::{NOW, certificate, snapshot};
+    use crate::poll_state::{ListName, PollTiming};
+
+    fn assert_described(schema: &str, answer: &Value) {
+        let description: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
+        let root = json!({"$ref": format!("#/components/schemas/{schema}"), "components": description["components"]});
+        let validator = jsonschema::draft202012::new(&root).unwrap();
+        let faults: Vec<_> = validator.iter_errors(answer).map(|error| error.to_string()).collect();
+        assert!(faults.is_empty(), "{schema}: {faults:#?}\n{answer:#}");
+    }
+
+    #[test]
+    fn answers_are_as_described() {
+        let timing = PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
+        let mut state = PollState::new(Instant::now(), timing);
+        let polls = |state: &PollState| serde_json::to_value(Polls::new(state, NOW as f64)).unwrap();
+        assert_described("Polls", &polls(&state));
+        let failed = |list, status, request_id: Option<&str>| FailedList {
+            list,
+            reason: FailureReason::MtlsRequired,
+            status,
+            request_id: request_id.map(Into::into),
+            message: "answered 401".into(),
+        };
+        let failed = vec![
+            failed(ListName::Organization, Some(401), Some("req_1")),
+            failed(ListName::Projects, None, None),
+            failed(ListName::Project("proj_1".into()), None, None),
+        ];
+        let read =
+            snapshot(&[vec![certificate("a").valid(-5..90)], vec![certificate("b").dated(Some(i64::MAX), None)]]);
+        state.record(Some(Arc::clone(&read)), PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed });
+        assert_described("Polls", &polls(&state));
+        let lists = &polls(&state)["last_failure"]["failed_lists"];
+        assert_eq!((&lists[0]["list"], &lists[2]["project_id"]), (&json!("organization"), &json!("proj_1")));
+        let document = serde_json::to_value(Document::new(&read.inventory, NOW as f64)).unwrap();
+        assert_described("Snapshot", &document);
+        assert_eq!(document["scopes"][0]["runway_end_unix"], NOW + 90 * 86_400);
+    }
 }

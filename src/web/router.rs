@@ -1,10 +1,12 @@
+//! Which path is answered by what, and the pages that are too small for a file of their own.
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRef, State as Shared};
+use axum::extract::State as Shared;
 use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -12,29 +14,13 @@ use axum::routing::get;
 use futures_util::stream;
 use tokio::sync::watch;
 
-use super::{json, status};
+use super::{AppState, HEALTH_PATHS, json, status};
 use crate::exposition::{self, Exposition};
-use crate::inventory::State;
-
-/// What handlers may see: they can read, and nothing else.
-#[derive(Clone)]
-pub(super) struct View {
-    exposition: Arc<Exposition>,
-    pub(super) state: watch::Receiver<State>,
-    pub(super) documents: Arc<json::Documents>,
-}
-
-/// Paths of [`probes`], which are open to everybody.
-pub(super) const HEALTH_PATHS: [&str; 4] = ["/healthz", "/-/healthy", "/readyz", "/-/ready"];
-
-impl FromRef<View> for watch::Receiver<State> {
-    fn from_ref(view: &View) -> Self {
-        view.state.clone()
-    }
-}
+use crate::inventory::unix_now;
+use crate::poll_state::PollState;
 
 /// Every path that is served.
-pub fn router(exposition: Arc<Exposition>, state: watch::Receiver<State>) -> Router {
+pub fn router(exposition: Arc<Exposition>, state: watch::Receiver<Arc<PollState>>) -> Router {
     Router::new()
         .route("/", get(status::page))
         .route("/status.css", get(status::stylesheet))
@@ -44,33 +30,28 @@ pub fn router(exposition: Arc<Exposition>, state: watch::Receiver<State>) -> Rou
         .route("/api/v1/polls", get(json::polls))
         .route("/api/v1/openapi.json", get(json::openapi))
         .route("/metrics", get(metrics))
-        .merge(health())
-        .with_state(View { exposition, state, documents: Arc::default() })
+        .with_state(AppState { exposition, state: state.clone(), memos: Arc::default() })
+        .merge(probes(state))
 }
 
 /// The health endpoints alone.
-pub fn probes(state: watch::Receiver<State>) -> Router {
-    health().with_state(state)
-}
-
-fn health<S: Clone + Send + Sync + 'static>() -> Router<S>
-where
-    watch::Receiver<State>: FromRef<S>,
-{
+pub fn probes(state: watch::Receiver<Arc<PollState>>) -> Router {
     let [healthz, dash_healthy, readyz, dash_ready] = HEALTH_PATHS;
     Router::new()
         .route(healthz, get(healthy))
         .route(dash_healthy, get(healthy))
         .route(readyz, get(ready))
         .route(dash_ready, get(ready))
+        .with_state(state)
 }
 
-async fn metrics(Shared(view): Shared<View>, headers: HeaderMap) -> Response {
+async fn metrics(Shared(app): Shared<AppState>, headers: HeaderMap) -> Response {
+    let (state, now) = (Arc::clone(&app.state.borrow()), unix_now());
     let gzip = accepts_gzip(&headers);
     let page = if gzip {
-        view.exposition.gzip().await.map(Body::new)
+        app.exposition.gzip(&state, now).await.map(Body::from)
     } else {
-        view.exposition.text().map(|page| Body::from_stream(stream::iter(page.map(Ok::<_, Infallible>))))
+        app.exposition.text(&state, now).map(|page| Body::from_stream(stream::iter(page.map(Ok::<_, Infallible>))))
     };
     match page {
         Ok(page) => {
@@ -90,7 +71,8 @@ async fn metrics(Shared(view): Shared<View>, headers: HeaderMap) -> Response {
     }
 }
 
-/// Whether a client takes gzip, by RFC 9110, section 12.5.3: named with a weight above 0, or not named and `*` is.
+/// Whether the client accepts gzip, by RFC 9110, section 12.5.3: it is listed with a weight above 0, or is not listed and
+/// `*` is.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let mut any = false;
     for coding in headers
@@ -115,23 +97,20 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     any
 }
 
-/// Whether the poll loop is alive. It says nothing about OpenAI: a restart would not mend an outage there, and would lose
-/// what is known.
-async fn healthy(Shared(state): Shared<watch::Receiver<State>>) -> Response {
-    let due = state.borrow().liveness.due;
+/// Whether the poll loop is alive. It never depends on OpenAI: a restart would not end an outage there, and would lose what
+/// was read before it.
+async fn healthy(Shared(state): Shared<watch::Receiver<Arc<PollState>>>) -> Response {
+    let due = state.borrow().liveness_deadline;
     let late = Instant::now().saturating_duration_since(due);
     if late.is_zero() {
         plain(StatusCode::OK, "ok\n".into())
     } else {
-        plain(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("the poll loop is {} s late with a sign of life\n", late.as_secs()),
-        )
+        plain(StatusCode::SERVICE_UNAVAILABLE, format!("the poll loop's heartbeat is {} s late\n", late.as_secs()))
     }
 }
 
-/// Whether there is something to show.
-async fn ready(Shared(state): Shared<watch::Receiver<State>>) -> Response {
+/// Whether there is a snapshot to show, also while polls fail.
+async fn ready(Shared(state): Shared<watch::Receiver<Arc<PollState>>>) -> Response {
     if state.borrow().snapshot.is_some() {
         plain(StatusCode::OK, "ok\n".into())
     } else {
@@ -148,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gzip_only_where_it_is_taken() {
+    fn gzip_is_sent_only_where_it_is_accepted() {
         for (value, expected) in [
             ("gzip", true),
             ("GZIP", true),

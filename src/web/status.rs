@@ -1,377 +1,392 @@
-//! What is known, for people: one page that says in a sentence how things stand, and then shows everything on a line of
-//! time.
+//! What is known, for people: one page with the state in a sentence and everything on a line of time.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use askama::Template;
-use axum::extract::State as Shared;
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
-};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::extract::State;
+use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPTIONS};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use tokio::task::spawn_blocking;
 
-use super::entity::{Entity, NOSNIFF};
-use super::router::View;
+use super::AppState;
+use super::cached::CachedResponse;
 use super::timeline::Axis;
-use crate::inventory::{
-    Anchor, Attempt, Overview, ScopeState, Severity, Snapshot, Standing, State, Thresholds, UnixSeconds, date_and_time,
-    end_in_words, legible, legible_name, length_in_words, unix_now,
+use crate::inventory::{Thresholds, whole_second};
+use crate::poll_state::PollState;
+use crate::presentation::{
+    CertificateRow, ScopeRow, StatusColor, Summary, ago, format_timestamp, humanize, name_failures,
 };
 
 /// The page loads its own style, script and icon, and nothing else; nobody may put it into theirs.
-const CONTENT_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src \
-                              'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// Rows beyond these are left to the JSON, so that the page stays below a megabyte whatever upstream calls things.
-const MAX_SCOPE_BYTES: usize = 250_000;
-const MAX_CERTIFICATE_BYTES: usize = 700_000;
-/// Of the projects at which a certificate is active, as many are named.
-const NAMED_PROJECTS: usize = 2;
-/// The script looks again at half the interval of the polls, within these bounds, in seconds; until there is something
-/// to see, as often as it may.
+const PAGE_CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+                        base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// Rows beyond these are left to the JSON: with names of usual length the page stays below a megabyte.
+const MAX_SCOPES: usize = 400;
+const MAX_CERTIFICATES: usize = 1_000;
+/// The script reloads at half the interval of the polls, within these bounds, in seconds; until there is a snapshot, as
+/// often as it may.
 const REFRESH: (f64, f64) = (2.0, 60.0);
 
-static STYLESHEET: LazyLock<Entity> = LazyLock::new(|| Entity::new("text/css", include_str!("status.css")));
-static SCRIPT: LazyLock<Entity> = LazyLock::new(|| Entity::new("text/javascript", include_str!("status.js")));
-static ICON: LazyLock<Entity> = LazyLock::new(|| Entity::new("image/svg+xml", include_str!("status.svg")));
+static STYLESHEET: LazyLock<CachedResponse> =
+    LazyLock::new(|| CachedResponse::tagged("text/css", include_str!("status.css")));
+static SCRIPT: LazyLock<CachedResponse> =
+    LazyLock::new(|| CachedResponse::tagged("text/javascript", include_str!("status.js")));
+static ICON: LazyLock<CachedResponse> =
+    LazyLock::new(|| CachedResponse::tagged("image/svg+xml", include_str!("status.svg")));
 
 pub(super) async fn stylesheet(headers: HeaderMap) -> Response {
-    STYLESHEET.answer(&headers)
+    STYLESHEET.clone().respond(&headers)
 }
 
 pub(super) async fn script(headers: HeaderMap) -> Response {
-    SCRIPT.answer(&headers)
+    SCRIPT.clone().respond(&headers)
 }
 
 pub(super) async fn icon(headers: HeaderMap) -> Response {
-    ICON.answer(&headers)
+    ICON.clone().respond(&headers)
 }
 
-pub(super) async fn page(Shared(view): Shared<View>) -> Response {
-    let state = view.state.borrow().clone();
-    // Making it takes long for many certificates, and others wait for this thread.
-    let page = spawn_blocking(move || render(&state, unix_now())).await;
-    let Ok(Ok(page)) = page else {
-        return (StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be made\n").into_response();
-    };
-    let headers: [(HeaderName, HeaderValue); 6] = [
-        (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_POLICY)),
-        (X_CONTENT_TYPE_OPTIONS, NOSNIFF),
-        (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    ];
-    (headers, page).into_response()
-}
-
-/// A colour with an icon; the state is always in words beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tone {
-    Ok,
-    Warning,
-    Critical,
-    Off,
-}
-
-impl From<Severity> for Tone {
-    fn from(severity: Severity) -> Self {
-        match severity {
-            Severity::Ok => Self::Ok,
-            Severity::Warning => Self::Warning,
-            Severity::Critical => Self::Critical,
-        }
+pub(super) async fn page(State(app): State<AppState>, headers: HeaderMap) -> Response {
+    let state = Arc::clone(&app.state.borrow());
+    match app.memos.page.get(state, |_, second| second, render).await {
+        Some(page) => page.respond(&headers),
+        None => (StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be rendered\n").into_response(),
     }
 }
 
-impl std::fmt::Display for Tone {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-            Self::Off => "off",
-        })
-    }
+fn render(state: &PollState, now: f64) -> Option<CachedResponse> {
+    let html = Page::new(&Summary::new(state, now, Thresholds::default()), state, now).render().ok()?;
+    let page = CachedResponse::volatile("text/html; charset=utf-8", html);
+    let page = page.with(CONTENT_SECURITY_POLICY, PAGE_CSP).with(X_FRAME_OPTIONS, "DENY");
+    Some(page.with(REFERRER_POLICY, "no-referrer"))
 }
 
 #[derive(Template)]
 #[template(path = "status.html", config = "src/web/askama.toml")]
-struct Page {
+struct Page<'a> {
     version: &'static str,
     refresh_seconds: f64,
-    made_at: String,
-    tone: Tone,
-    badge: &'static str,
-    headline: String,
-    detail: String,
-    banner: Option<Banner>,
+    rendered_at: String,
+    summary: &'a Summary<'a>,
+    banner: Option<Banner<'a>>,
     polls: Polls,
-    tables: Option<Tables>,
+    /// List entries that came twice.
+    duplicates: u64,
+    axis: Axis,
+    scopes: Rows<'a, ScopeRow<'a>>,
+    active: Rows<'a, CertificateRow<'a>>,
+    inactive: Rows<'a, CertificateRow<'a>>,
 }
 
-/// Why what is shown may not be how things are.
-struct Banner {
-    tone: Tone,
-    lead: String,
+impl<'a> Page<'a> {
+    fn new(summary: &'a Summary<'a>, state: &PollState, now: f64) -> Self {
+        let (active, inactive) = summary.certificates.split_at(summary.active());
+        let active = Rows::new(active, MAX_CERTIFICATES);
+        let inactive = Rows::new(inactive, MAX_CERTIFICATES - active.shown.len());
+        let refresh = (state.timing.interval.as_secs_f64() / 2.0).clamp(REFRESH.0, REFRESH.1);
+        let dates = summary.certificates.iter().flat_map(CertificateRow::spans).flat_map(|(begin, end)| [begin, end]);
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            refresh_seconds: if state.snapshot.is_some() { refresh } else { REFRESH.0 },
+            rendered_at: format_timestamp(whole_second(now)),
+            banner: Banner::new(summary, state, now),
+            polls: Polls::new(state, now),
+            duplicates: state.snapshot.as_deref().map_or(0, |snapshot| snapshot.inventory.duplicates()),
+            axis: Axis::new(now, dates.flatten()),
+            scopes: Rows::new(&summary.scopes, MAX_SCOPES),
+            active,
+            inactive,
+            summary,
+        }
+    }
+}
+
+/// The first rows of a table, and how many it has in all.
+struct Rows<'a, T> {
+    shown: &'a [T],
+    total: usize,
+}
+
+impl<'a, T> Rows<'a, T> {
+    fn new(rows: &'a [T], max: usize) -> Self {
+        Self { shown: &rows[..rows.len().min(max)], total: rows.len() }
+    }
+
+    fn hidden(&self) -> usize {
+        self.total - self.shown.len()
+    }
+}
+
+/// Why what is shown may not be the present state.
+struct Banner<'a> {
+    color: StatusColor,
+    lead: &'a str,
     text: String,
 }
 
+impl<'a> Banner<'a> {
+    fn new(summary: &'a Summary<'_>, state: &PollState, now: f64) -> Option<Self> {
+        let (lead, others) = summary.caveats.split_first()?;
+        let is_recent = state.snapshot.is_some() && !summary.is_stale;
+        let text = match state.oldest_read_at() {
+            Some(read_at) if is_recent => format!("What is shown was read {}, or later.", ago(read_at, now)),
+            _ => others.join(" "),
+        };
+        Some(Self { color: if is_recent { StatusColor::Warning } else { StatusColor::Critical }, lead, text })
+    }
+}
+
 struct Polls {
-    success: Option<Moment>,
-    failure: Option<(Moment, String)>,
-    next: Option<Moment>,
+    success: Option<RelativeTime>,
+    failure: Option<(RelativeTime, String)>,
+    next: Option<RelativeTime>,
     interval: String,
-    note: Option<String>,
+}
+
+impl Polls {
+    fn new(state: &PollState, now: f64) -> Self {
+        let past = |at: f64| RelativeTime { distance: ago(at, now), date: format_timestamp(whole_second(at)) };
+        let next = |at: f64| RelativeTime { distance: format!("in {}", humanize((at - now).max(0.0))), ..past(at) };
+        let failure = state.last_failure.as_ref();
+        Self {
+            success: state.last_success_at.map(past),
+            failure: failure.map(|poll| (past(poll.ended_at), name_failures(&poll.failed))),
+            next: state.next_poll_at.map(next),
+            interval: humantime::format_duration(state.timing.interval).to_string(),
+        }
+    }
 }
 
 /// An instant, and how far it is from now in words.
-struct Moment {
+struct RelativeTime {
     distance: String,
     date: String,
 }
 
-struct Tables {
-    grid: String,
-    scale: String,
-    scopes: Rows,
-    active: Rows,
-    inactive: Rows,
-}
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
 
-/// Rows that have been rendered, and how many have not.
-#[derive(Default)]
-struct Rows {
-    html: String,
-    shown: usize,
-    hidden: usize,
-}
+    use serde_json::Value;
 
-impl Rows {
-    /// Renders what fits; the rest is only counted.
-    fn fill<'a, T: 'a, R: Template>(
-        items: impl Iterator<Item = &'a T>,
-        max_bytes: usize,
-        row: impl Fn(&T) -> R,
-    ) -> askama::Result<Self> {
-        let mut filled = Self::default();
-        for item in items {
-            if filled.html.len() >= max_bytes {
-                filled.hidden += 1;
-                continue;
+    use super::super::json::Polls as PollsDocument;
+    use super::*;
+    use crate::check;
+    use crate::cli::Format;
+    use crate::fixture::{DAY, NOW, certificate, group, lists, snapshot};
+    use crate::inventory::{Certificate, Inventory, Snapshot};
+    use crate::poll_state::{FailedList, FailureReason, ListName, PollResult, PollTiming};
+
+    /// After a poll, if one has ended, with this result.
+    fn state(read: Option<Vec<Vec<Certificate>>>, result: Option<Vec<ListName>>) -> PollState {
+        let timing = PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
+        let mut state = PollState::new(Instant::now(), timing);
+        state.snapshot = read.map(|read| snapshot(&read));
+        let failed = |list| FailedList {
+            list,
+            reason: FailureReason::Server,
+            status: Some(503),
+            request_id: None,
+            message: "answered 503".into(),
+        };
+        if let Some(result) = result {
+            let failed = result.into_iter().map(failed).collect();
+            state.record(None, PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed });
+        }
+        state
+    }
+
+    fn ending(id: &str, days: i64) -> Certificate {
+        certificate(id).valid(days - 365..days)
+    }
+
+    #[test]
+    fn page_check_and_json_agree() {
+        let well = || Some(vec![vec![ending("a", 90)]]);
+        let mut malformed = lists(&[vec![ending("a", 90)]]);
+        Arc::make_mut(&mut malformed.organization).malformed.add("id");
+        let malformed = Snapshot {
+            inventory: Inventory::following(None, malformed, &group("^$")),
+            ..Snapshot::clone(&snapshot(&[vec![]]))
+        };
+        let malformed = PollState { snapshot: Some(Arc::new(malformed)), ..state(None, Some(vec![])) };
+        let stale = PollState {
+            snapshot: Some(Arc::new(Snapshot {
+                organization_read_at: (NOW - DAY) as f64,
+                ..Snapshot::clone(&snapshot(&well().unwrap()))
+            })),
+            ..state(None, None)
+        };
+        let superseded = [ending("a", 3).named("edge-2026"), ending("b", 300).named("edge-2027")];
+        let enforcing = |certificates: Vec<Certificate>| state(Some(vec![certificates]), Some(vec![]));
+        for (name, state, status, color, badge, headline) in [
+            ("ok", state(well(), Some(vec![])), "ok", "ok", "All well", "The organization is covered until "),
+            (
+                "warning",
+                enforcing(vec![ending("a", 20)]),
+                "warning",
+                "warning",
+                "Act in time",
+                "The organization is covered for 20 days only",
+            ),
+            (
+                "critical",
+                enforcing(vec![ending("a", 3)]),
+                "critical",
+                "critical",
+                "Act now",
+                "The organization is covered for 3 days only",
+            ),
+            (
+                "refused",
+                enforcing(vec![ending("a", -3)]),
+                "critical",
+                "critical",
+                "Act now",
+                "Requests of the organization are refused",
+            ),
+            (
+                "not enforced",
+                enforcing(vec![]),
+                "ok",
+                "off",
+                "Not enforced",
+                "Mutual TLS is not enforced at the organization",
+            ),
+            (
+                "undated",
+                enforcing(vec![certificate("a")]),
+                "ok",
+                "ok",
+                "All well",
+                "The organization is covered, by certificates without a known end",
+            ),
+            (
+                "superseded",
+                enforcing(superseded.to_vec()),
+                "ok",
+                "ok",
+                "All well",
+                "The organization is covered until ",
+            ),
+            ("malformed", malformed, "warning", "warning", "Act in time", "The organization is covered until "),
+            (
+                "part unread",
+                state(well(), Some(vec![ListName::Projects])),
+                "unknown",
+                "warning",
+                "Not everything was read",
+                "The organization is covered until ",
+            ),
+            (
+                "failed, old snapshot",
+                state(well(), Some(vec![ListName::Organization])),
+                "warning",
+                "warning",
+                "All was well when last seen",
+                "The organization is covered until ",
+            ),
+            ("stale", stale, "warning", "warning", "All was well when last seen", "The organization is covered until "),
+            (
+                "nothing yet",
+                state(None, None),
+                "unknown",
+                "off",
+                "Nothing known yet",
+                "Waiting for the first poll to end.",
+            ),
+            (
+                "nothing at all",
+                state(None, Some(vec![ListName::Organization])),
+                "unknown",
+                "critical",
+                "Nothing known yet",
+                "Nothing is known: no poll has succeeded yet.",
+            ),
+        ] {
+            let (state, now, thresholds) = (Arc::new(state), NOW as f64, Thresholds::default());
+            let summary = Summary::new(&state, now, thresholds);
+            assert!(summary.headline.starts_with(headline), "{name}: {}", summary.headline);
+            let message = summary.message();
+            let page = Page::new(&summary, &state, now).render().unwrap();
+            for text in [
+                format!("<title>{badge} · "),
+                format!("<section class=\"hero {color}\""),
+                format!("<h1 id=\"headline\">{}</h1>", summary.headline),
+                summary.detail.join(" "),
+                summary.caveats.first().map_or_else(String::new, |caveat| format!("<strong>{caveat}</strong>")),
+            ] {
+                assert!(page.contains(&text), "{name}: {text}\n{page}");
             }
-            row(item).render_into(&mut filled.html)?;
-            filled.html.push('\n');
-            filled.shown += 1;
+            assert_eq!(
+                page.contains("class=\"banner warning\"")
+                    || page.contains("role=\"status\">\n<p class=\"banner critical\""),
+                !summary.caveats.is_empty(),
+                "{name}"
+            );
+
+            let report = |format| check::report(format, &summary, &state, thresholds, now).unwrap();
+            let word = status.to_uppercase();
+            assert!(report(Format::Nagios).starts_with(&format!("{word} - {message}")), "{name}");
+            let table = anstream::adapter::strip_str(&report(Format::Table)).to_string();
+            assert!(table.starts_with(&format!("{word}  {message}\n")), "{name}: {table}");
+            let json: Value = serde_json::from_str(&report(Format::Json)).unwrap();
+            assert_eq!((&json["status"], &json["message"]), (&status.into(), &message.into()), "{name}");
+            assert_eq!(
+                json["exit_code"],
+                ["ok", "warning", "critical", "unknown"].iter().position(|word| *word == status).unwrap(),
+                "{name}"
+            );
+            let polls = serde_json::to_value(PollsDocument::new(&state, now)).unwrap();
+            assert_eq!((&polls["status"], &polls["stale"]), (&status.into(), &(name == "stale").into()), "{name}");
         }
-        Ok(filled)
     }
 
-    fn total(&self) -> usize {
-        self.shown + self.hidden
-    }
-}
-
-#[derive(Template)]
-#[template(path = "scope-row.html", config = "src/web/askama.toml")]
-struct ScopeRow {
-    tone: Tone,
-    state: &'static str,
-    name: Option<String>,
-    id: Option<String>,
-    note: Option<String>,
-    line: String,
-    left: String,
-    end: Option<String>,
-}
-
-#[derive(Template)]
-#[template(path = "certificate-row.html", config = "src/web/askama.toml")]
-struct CertificateRow {
-    tone: Tone,
-    state: &'static str,
-    name: Option<String>,
-    id: String,
-    line: String,
-    left: String,
-    end: Option<String>,
-    /// None for one that is active nowhere, which has no successor either.
-    active_at: Option<String>,
-    successor: Option<String>,
-}
-
-fn render(state: &State, now: f64) -> askama::Result<String> {
-    let outdated = state.is_stale(now);
-    let mut page = Page {
-        version: env!("CARGO_PKG_VERSION"),
-        refresh_seconds: REFRESH.0,
-        made_at: date_and_time(second(now)),
-        tone: Tone::Off,
-        badge: "Nothing known yet",
-        headline: "Waiting for the first poll to end.".into(),
-        detail: "Until a poll has read the whole list of certificates, nothing can be said of them.".into(),
-        banner: banner(state, outdated, now),
-        polls: Polls::new(state, now),
-        tables: None,
-    };
-    if let Some(snapshot) = state.snapshot.as_deref() {
-        page.refresh_seconds = (state.pace.interval.as_secs_f64() / 2.0).clamp(REFRESH.0, REFRESH.1);
-        let overview = Overview::new(snapshot, now, Thresholds::default());
-        // What was well once is no longer known to be.
-        page.tone = overview.severity.max(if outdated { Severity::Warning } else { Severity::Ok }).into();
-        page.badge = match (overview.severity, outdated) {
-            (Severity::Ok, false) => "All well",
-            (Severity::Warning, false) => "Act in time",
-            (Severity::Critical, false) => "Act now",
-            (Severity::Ok, true) => "All was well when last seen",
-            (Severity::Warning, true) => "Act in time, and what is shown is stale",
-            (Severity::Critical, true) => "Act now, and what is shown is stale",
+    #[test]
+    fn zz_write() {
+        let many: Vec<_> = (0..1000)
+            .map(|n| {
+                certificate(&format!("cert_{n:024}"))
+                    .named(&format!("workload-{n}-eu-central-1"))
+                    .valid(n - 400..n - 20)
+            })
+            .collect();
+        let mut read = vec![many];
+        read.extend((0..2000).map(|n| vec![certificate(&format!("cert_{:024}", n % 50)).named("x").valid(-5..n)]));
+        let state = state(Some(read), Some(vec![]));
+        let t = Instant::now();
+        let summary = Summary::new(&state, NOW as f64, Thresholds::default());
+        println!("summary {:?}", t.elapsed());
+        let page = Page::new(&summary, &state, NOW as f64).render().unwrap();
+        println!("page {:?} {} bytes", t.elapsed(), page.len());
+        std::fs::write("/tmp/big.html", &page).unwrap();
+        let read = vec![
+            vec![
+                ending("a", 3).named("edge-2026"),
+                ending("b", 300).named("edge-2027"),
+                certificate("cert_undated"),
+                ending("c", -20).inactive(),
+                ending("m", 1500).named("mesh-1"),
+            ],
+            vec![ending("d", -1)],
+            vec![],
+        ];
+        let mut state = self::state(
+            Some(read),
+            Some(vec![ListName::Project("proj_unread".into()), ListName::Project("proj_1".into())]),
+        );
+        let snapshot = Snapshot {
+            projects_read_at: vec![NOW as f64, (NOW - DAY) as f64],
+            ..Snapshot::clone(state.snapshot.as_ref().unwrap())
         };
-        page.tables = Some(Tables::new(state, &overview, now)?);
-        page.headline = overview.headline;
-        page.detail = overview.detail;
-    } else if state.failing() {
-        page.tone = Tone::Critical;
-        page.headline = "Nothing is known: no poll has succeeded yet.".into();
-    }
-    page.render()
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the whole second that has begun")]
-fn second(instant: f64) -> UnixSeconds {
-    instant.floor() as UnixSeconds
-}
-
-fn ago(instant: f64, now: f64) -> String {
-    format!("{} ago", length_in_words((now - instant).max(0.0)))
-}
-
-fn banner(state: &State, outdated: bool, now: f64) -> Option<Banner> {
-    let failing = state.last_failure.as_ref().filter(|_| state.failing());
-    let cause = failing.map_or_else(
-        || "No poll has ended since.".into(),
-        |failure| format!("The last poll failed {}: {}.", ago(failure.ended_at, now), fault(failure)),
-    );
-    match state.oldest_read_at() {
-        Some(read_at) if outdated => {
-            let age = length_in_words((now - read_at).max(0.0));
-            let part = if state.snapshot_at.is_some_and(|at| at > read_at) { "part of what" } else { "what" };
-            Some(Banner { tone: Tone::Critical, lead: format!("Stale: {part} is shown is {age} old."), text: cause })
-        }
-        Some(read_at) if failing.is_some() => {
-            let text = format!("What is shown was read {}, or later.", ago(read_at, now));
-            Some(Banner { tone: Tone::Warning, lead: cause, text })
-        }
-        Some(_) => None,
-        None => failing.map(|_| Banner { tone: Tone::Critical, lead: cause, text: String::new() }),
-    }
-}
-
-/// The reasons as they are counted, and what was said of one.
-fn fault(attempt: &Attempt) -> String {
-    let reasons: Vec<_> = attempt.failures.iter().map(|reason| reason.as_str()).collect();
-    match &attempt.fault {
-        Some(fault) => format!("{} ({})", reasons.join(", "), fault),
-        None => reasons.join(", "),
-    }
-}
-
-impl Moment {
-    fn past(instant: f64, now: f64) -> Self {
-        Self { distance: ago(instant, now), date: date_and_time(second(instant)) }
-    }
-
-    fn future(instant: f64, now: f64) -> Self {
-        let distance = format!("in {}", length_in_words((instant - now).max(0.0)));
-        Self { distance, date: date_and_time(second(instant)) }
-    }
-}
-
-impl Polls {
-    fn new(state: &State, now: f64) -> Self {
-        Self {
-            success: state.last_success_at.map(|at| Moment::past(at, now)),
-            failure: state.last_failure.as_ref().map(|failure| (Moment::past(failure.ended_at, now), fault(failure))),
-            next: state.next_poll_at.map(|at| Moment::future(at, now)),
-            interval: humantime::format_duration(state.pace.interval).to_string(),
-            note: state.snapshot.as_deref().and_then(note),
-        }
-    }
-}
-
-/// What the lists had that is not shown as it stood there; of what could not be read the overview tells.
-fn note(snapshot: &Snapshot) -> Option<String> {
-    match snapshot.duplicates() {
-        0 => None,
-        1 => Some("1 list entry came twice and is shown once".into()),
-        many => Some(format!("{many} list entries came twice and are shown once")),
-    }
-}
-
-impl Tables {
-    fn new(state: &State, overview: &Overview<'_>, now: f64) -> askama::Result<Self> {
-        let instants = overview
-            .anchors
-            .iter()
-            .flat_map(|anchor| [anchor.certificate.valid_at, anchor.certificate.expires_at])
-            .flatten();
-        let axis = Axis::new(now, instants);
-        // A list is late where the others have been read anew and a poll's time has passed since.
-        let late = state.pace.interval.as_secs_f64() * 2.0 + state.pace.timeout.as_secs_f64();
-        let rows = |active: bool, max_bytes| {
-            let anchors = overview.anchors.iter().filter(|anchor| anchor.is_active() == active);
-            Rows::fill(anchors, max_bytes, |anchor| CertificateRow::new(anchor, &axis, now))
-        };
-        let active = rows(true, MAX_CERTIFICATE_BYTES)?;
-        let inactive = rows(false, MAX_CERTIFICATE_BYTES.saturating_sub(active.html.len()))?;
-        let scopes =
-            Rows::fill(overview.scopes.iter(), MAX_SCOPE_BYTES, |scope| ScopeRow::new(scope, &axis, late, now))?;
-        Ok(Self { grid: axis.grid(), scale: axis.scale(), scopes, active, inactive })
-    }
-}
-
-/// A name, unless there is none or one of blanks only.
-fn shown(name: Option<&str>) -> Option<String> {
-    name.filter(|name| !name.trim().is_empty()).map(|name| legible(name).into_owned())
-}
-
-impl ScopeRow {
-    fn new(state: &ScopeState<'_>, axis: &Axis, late: f64, now: f64) -> Self {
-        let enforced = state.standing != Standing::NotEnforced;
-        let end = state.standing.runway_end();
-        Self {
-            tone: if enforced { state.severity.into() } else { Tone::Off },
-            state: state.label(),
-            name: state.project.map_or_else(|| Some("Organization".into()), |project| shown(project.name.as_deref())),
-            id: state.project.map(|project| legible(&project.id).into_owned()),
-            note: state
-                .read_at
-                .filter(|read_at| now - read_at > late)
-                .map(|read_at| format!("as it was {}", ago(read_at, now))),
-            line: axis.line(state.scope.coverage().iter().map(|(begin, end)| (Some(*begin), Some(*end)))),
-            left: if enforced { end_in_words(end, now) } else { "–".into() },
-            end: end.map(date_and_time),
-        }
-    }
-}
-
-impl CertificateRow {
-    fn new(anchor: &Anchor<'_>, axis: &Axis, now: f64) -> Self {
-        let certificate = anchor.certificate;
-        let severity = anchor.severity(now, Thresholds::default());
-        Self {
-            tone: if anchor.is_active() { severity.into() } else { Tone::Off },
-            state: anchor.label(now, Thresholds::default()),
-            name: shown(certificate.name.as_deref()),
-            id: legible(&certificate.id).into_owned(),
-            line: axis.line(std::iter::once((certificate.valid_at, certificate.expires_at))),
-            left: end_in_words(certificate.expires_at, now),
-            end: certificate.expires_at.map(date_and_time),
-            active_at: anchor.places(NAMED_PROJECTS),
-            successor: anchor
-                .successor
-                .map(|successor| legible_name(successor.name.as_deref(), &successor.id).into_owned()),
-        }
+        state.snapshot = Some(Arc::new(snapshot));
+        state.next_poll_at = Some(NOW as f64 + 100.0);
+        let state = Arc::new(state);
+        let summary = Summary::new(&state, NOW as f64, Thresholds::default());
+        let page = Page::new(&summary, &state, NOW as f64).render().unwrap();
+        std::fs::write("/tmp/small.html", &page).unwrap();
+        println!("{}", check::report(Format::Table, &summary, &state, Thresholds::default(), NOW as f64).unwrap());
+        println!("{}", check::report(Format::Json, &summary, &state, Thresholds::default(), NOW as f64).unwrap());
+        println!("{}", serde_json::to_string_pretty(&PollsDocument::new(&state, NOW as f64)).unwrap());
     }
 }

@@ -6,10 +6,11 @@
 use std::fmt::Write as _;
 
 use crate::inventory::{SECONDS_PER_DAY, UnixSeconds};
+use crate::presentation::Span;
 
 /// Of the width, what is past.
 const PAST_SHARE: f64 = 0.24;
-/// Up to about here the axis is linear, beyond it much like a logarithm.
+/// Up to about here the axis is linear, beyond it logarithmic.
 const LINEAR_DAYS: f64 = 2.0;
 /// How far the axis reaches at least and at most, in days.
 const PAST_DAYS: (f64, f64) = (30.0, 3_650.0);
@@ -18,10 +19,7 @@ const FUTURE_DAYS: (f64, f64) = (120.0, 5_475.0);
 const MAX_SPANS: usize = 16;
 /// Labels of the axis, in days from now. Two of them are never closer than their texts are long.
 const TICKS: [(f64, &str); 6] =
-    [(-365.0, "−1 y"), (7.0, "7 d"), (30.0, "30 d"), (90.0, "90 d"), (365.0, "1 y"), (3_652.5, "10 y")];
-
-/// A span of time; without a begin or an end, from or to for ever.
-pub(super) type Span = (Option<UnixSeconds>, Option<UnixSeconds>);
+    [(-365.0, "−1 y"), (7.0, "7 d"), (30.0, "30 d"), (90.0, "90 d"), (365.0, "1 y"), (1_826.0, "5 y")];
 
 /// Where an instant is.
 #[derive(Clone, Copy, Debug)]
@@ -45,10 +43,7 @@ impl Axis {
 
     /// Percent of the width, within it.
     fn place(&self, days: f64) -> f64 {
-        // Roots are instructions of the processor. For a logarithm the C library's mathematics would be loaded, a third of a
-        // megabyte in every process.
-        let sixteenth_root = |number: f64| number.sqrt().sqrt().sqrt().sqrt();
-        let stretch = |days: f64| sixteenth_root(1.0 + days / LINEAR_DAYS) - 1.0;
+        let stretch = |days: f64| (days / LINEAR_DAYS).ln_1p();
         let stretched = |days: f64, range: f64| stretch(days) / stretch(range);
         let share = if days < 0.0 {
             PAST_SHARE * (1.0 - stretched(-days, self.past_days))
@@ -136,7 +131,7 @@ mod tests {
         let axis = Axis::new(0.0, [-400 * DAY, 3_700 * DAY].into_iter());
         let places: Vec<_> =
             [-400, -1, 0, 1, 7, 30, 365, 3_700].map(|days| axis.at(days * DAY).round()).into_iter().collect();
-        assert_eq!(places, [0.0, 22.0, 24.0, 27.0, 36.0, 48.0, 72.0, 99.0]);
+        assert_eq!(places, [0.0, 22.0, 24.0, 28.0, 39.0, 52.0, 76.0, 100.0]);
     }
 
     #[test]

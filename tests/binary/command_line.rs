@@ -47,6 +47,8 @@ async fn command_line_that_is_not_understood_is_refused() {
         &["--config.file"],
         &["run", "--api.listen-address=:1"],
         &["demo", "--api.listen-address=x"],
+        // The value of a flag is no command, for which 3 would be returned.
+        &["--nonsense", "--config.file", "check"],
     ] {
         let ended = Launch::bare(arguments).until_it_ends().await;
         assert_eq!(ended.code(), Some(2), "{arguments:?}");

@@ -174,20 +174,25 @@ async fn unknown_keys_are_refused_by_name() {
         ("[polling]\ninterval = \"5m\"", "polling", sections),
         ("interval = \"5m\"", "interval", sections),
         ("[web]\nport = 1", "web.port", "listen_address, config_file, probe_listen_address"),
+        // What may be the admin key in the wrong place.
+        (&format!("[api]\n{KEY} = 1"), "api.<not a name>", api),
     ] {
         let file = File::with(text);
         let ended = check_config().arg(&file.flag()).until_it_ends().await;
         let origin = format!("file {}", file.path.display());
-        assert_refused(text, &ended, &format!("{key}: unknown key ({origin}); there are: {known}"));
+        assert_refused(text, &ended, &format!("{key}: unknown key; there are: {known} ({origin})"));
     }
     for (key, named, known) in [
         ("api.nonsense", "api.nonsense", api),
         ("nonsense.key", "nonsense", sections),
         ("nonsense", "nonsense", sections),
+        ("", "<not a name>", sections),
+        (".key", "<not a name>", sections),
+        ("api.", "api.<not a name>", api),
     ] {
         let ended = check_config().set(key, "1").until_it_ends().await;
         let origin = format!("environment variable {}", variable(key));
-        assert_refused(key, &ended, &format!("{named}: unknown key ({origin}); there are: {known}"));
+        assert_refused(key, &ended, &format!("{named}: unknown key; there are: {known} ({origin})"));
     }
 }
 
@@ -258,6 +263,7 @@ async fn bad_value_in_a_file_is_refused() {
             "api.admin_key_file",
             "must be the path of a file (a key itself belongs into api.admin_key)",
         ),
+        ("[api]\nca_file = 7", "api.ca_file", "must be the path of a file"),
         ("[poll]\ninterval = 300", "poll.interval", DURATION),
         ("[poll.interval]\nminutes = 5", "poll.interval", DURATION),
         ("[poll]\ntimeout = 2024-01-01", "poll.timeout", DURATION),
@@ -348,13 +354,13 @@ async fn file_that_cannot_be_read_is_refused() {
 
 #[tokio::test]
 async fn there_is_exactly_one_admin_key() {
-    let none = "api.admin_key: no admin key is given; set OPENAI_ADMIN_KEY, api.admin_key or api.admin_key_file (the \
-                demo command needs none)";
+    let none = "api.admin_key: no admin key is given; set OPENAI_ADMIN_KEY, api.admin_key or api.admin_key_file, or run the \
+                demo, which needs none (not set)";
     for command in [&["check-config"][..], &["run"], &[]] {
         assert_refused("none", &Launch::bare(command).until_it_ends().await, none);
         let both = Launch::bare(command).env("OPENAI_ADMIN_KEY", KEY).set("api.admin_key_file", "/dev/null");
-        let message = "api.admin_key: set (environment variable OPENAI_ADMIN_KEY), but api.admin_key_file is too \
-                       (environment variable OPENAI_CERT_EXPORTER__API__ADMIN_KEY_FILE); exactly one may be";
+        let message = "api.admin_key: must not be set beside api.admin_key_file, which environment variable \
+                       OPENAI_CERT_EXPORTER__API__ADMIN_KEY_FILE sets (environment variable OPENAI_ADMIN_KEY)";
         assert_refused("both", &both.until_it_ends().await, message);
     }
     for key in [" \t\n", "two\nlines", "naïve", "bell\u{7}"] {

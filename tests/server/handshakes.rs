@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
+use tokio_rustls::rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
 
 use crate::client::{client, read_to_close};
 use crate::server::{Port, TLS, serving};
@@ -48,6 +48,20 @@ async fn handshake(
     versions: &[&'static SupportedProtocolVersion],
     protocols: &[&str],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    connect(address, tls_client(authority, client, versions, protocols)).await
+}
+
+async fn connect(address: SocketAddr, config: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+    let socket = TcpStream::connect(address).await?;
+    TlsConnector::from(config).connect(ServerName::from(address.ip()), socket).await
+}
+
+fn tls_client(
+    authority: &Authority,
+    client: Option<&Pair>,
+    versions: &[&'static SupportedProtocolVersion],
+    protocols: &[&str],
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.certificate.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
@@ -63,8 +77,7 @@ async fn handshake(
         }
     };
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let socket = TcpStream::connect(address).await?;
-    TlsConnector::from(Arc::new(config)).connect(ServerName::from(address.ip()), socket).await
+    Arc::new(config)
 }
 
 #[tokio::test]
@@ -125,6 +138,30 @@ async fn clients_are_verified_as_the_file_says() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn names_of_a_client_are_checked_for_a_resumed_session_too() {
+    let authority = Authority::new();
+    let client = authority.client(vec![SanType::DnsName("scraper.example".try_into().unwrap())]);
+    let verify = "client_ca_file: ca.pem, client_auth_type: RequireAndVerifyClientCert, client_allowed_sans:";
+    for (version, allowed, expected) in [
+        (&TLS13, "scraper.example", "HTTP/1.1 200"),
+        (&TLS12, "scraper.example", "HTTP/1.1 200"),
+        (&TLS13, "other", ""),
+        (&TLS12, "other", ""),
+    ] {
+        let port = serving().secured(&folder(&authority, &tls_with(&format!("{verify} [{allowed}]")))).start().await;
+        let config = tls_client(&authority, Some(&client), &[version], &[]);
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let mut stream = connect(port.address, Arc::clone(&config)).await.unwrap();
+            let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+            let answer = read_to_close(&mut stream).await;
+            assert_eq!(stream.get_ref().1.handshake_kind(), Some(kind), "{version:?} {allowed}");
+            let is_expected = answer.starts_with(expected.as_bytes()) && answer.is_empty() == expected.is_empty();
+            assert!(is_expected, "{version:?} {allowed} {kind:?}: {}", answer.escape_ascii());
+        }
+    }
 }
 
 #[tokio::test]

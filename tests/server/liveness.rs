@@ -1,4 +1,4 @@
-//! Whether the poll loop is alive: what `/healthz` says once the loop has broken its promise of a sign of life.
+//! Whether the poll loop is alive: what `/healthz` says once its heartbeat is late.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use crate::client::client;
 use crate::server::Exporter;
 
 #[tokio::test]
-async fn broken_promise_is_unhealthy_until_it_is_renewed() {
+async fn late_heartbeat_is_unhealthy_until_the_next() {
     let exporter = Exporter::start().await;
     let ask = async |path: &str| {
         let response = client().get(exporter.port.url("http", path)).send().await.unwrap();
@@ -17,7 +17,7 @@ async fn broken_promise_is_unhealthy_until_it_is_renewed() {
     for path in ["/healthz", "/-/healthy"] {
         let (status, reason) = ask(path).await;
         assert_eq!(status, 503, "{path}");
-        assert!(reason.contains("the poll loop is 9") && reason.contains("late with a sign of life"), "{reason}");
+        assert!(reason.contains("the poll loop's heartbeat is 9"), "{reason}");
     }
     // Pages are served on: what is known is as true as before.
     assert_eq!(ask("/metrics").await.0, 200);

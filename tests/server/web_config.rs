@@ -71,8 +71,6 @@ fn file_that_the_reference_allows_is_taken() {
          X-Content-Type-Options: nosniff, X-XSS-Protection: 0, Strict-Transport-Security: max-age=31536000}}",
         "http_server_config: {headers: {X-Frame-Options: '', Content-Security-Policy: }}",
         "basic_auth_users: {alice: <hash>, 007: <hash>, \"a b\": <hash>, 'j.doe@example.org': <hash>}",
-        "rate_limit: {interval: 1s, burst: 20}",
-        "rate_limit: {interval: 0, burst: 20}",
         include_str!("../../config/web.example.yml"),
         "basic_auth_users: {alice: &h <hash>, bob: *h}",
     ];
@@ -88,17 +86,19 @@ fn assert_refused(cases: impl IntoIterator<Item = (String, String)>) {
         let folder = material.folder(&file);
         let unreadable = format!("the file cannot be read (relative paths are taken from {})", folder.path().display());
         let fault = fault.replace("<suites>", SUITES).replace("<keys>", KEYS).replace("<headers>", HEADERS);
-        let fault = fault.replace("<unreadable>", &unreadable);
-        let expected = format!("web configuration file {}{fault}", folder.web_config().display());
+        let path = format!("file {}", folder.web_config().display());
+        let expected = fault.replace("<unreadable>", &unreadable).replace("<file>", &path);
         assert_eq!(web_config_fault(&folder), Some(expected), "{file}");
     }
 }
 
-fn owned(cases: &[(&str, &str)]) -> Vec<(String, String)> {
-    cases.iter().map(|(file, fault)| ((*file).to_owned(), (*fault).to_owned())).collect()
+/// The message of a key's fault.
+fn of_keys(cases: &[(&str, &str)]) -> Vec<(String, String)> {
+    cases.iter().map(|(file, fault)| ((*file).to_owned(), format!("{fault} (<file>)"))).collect()
 }
 
-const SUITES: &str = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, \
+const SUITES: &str = "TLS_AES_256_GCM_SHA384, TLS_AES_128_GCM_SHA256, TLS_CHACHA20_POLY1305_SHA256, \
+                      TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, \
                       TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, \
                       TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256";
 const KEYS: &str = "cert, cert_file, key, key_file, client_ca, client_ca_file, client_auth_type, client_allowed_sans, \
@@ -109,30 +109,31 @@ const HEADERS: &str =
 /// Added to a valid `tls_server_config`, and what is wrong with it there.
 #[rustfmt::skip]
 const SETTINGS: &[(&str, &str)] = &[
-    ("min_version: TLS10", "min_version: TLS10 is not supported, since it is broken; TLS12 and TLS13 are"),
-    ("min_version: TLS11", "min_version: TLS11 is not supported, since it is broken; TLS12 and TLS13 are"),
-    ("max_version: TLS11", "max_version: TLS11 is not supported, since it is broken; TLS12 and TLS13 are"),
-    ("min_version: TLS14", "min_version: must be TLS12 or TLS13"),
-    ("min_version: 1.2", "min_version: must be a string"),
+    ("min_version: TLS10", "min_version: must be one of TLS12, TLS13"),
+    ("min_version: TLS11", "min_version: must be one of TLS12, TLS13"),
+    ("max_version: TLS11", "max_version: must be one of TLS12, TLS13"),
+    ("min_version: TLS14", "min_version: must be one of TLS12, TLS13"),
+    ("min_version: 1.2", "min_version: must be one of TLS12, TLS13"),
     ("min_version: TLS13, max_version: TLS12", "min_version: is above max_version"),
-    ("client_auth_type: RequestClientCert", "client_auth_type: RequestClientCert is not supported, since it verifies nothing; RequireAndVerifyClientCert does"),
-    ("client_auth_type: RequireAnyClientCert", "client_auth_type: RequireAnyClientCert is not supported, since it verifies nothing; RequireAndVerifyClientCert does"),
-    ("client_auth_type: RequireClientCert", "client_auth_type: RequireClientCert is not supported, since it verifies nothing; RequireAndVerifyClientCert does"),
-    ("client_auth_type: requireandverifyclientcert", "client_auth_type: must be NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert"),
+    ("client_auth_type: RequestClientCert", "client_auth_type: must be NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert (the others verify nothing)"),
+    ("client_auth_type: RequireAnyClientCert", "client_auth_type: must be NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert (the others verify nothing)"),
+    ("client_auth_type: RequireClientCert", "client_auth_type: must be NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert (the others verify nothing)"),
+    ("client_auth_type: requireandverifyclientcert", "client_auth_type: must be NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert (the others verify nothing)"),
     ("client_auth_type: RequireAndVerifyClientCert", "client_ca_file: is missing, and so is client_ca; client_auth_type needs one of them"),
     ("client_auth_type: VerifyClientCertIfGiven", "client_ca_file: is missing, and so is client_ca; client_auth_type needs one of them"),
     ("client_ca_file: ca.pem", "client_ca_file: has no effect without a client_auth_type that verifies clients"),
     ("client_allowed_sans: [a]", "client_allowed_sans: has no effect without a client_auth_type that verifies clients"),
-    ("client_ca_file: ca.pem, client_auth_type: RequireAndVerifyClientCert, client_allowed_sans: a", "client_allowed_sans: must be a list of strings"),
+    ("client_ca_file: ca.pem, client_auth_type: RequireAndVerifyClientCert, client_allowed_sans: a", "client_allowed_sans: must be a sequence"),
+    ("client_ca_file: ca.pem, client_auth_type: RequireAndVerifyClientCert, client_allowed_sans: ''", "client_allowed_sans: must be a sequence"),
     ("client_ca_file: empty.pem, client_auth_type: RequireAndVerifyClientCert", "client_ca_file: has no certificate in PEM"),
     ("client_ca_file: broken.pem, client_auth_type: RequireAndVerifyClientCert", "client_ca_file: has a certificate that is not valid PEM"),
     ("client_ca_file: junk.pem, client_auth_type: RequireAndVerifyClientCert", "client_ca_file: has a certificate that cannot be read"),
-    ("cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]", "cipher_suites: TLS_RSA_WITH_AES_128_CBC_SHA is not supported; there are: <suites>"),
-    ("cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_NONE]", "cipher_suites: TLS_NONE is not supported; there are: <suites>"),
-    ("cipher_suites: ['<hash>']", "cipher_suites: an entry is not supported; there are: <suites>"),
-    ("cipher_suites: TLS_NONE", "cipher_suites: must be a list of strings"),
+    ("cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]", "cipher_suites.0: must be one of <suites>"),
+    ("cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_NONE]", "cipher_suites.1: must be one of <suites>"),
+    ("cipher_suites: ['<hash>']", "cipher_suites.0: must be one of <suites>"),
+    ("cipher_suites: TLS_NONE", "cipher_suites: must be a sequence"),
     ("max_version: TLS12, cipher_suites: [TLS_AES_128_GCM_SHA256]", "cipher_suites: none of them works with the versions of TLS that are allowed"),
-    ("curve_preferences: [CurveP521]", "curve_preferences: CurveP521 is not supported; there are: X25519, CurveP256, CurveP384, X25519MLKEM768"),
+    ("curve_preferences: [CurveP521]", "curve_preferences.0: must be one of X25519, CurveP256, CurveP384, X25519MLKEM768"),
     ("prefer_server_cipher_suites: 2", "prefer_server_cipher_suites: must be true or false"),
     ("cert: <cert>", "cert_file: is set, but cert is too; only one of them may be"),
     ("key: <key>", "key_file: is set, but key is too; only one of them may be"),
@@ -142,83 +143,93 @@ const SETTINGS: &[(&str, &str)] = &[
 
 #[rustfmt::skip]
 const MATERIAL: &[(&str, &str)] = &[
-    ("tls_server_config: {min_version: TLS13}", ": tls_server_config.cert_file: is missing, and so is cert"),
-    ("tls_server_config: {cert_file: '', key_file: server.key}", ": tls_server_config.cert_file: is missing, and so is cert"),
-    ("tls_server_config: {cert_file: server.pem}", ": tls_server_config.key_file: is missing, and so is key"),
-    ("tls_server_config: {cert_file: server.pem, key_file: other.key}", ": tls_server_config.key_file: is not the key of the certificate"),
-    ("tls_server_config: {cert_file: server.pem, key_file: server.pem}", ": tls_server_config.key_file: has no private key in PEM (an encrypted one cannot be used)"),
-    ("tls_server_config: {cert_file: server.key, key_file: server.key}", ": tls_server_config.cert_file: has no certificate in PEM"),
-    ("tls_server_config: {cert_file: junk.pem, key_file: server.key}", ": tls_server_config.cert_file: has a certificate that cannot be read"),
-    ("tls_server_config: {cert_file: none.pem, key_file: server.key}", ": tls_server_config.cert_file: <unreadable>: No such file or directory (os error 2)"),
-    ("tls_server_config: {cert_file: server.pem, key_file: <key>}", ": tls_server_config.key_file: <unreadable>: No such file or directory (os error 2)"),
-    ("tls_server_config: {cert_file: ., key_file: server.key}", ": tls_server_config.cert_file: <unreadable>: it is not a regular file"),
+    ("tls_server_config: {min_version: TLS13}", "tls_server_config.cert_file: is missing, and so is cert"),
+    ("tls_server_config: {cert_file: '', key_file: server.key}", "tls_server_config.cert_file: is missing, and so is cert"),
+    ("tls_server_config: {cert_file: server.pem}", "tls_server_config.key_file: is missing, and so is key"),
+    ("tls_server_config: {cert_file: server.pem, key_file: other.key}", "tls_server_config.key_file: is not the key of the certificate"),
+    ("tls_server_config: {cert_file: server.pem, key_file: server.pem}", "tls_server_config.key_file: has no private key in PEM (an encrypted one cannot be used)"),
+    ("tls_server_config: {cert_file: server.key, key_file: server.key}", "tls_server_config.cert_file: has no certificate in PEM"),
+    ("tls_server_config: {cert_file: junk.pem, key_file: server.key}", "tls_server_config.cert_file: has a certificate that cannot be read"),
+    ("tls_server_config: {cert_file: none.pem, key_file: server.key}", "tls_server_config.cert_file: <unreadable>: No such file or directory (os error 2)"),
+    ("tls_server_config: {cert_file: server.pem, key_file: <key>}", "tls_server_config.key_file: <unreadable>: No such file or directory (os error 2)"),
+    ("tls_server_config: {cert_file: ., key_file: server.key}", "tls_server_config.cert_file: <unreadable>: it is not a regular file"),
+    ("tls_server_config: ''", "tls_server_config: must be a section"),
+    ("tls_server_config: {cert_file: '', key_file: ''}", "tls_server_config.cert_file: is missing, and so is cert"),
 ];
 
 #[rustfmt::skip]
 const OTHER_KEYS: &[(&str, &str)] = &[
-    ("http_server_config: {http2: true}", ": http_server_config.http2: true is not supported; HTTP/1.1 is what is served"),
-    ("tls_config: {}", ": tls_config: unknown key; there are: tls_server_config, http_server_config, basic_auth_users, rate_limit"),
-    ("http_server_config: {http3: true}", ": http_server_config.http3: unknown key; there are: http2, headers"),
-    ("http_server_config: {headers: {Server: x}}", ": http_server_config.headers.Server: unknown key; there are: <headers>"),
-    ("http_server_config: {headers: {x-frame-options: deny}}", ": http_server_config.headers.x-frame-options: unknown key; there are: <headers>"),
-    ("http_server_config: {headers: {X-Frame-Options: ALLOWALL}}", ": http_server_config.headers.X-Frame-Options: must be deny or sameorigin"),
-    ("http_server_config: {headers: {X-Content-Type-Options: sniff}}", ": http_server_config.headers.X-Content-Type-Options: must be nosniff"),
-    ("http_server_config: {headers: {X-XSS-Protection: \"a\\nb\"}}", ": http_server_config.headers.X-XSS-Protection: has a character that an HTTP header cannot carry"),
-    ("rate_limit: {interval: 1s, burst: 1, wait: 1}", ": rate_limit.wait: unknown key; there are: interval, burst"),
-    ("rate_limit: {interval: 1s}", ": rate_limit.burst: must be 1 or more, or no request would ever be answered"),
-    ("rate_limit: {interval: soon, burst: 1}", ": rate_limit.interval: must be a duration such as 100ms or 1s, or 0"),
-    ("rate_limit: {interval: 1s, burst: -1}", ": rate_limit.burst: must be a whole number"),
+    ("rate_limit: {interval: 1s, burst: 20}", "rate_limit: is not supported"),
+    ("rate_limit: 20", "rate_limit: is not supported"),
+    ("tls_server_config: [server.pem, server.key]", "tls_server_config: must be a section"),
+    ("http_server_config: <hash>", "http_server_config: must be a section"),
+    ("http_server_config: {http2: true}", "http_server_config.http2: true is not supported; HTTP/1.1 is what is served"),
+    ("tls_config: {}", "tls_config: unknown key; there are: tls_server_config, http_server_config, basic_auth_users"),
+    ("http_server_config: {http3: true}", "http_server_config.http3: unknown key; there are: http2, headers"),
+    ("http_server_config: {headers: {Server: x}}", "http_server_config.headers: Server is not supported; there are: <headers>"),
+    ("http_server_config: {headers: {x-frame-options: deny}}", "http_server_config.headers: x-frame-options is not supported; there are: <headers>"),
+    ("http_server_config: {headers: {X-Frame-Options: ALLOWALL}}", "http_server_config.headers: X-Frame-Options must be deny or sameorigin"),
+    ("http_server_config: {headers: {X-Content-Type-Options: sniff}}", "http_server_config.headers: X-Content-Type-Options must be nosniff"),
+    ("http_server_config: {headers: {X-XSS-Protection: \"a\\nb\"}}", "http_server_config.headers: X-XSS-Protection has a character that an HTTP header cannot carry"),
 ];
 
 #[rustfmt::skip]
 const USERS: &[(&str, &str)] = &[
-    ("basic_auth_users: {}\nbasic_auth_users: {}", ": basic_auth_users: stands there twice"),
-    ("basic_auth_users: {alice: <hash>, alice: <hash>}", ": basic_auth_users.alice: stands there twice"),
-    ("basic_auth_users: {alice: secret}", ": basic_auth_users.alice: must be a bcrypt hash"),
-    ("basic_auth_users: {alice: }", ": basic_auth_users.alice: must be a bcrypt hash"),
-    ("basic_auth_users: {alice: [<hash>]}", ": basic_auth_users.alice: must be a string"),
-    ("basic_auth_users: {alice: <hash>x}", ": basic_auth_users.alice: must be a bcrypt hash"),
-    ("basic_auth_users: {alice: $2y$03$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG}", ": basic_auth_users.alice: must be a bcrypt hash with a cost from 4 to 16"),
-    ("basic_auth_users: {alice: $2y$31$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG}", ": basic_auth_users.alice: must be a bcrypt hash with a cost from 4 to 16"),
-    ("basic_auth_users: {'a:b': <hash>}", ": basic_auth_users.<not a name>: a user name cannot contain a colon"),
-    ("basic_auth_users: <hash>", ": basic_auth_users: must be a section"),
-    ("basic_auth_users: [<hash>]", ": basic_auth_users: must be a section"),
+    ("basic_auth_users: {alice: secret}", "basic_auth_users.alice: must be a bcrypt hash with a cost from 4 to 16"),
+    ("basic_auth_users: {alice: }", "basic_auth_users.alice: must be a bcrypt hash with a cost from 4 to 16"),
+    ("basic_auth_users: {alice: [<hash>]}", "basic_auth_users.alice: must be a bcrypt hash with a cost from 4 to 16"),
+    ("basic_auth_users: {alice: <hash>x}", "basic_auth_users.alice: must be a bcrypt hash with a cost from 4 to 16"),
+    ("basic_auth_users: {alice: $2y$03$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG}", "basic_auth_users.alice: must be a bcrypt hash with a cost from 4 to 16"),
+    ("basic_auth_users: {alice: $2y$31$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG}", "basic_auth_users.alice: must be a bcrypt hash with a cost from 4 to 16"),
+    ("basic_auth_users: {'a:b': <hash>}", "basic_auth_users: a user name cannot contain a colon"),
+    ("basic_auth_users: <hash>", "basic_auth_users: must be a map"),
+    ("basic_auth_users: [<hash>]", "basic_auth_users: must be a map"),
+    ("basic_auth_users: ''", "basic_auth_users: must be a map"),
+    ("basic_auth_users: {<hash>: alice}", "basic_auth_users.<not a name>: must be a bcrypt hash with a cost from 4 to 16"),
 ];
 
 #[rustfmt::skip]
 const FORM: &[(&str, &str)] = &[
-    ("<hash>", " is not valid YAML: it must be a mapping of keys to values"),
-    ("- <hash>", " is not valid YAML: it must be a mapping of keys to values"),
-    ("basic_auth_users: !secret <hash>", " is not valid YAML: basic_auth_users: tags are not supported at line 1 column 19"),
-    ("a: 1\n---\nb: 2\n", " is not valid YAML: deserializing from YAML containing more than one document is not supported"),
+    ("<hash>", "it must be a mapping of keys to values"),
+    ("- <hash>", "it must be a mapping of keys to values"),
+    ("basic_auth_users: !secret <hash>", "tags are not supported"),
+    ("basic_auth_users: {<hash>: !secret x}", "tags are not supported"),
+    ("basic_auth_users: {[<hash>]: x}", "a key is not text"),
+    ("basic_auth_users: {}\nbasic_auth_users: {}", "a key is there twice at line 1 column 1"),
+    ("basic_auth_users: {alice: <hash>, alice: <hash>}", "a key is there twice at line 1 column 19"),
+    ("basic_auth_users: {<hash>: {<hash>: 1, <hash>: 1}}", "a key is there twice at line 1 column 82"),
+    ("a: 1\n---\nb: 2\n", "deserializing from YAML containing more than one document is not supported"),
 ];
 
 #[test]
 fn tls_that_cannot_be_spoken_is_refused_by_name() {
     assert_refused(SETTINGS.iter().map(|(more, fault)| {
         let file = format!("tls_server_config: {{cert_file: server.pem, key_file: server.key, {more}}}");
-        (file, format!(": tls_server_config.{fault}"))
+        (file, format!("tls_server_config.{fault} (<file>)"))
     }));
 }
 
 #[test]
 fn certificate_or_key_that_cannot_be_used_is_refused_by_name() {
-    assert_refused(owned(MATERIAL));
+    assert_refused(of_keys(MATERIAL));
 }
 
 #[test]
 fn key_that_is_unknown_and_value_that_does_not_fit_are_refused_by_name() {
-    assert_refused(owned(OTHER_KEYS));
+    assert_refused(of_keys(OTHER_KEYS));
 }
 
 #[test]
 fn user_that_could_never_log_in_is_refused_by_name() {
-    assert_refused(owned(USERS));
+    assert_refused(of_keys(USERS));
 }
 
 #[test]
 fn file_that_is_no_web_configuration_is_refused() {
-    assert_refused(owned(FORM));
+    assert_refused(
+        FORM.iter()
+            .map(|(file, fault)| ((*file).to_owned(), format!("configuration <file> is not valid YAML: {fault}"))),
+    );
 }
 
 #[test]
@@ -228,12 +239,12 @@ fn file_that_cannot_be_read_is_refused() {
     let fault = || web_config_fault(&folder).unwrap().replace(&path.display().to_string(), "<file>");
     assert_eq!(
         fault(),
-        "web configuration file <file> is not valid YAML: did not find expected ',' or '}' at line 2 column 1, while parsing a flow mapping at line 1 column 19"
+        "configuration file <file> is not valid YAML: did not find expected ',' or '}' at line 2 column 1, while parsing a flow mapping at line 1 column 19"
     );
     std::fs::write(&path, b"# \xe9\n").unwrap();
-    assert_eq!(fault(), "web configuration file <file> is not valid YAML: it is not UTF-8");
+    assert_eq!(fault(), "configuration file <file> is not valid YAML: it is not UTF-8");
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(fault(), "web configuration file <file> cannot be read: No such file or directory (os error 2)");
+    assert_eq!(fault(), "configuration file <file> cannot be read: No such file or directory (os error 2)");
     std::fs::create_dir(&path).unwrap();
-    assert_eq!(fault(), "web configuration file <file> cannot be read: it is not a regular file");
+    assert_eq!(fault(), "configuration file <file> cannot be read: it is not a regular file");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::routing::get;
 use openai_cert_exporter::exposition::Exposition;
-use openai_cert_exporter::inventory::{Liveness, Pace, State};
+use openai_cert_exporter::poll_state::{PollState, PollTiming};
 use openai_cert_exporter::web::{self, Limits, Security, Server};
 use prometheus::Registry;
 use tokio::sync::watch;
@@ -73,7 +73,7 @@ impl Serving {
     async fn start_with(self, router: Router) -> Port {
         let mut server = Server::bind(&["127.0.0.1:0".parse().unwrap()], self.limits).await.unwrap();
         if let Some(folder) = &self.folder {
-            server = server.secured(Security::load(Some(&folder.web_config())).unwrap());
+            server = server.secured(Some(Security::load(&folder.web_config()).unwrap()));
         }
         let address = server.addresses().unwrap()[0];
         let end = CancellationToken::new();
@@ -97,32 +97,32 @@ impl Port {
 
 /// How long the exporter itself waits for a head, while nothing happens, and for an answer to be taken.
 pub(crate) fn own_timeouts() -> [Duration; 3] {
-    let Limits { head_timeout, idle_timeout, answer_timeout, .. } = Limits::of_this_process();
+    let Limits { head_timeout, idle_timeout, answer_timeout, .. } = Limits::new(1);
     [head_timeout, idle_timeout, answer_timeout]
 }
 
 /// What is wrong with the folder's web configuration, if anything is.
 pub(crate) fn web_config_fault(folder: &Folder) -> Option<String> {
-    Security::load(Some(&folder.web_config())).err().map(|error| error.to_string())
+    Security::load(&folder.web_config()).err().map(|error| error.to_string())
 }
 
 /// Everything that the exporter serves, before the first poll.
 pub(crate) struct Exporter {
-    state: watch::Sender<State>,
+    state: watch::Sender<Arc<PollState>>,
     pub(crate) port: Port,
 }
 
 impl Exporter {
     pub(crate) async fn start() -> Self {
-        let pace = Pace { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
-        let (state, receiver) = watch::channel(State::new(Liveness { due: Instant::now() + DEADLINE }, pace));
-        let exposition = Arc::new(Exposition::new(Registry::new(), receiver.clone()).unwrap());
+        let timing = PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
+        let (state, receiver) = watch::channel(Arc::new(PollState::new(Instant::now() + DEADLINE, timing)));
+        let exposition = Arc::new(Exposition::new(Registry::new()).unwrap());
         let port = serving().start_with(web::router(exposition, receiver)).await;
         Self { state, port }
     }
 
-    /// The poll loop has promised a sign of life until then.
-    pub(crate) fn promises(&self, due: Instant) {
-        self.state.send_modify(|state| state.liveness = Liveness { due });
+    /// The poll loop has promised a heartbeat until then.
+    pub(crate) fn promises(&self, deadline: Instant) {
+        self.state.send_modify(|state| Arc::make_mut(state).liveness_deadline = deadline);
     }
 }

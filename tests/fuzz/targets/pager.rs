@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use libfuzzer_sys::fuzz_target;
 use openai_cert_exporter::inventory::Certificate;
-use openai_cert_exporter::openai::{PageError, Step, Walk};
+use openai_cert_exporter::openai::{Next, PageError, Pager};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
@@ -45,10 +45,10 @@ impl Page {
         Value::from(page).to_string().into()
     }
 
-    /// What must come of it after pages that went on after `cursors`.
-    fn expected(&self, cursors: &mut BTreeSet<String>) -> Result<Step, PageError> {
+    /// What must follow from it, after pages with these `cursors`.
+    fn expected(&self, cursors: &mut BTreeSet<String>) -> Result<Next, PageError> {
         if !self.has_more.ok_or(PageError::NoHasMore)? {
-            return Ok(Step::Complete);
+            return Ok(Next::Complete);
         }
         if self.ids.is_empty() && !self.ends_badly {
             return Err(PageError::EmptyPage);
@@ -56,27 +56,27 @@ impl Page {
         let given = self.last_id.clone().filter(|id| !id.is_empty());
         let last = self.ids.last().cloned().filter(|_| !self.ends_badly);
         let cursor = given.or(last).ok_or(PageError::NoCursor)?;
-        if cursors.insert(cursor.clone()) { Ok(Step::After(cursor)) } else { Err(PageError::Cycle) }
+        if cursors.insert(cursor.clone()) { Ok(Next::After(cursor)) } else { Err(PageError::Cycle) }
     }
 }
 
 fuzz_target!(|bytes: &[u8]| {
     let secret = SecretString::default();
-    let mut walk = Walk::<Certificate>::new(&secret, None);
+    let mut pager = Pager::<Certificate>::new(&secret);
     let (mut cursors, mut ids, mut malformed) = (BTreeSet::new(), BTreeSet::new(), 0);
     for page in bytes.as_chunks::<3>().0.iter().map(Page::of) {
-        let step = walk.take(&page.body());
-        assert_eq!(step, page.expected(&mut cursors));
-        if step.is_ok() {
+        let next = pager.push(&page.body());
+        assert_eq!(next, page.expected(&mut cursors));
+        if next.is_ok() {
             ids.extend(page.ids.iter().cloned());
             malformed += u64::from(page.ends_badly);
         }
-        match step {
-            Ok(Step::After(_)) => {}
-            Ok(Step::Complete) => {
-                let list = walk.finish();
+        match next {
+            Ok(Next::After(_)) => {}
+            Ok(Next::Complete) => {
+                let list = pager.finish();
                 assert_eq!(list.items.iter().map(|item| item.id.to_string()).collect::<BTreeSet<_>>(), ids);
-                assert_eq!(list.malformed.count, malformed);
+                assert_eq!(list.malformed.count(), malformed);
                 return;
             }
             Err(_) => return,

@@ -6,21 +6,22 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use openai_cert_exporter::config::{Config, Layers};
+use openai_cert_exporter::config::{Layers, Loaded};
 use openai_cert_exporter::exposition::Exposition;
+use openai_cert_exporter::inventory::unix_now;
 use openai_cert_exporter::openai::{Client, Metrics};
-use openai_cert_exporter::poller::{Poller, Settings};
-use prometheus::Registry;
+use openai_cert_exporter::poller::{Poller, PollerConfig};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-struct Place {
+struct Setup {
     folder: TempDir,
     runtime: Runtime,
-    config: Config,
+    loaded: Loaded,
+    client: Arc<Client>,
 }
 
-impl Place {
+impl Setup {
     fn new() -> Self {
         let environment = [
             ("OPENAI_ADMIN_KEY", "sk-admin-fuzz"),
@@ -28,39 +29,35 @@ impl Place {
             ("OPENAI_CERT_EXPORTER__POLL__PROJECTS", "true"),
         ];
         let environment = environment.map(|(name, value)| (name.into(), value.into()));
-        let layers = Layers::stack(None, environment, Vec::new(), None).unwrap();
-        Self {
-            folder: TempDir::new().unwrap(),
-            runtime: Builder::new_current_thread().enable_all().build().unwrap(),
-            config: Config::load(&layers).unwrap(),
-        }
+        let loaded = Loaded::new(&Layers::stack(None, environment, [], None).unwrap()).unwrap();
+        let client = Arc::new(Client::new(&loaded.config.api, Arc::new(Metrics::new().unwrap())).unwrap());
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        Self { folder: TempDir::new().unwrap(), runtime, loaded, client }
     }
 }
 
 thread_local! {
-    static PLACE: OnceCell<Place> = const { OnceCell::new() };
+    static SETUP: OnceCell<Setup> = const { OnceCell::new() };
 }
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((choice, content)) = bytes.split_first() else { return };
-    PLACE.with(|place| {
-        let Place { folder, runtime, config } = place.get_or_init(Place::new);
+    SETUP.with(|setup| {
+        let Setup { folder, runtime, loaded: Loaded { config, credentials }, client } = setup.get_or_init(Setup::new);
         let path = folder.path().join("state");
         let file = if choice % 2 == 0 {
             content.to_vec()
         } else {
             let crc32 = crc32fast::hash(content);
-            let header = format!("{{\"version\":1,\"bytes\":{},\"crc32\":{crc32}}}\n", content.len());
+            let header = format!("{{\"version\":2,\"bytes\":{},\"crc32\":{crc32}}}\n", content.len());
             [header.as_bytes(), content].concat()
         };
         std::fs::write(&path, file).unwrap();
-        let client = Client::new(&config.api, 1, Arc::new(Metrics::new().unwrap())).unwrap();
-        let settings = Settings::new(client, config);
-        let (_poller, state) = runtime.block_on(Poller::new(settings, Some(&path), &config.api.base_url));
-        let is_taken = state.borrow().snapshot.is_some();
-        assert_eq!(path.exists(), is_taken, "set aside exactly where it is not used");
+        let poller_config = PollerConfig::new(Arc::clone(client), config, credentials.clone());
+        let (_poller, state) = runtime.block_on(Poller::new(poller_config, Some(&path), &config.api.base_url));
+        let state = state.borrow().clone();
+        assert_eq!(path.exists(), state.snapshot.is_some(), "set aside exactly where it is not used");
         // Whatever is taken can be shown.
-        let exposition = Exposition::new(Registry::new(), state).unwrap();
-        assert!(exposition.text().unwrap().count() > 0);
+        assert!(Exposition::of_state_only().text(&state, unix_now()).unwrap().count() > 0);
     });
 });

@@ -1,21 +1,20 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// A name longer than this is cut where people read it; machines get it whole.
+/// A text longer than this is cut where people read it; JSON and metrics have it whole.
 const MAX_CHARS: usize = 80;
 
-/// A free text as people may be shown it, on a page or a terminal: what cannot be seen, or would move what stands around
-/// it (controls, line breaks, changes of direction), is spelled out, and a long text is cut.
-#[must_use]
-pub fn legible(text: &str) -> Cow<'_, str> {
+/// A free text that is safe to display on a page or a terminal: characters that are invisible or affect what stands around
+/// them (controls, line breaks, changes of direction) are spelled out, and a long text is cut.
+pub(super) fn sanitize(text: &str) -> Cow<'_, str> {
     let end = text.char_indices().nth(MAX_CHARS).map(|(index, _)| index);
     let kept = &text[..end.unwrap_or(text.len())];
-    if end.is_none() && !kept.contains(is_treacherous) {
+    if end.is_none() && !kept.contains(is_unsafe_to_display) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(kept.len());
     for char in kept.chars() {
-        if is_treacherous(char) {
+        if is_unsafe_to_display(char) {
             // Writing to a string cannot fail.
             let _ = write!(shown, "\\u{{{:x}}}", u32::from(char));
         } else {
@@ -28,13 +27,17 @@ pub fn legible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// A name as people may be shown it: what nobody has named, or named with blanks only, is called by its identifier.
-#[must_use]
-pub fn legible_name<'a>(name: Option<&'a str>, id: &'a str) -> Cow<'a, str> {
-    legible(name.filter(|name| !name.trim().is_empty()).unwrap_or(id))
+/// A name to display; none where it is missing or blank.
+pub(super) fn display_name(name: Option<&str>) -> Option<Cow<'_, str>> {
+    name.filter(|name| !name.trim().is_empty()).map(sanitize)
 }
 
-fn is_treacherous(char: char) -> bool {
+/// A name to display, or the identifier of what has none.
+pub(super) fn name_or_id<'a>(name: Option<&'a str>, id: &'a str) -> Cow<'a, str> {
+    display_name(name).unwrap_or_else(|| sanitize(id))
+}
+
+fn is_unsafe_to_display(char: char) -> bool {
     char.is_control()
         || matches!(char,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
@@ -50,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_deceives_is_spelled_out() {
+    fn only_unsafe_characters_are_spelled_out() {
         for (text, shown) in [
             ("edge-2026", "edge-2026"),
             ("Größe 東京 👩‍💻 שלום", "Größe 東京 👩‍💻 שלום"),
@@ -60,21 +63,22 @@ mod tests {
             ("\u{202e}6202-egde", "\\u{202e}6202-egde"),
             ("", ""),
         ] {
-            assert_eq!(legible(text), shown);
+            assert_eq!(sanitize(text), shown);
         }
     }
 
     #[test]
     fn a_long_name_is_cut_between_characters() {
-        let shown = legible_name(Some(&"é".repeat(81)), "cert_1").into_owned();
+        let shown = name_or_id(Some(&"é".repeat(81)), "cert_1").into_owned();
         assert_eq!(shown, format!("{}…", "é".repeat(80)));
-        assert_eq!(legible(&"é".repeat(80)), "é".repeat(80));
+        assert_eq!(sanitize(&"é".repeat(80)), "é".repeat(80));
     }
 
     #[test]
-    fn what_has_no_name_goes_by_its_identifier() {
+    fn without_a_name_the_identifier_is_shown() {
         for name in [None, Some(""), Some(" \n")] {
-            assert_eq!(legible_name(name, "cert_1"), "cert_1");
+            assert_eq!(display_name(name), None);
+            assert_eq!(name_or_id(name, "cert_1"), "cert_1");
         }
     }
 }

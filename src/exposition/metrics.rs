@@ -1,0 +1,199 @@
+//! Every metric of the polls and of what they read, in one table. What else is on the page comes from the registry: the
+//! API client's metrics, the process's, the build's.
+
+use crate::inventory::{Certificate, CertificateUse, Scope, UnixSeconds, days_until};
+use crate::poll_state::PollState;
+
+/// A family: what it is called, and where its series come from.
+pub(super) struct Metric {
+    pub(super) name: &'static str,
+    /// Without a backslash or a line feed, which would have to be escaped.
+    pub(super) help: &'static str,
+    /// The word of the `TYPE` line.
+    pub(super) kind: &'static str,
+    pub(super) series: Series,
+}
+
+/// What there is a series for, and its value; no series where that is `None`.
+pub(super) enum Series {
+    /// The state of the polls, once.
+    State(fn(&PollState) -> Option<f64>),
+    /// Each reason of a failed poll, with the number of polls that failed for it.
+    FailureReasons,
+    /// Each certificate of the organization's list.
+    Certificates(fn(&Certificate, UnixSeconds) -> Option<f64>),
+    /// The same, by a value that time changes.
+    CertificatesNow(fn(&Certificate, UnixSeconds) -> Option<f64>),
+    /// Each certificate of any list.
+    CertificateUses(fn(&CertificateUse) -> f64),
+    /// The organization and each project, as the scope of its requests.
+    Scopes(fn(&Scope, UnixSeconds) -> Option<f64>),
+    /// Each certificate of each project's list.
+    ProjectCertificates(fn(&Certificate) -> f64),
+    /// Each project, with the instant at which its list was last read whole.
+    ProjectReads,
+}
+
+/// How long the text of a family stays the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lifetime {
+    /// Until a poll ends. These are few series: their text is written for each page, together with that of the registry, and
+    /// compressed again where it is another.
+    Poll,
+    /// Until a list holds something else.
+    Inventory,
+    /// Until a list holds something else, or an active certificate begins or ends.
+    Epoch,
+    /// Until a list is read again.
+    Reads,
+    /// Until the next second.
+    Second,
+}
+
+impl Series {
+    pub(super) const fn lifetime(&self) -> Lifetime {
+        match self {
+            Self::State(_) | Self::FailureReasons => Lifetime::Poll,
+            Self::Certificates(_) | Self::CertificateUses(_) | Self::ProjectCertificates(_) => Lifetime::Inventory,
+            Self::Scopes(_) => Lifetime::Epoch,
+            Self::ProjectReads => Lifetime::Reads,
+            Self::CertificatesNow(_) => Lifetime::Second,
+        }
+    }
+
+    pub(super) const fn labels(&self) -> &'static [&'static str] {
+        match self {
+            Self::State(_) => &[],
+            Self::FailureReasons => &["reason"],
+            Self::Certificates(_) | Self::CertificatesNow(_) | Self::CertificateUses(_) => {
+                &["certificate_id", "certificate_name"]
+            }
+            Self::Scopes(_) => &["scope", "project_id", "project_name"],
+            Self::ProjectCertificates(_) => &["project_id", "project_name", "certificate_id", "certificate_name"],
+            Self::ProjectReads => &["project_id", "project_name"],
+        }
+    }
+}
+
+/// Sorted by name. Neighbours of one [`Lifetime`] are compressed together.
+pub(super) const METRICS: &[Metric] = &[
+    gauge(
+        "openai_cert_exporter_duplicate_certificates",
+        "List entries that came again and are shown once; absent before the first success.",
+        Series::State(|state| Some(state.snapshot.as_ref()?.inventory.duplicates() as f64)),
+    ),
+    gauge(
+        "openai_cert_exporter_last_poll_duration_seconds",
+        "How long the last poll took, its retries and waits included; absent before the first.",
+        Series::State(|state| Some(state.last_poll.as_ref()?.duration.as_secs_f64())),
+    ),
+    gauge(
+        "openai_cert_exporter_last_poll_timestamp_seconds",
+        "When the last poll ended, as a Unix time; absent before the first.",
+        Series::State(|state| Some(state.last_poll.as_ref()?.ended_at)),
+    ),
+    gauge(
+        "openai_cert_exporter_last_success_timestamp_seconds",
+        "When a poll last read every list whole, as a Unix time; absent before the first such poll.",
+        Series::State(|state| state.last_success_at),
+    ),
+    gauge(
+        "openai_cert_exporter_malformed_certificates",
+        "List entries that could not be read and are not shown; absent before the first success.",
+        Series::State(|state| Some(state.snapshot.as_ref()?.inventory.malformed().count() as f64)),
+    ),
+    counter(
+        "openai_cert_exporter_poll_failures_total",
+        "Polls that failed, in part or as a whole, by reason.",
+        Series::FailureReasons,
+    ),
+    counter(
+        "openai_cert_exporter_polls_total",
+        "Polls that ended, whatever came of them.",
+        Series::State(|state| Some(state.polls as f64)),
+    ),
+    counter(
+        "openai_cert_exporter_state_write_failures_total",
+        "Snapshots that could not be kept in the state file.",
+        Series::State(|state| Some(state.state_write_failures as f64)),
+    ),
+    gauge(
+        "openai_cert_exporter_up",
+        "Whether the last poll got every list whole: 1, or 0, also before the first poll.",
+        Series::State(|state| Some(f64::from(state.up()))),
+    ),
+    gauge(
+        "openai_cert_exporter_vanished_projects",
+        "Projects that were listed, but gone (404) when their certificates were asked for; absent before the first success.",
+        Series::State(|state| Some(state.snapshot.as_ref()?.inventory.lists().project_faults.vanished as f64)),
+    ),
+    gauge(
+        "openai_certificate_active",
+        "Whether the certificate is active at the organization: 1 or 0.",
+        Series::Certificates(|certificate, _| Some(f64::from(certificate.active))),
+    ),
+    gauge(
+        "openai_certificate_created_timestamp_seconds",
+        "When the certificate was uploaded, as a Unix time; absent where the API gives no date.",
+        Series::Certificates(|certificate, _| Some(certificate.created_at? as f64)),
+    ),
+    gauge(
+        "openai_certificate_days_until_expiry",
+        "Days from now until the certificate expires, negative once it has; absent where the API gives no date.",
+        Series::CertificatesNow(|certificate, now| Some(days_until(certificate.expires_at?, now as f64))),
+    ),
+    gauge(
+        "openai_certificate_not_after_timestamp_seconds",
+        "When the certificate expires, as a Unix time; absent where the API gives no date.",
+        Series::Certificates(|certificate, _| Some(certificate.expires_at? as f64)),
+    ),
+    gauge(
+        "openai_certificate_not_before_timestamp_seconds",
+        "When the certificate becomes valid, as a Unix time; absent where the API gives no date.",
+        Series::Certificates(|certificate, _| Some(certificate.valid_at? as f64)),
+    ),
+    gauge(
+        "openai_certificate_superseded",
+        "Whether another certificate of the same rotation group has taken over wherever this one is active: 1 or 0.",
+        Series::CertificateUses(|used| f64::from(used.is_superseded())),
+    ),
+    gauge(
+        "openai_mtls_active_certificates",
+        "Certificates that are active in the scope and valid now.",
+        Series::Scopes(|scope, now| Some(scope.valid(now) as f64)),
+    ),
+    gauge(
+        "openai_mtls_enforced",
+        "Whether any certificate is active in the scope, valid or not, so that mutual TLS is enforced there: 1 or 0.",
+        Series::Scopes(|scope, _| Some(f64::from(scope.is_enforced()))),
+    ),
+    gauge(
+        "openai_mtls_runway_end_timestamp_seconds",
+        "The first instant from now on at which no active certificate of the scope is valid, as a Unix time; where none is \
+         valid now, when the last one ended; absent where none has been valid yet.",
+        Series::Scopes(|scope, now| Some(scope.runway_end(now)? as f64)),
+    ),
+    gauge(
+        "openai_mtls_unknown_expiry_certificates",
+        "Certificates that are active in the scope and whose expiry the API does not give; the runway leaves them out.",
+        Series::Scopes(|scope, _| Some(scope.unknown_expiry() as f64)),
+    ),
+    gauge(
+        "openai_project_certificate_active",
+        "Whether the certificate is active at the project: 1 or 0.",
+        Series::ProjectCertificates(|certificate| f64::from(certificate.active)),
+    ),
+    gauge(
+        "openai_project_last_success_timestamp_seconds",
+        "When the project's certificates were last read whole, as a Unix time.",
+        Series::ProjectReads,
+    ),
+];
+
+const fn gauge(name: &'static str, help: &'static str, series: Series) -> Metric {
+    Metric { name, help, kind: "gauge", series }
+}
+
+const fn counter(name: &'static str, help: &'static str, series: Series) -> Metric {
+    Metric { name, help, kind: "counter", series }
+}

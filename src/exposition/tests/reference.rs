@@ -1,0 +1,258 @@
+//! The page as the library writes it, from a collector of its own. Names, types and help texts stand here once more, so that
+//! none of them changes unnoticed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use crate::inventory::{Certificate, Project, UnixSeconds, days_until};
+use crate::poll_state::{FailureReason, PollState};
+
+pub(super) const FAMILIES: [(&str, MetricType, &str); 22] = [
+    (
+        "openai_cert_exporter_duplicate_certificates",
+        MetricType::GAUGE,
+        "List entries that came again and are shown once; absent before the first success.",
+    ),
+    (
+        "openai_cert_exporter_last_poll_duration_seconds",
+        MetricType::GAUGE,
+        "How long the last poll took, its retries and waits included; absent before the first.",
+    ),
+    (
+        "openai_cert_exporter_last_poll_timestamp_seconds",
+        MetricType::GAUGE,
+        "When the last poll ended, as a Unix time; absent before the first.",
+    ),
+    (
+        "openai_cert_exporter_last_success_timestamp_seconds",
+        MetricType::GAUGE,
+        "When a poll last read every list whole, as a Unix time; absent before the first such poll.",
+    ),
+    (
+        "openai_cert_exporter_malformed_certificates",
+        MetricType::GAUGE,
+        "List entries that could not be read and are not shown; absent before the first success.",
+    ),
+    (
+        "openai_cert_exporter_poll_failures_total",
+        MetricType::COUNTER,
+        "Polls that failed, in part or as a whole, by reason.",
+    ),
+    ("openai_cert_exporter_polls_total", MetricType::COUNTER, "Polls that ended, whatever came of them."),
+    (
+        "openai_cert_exporter_state_write_failures_total",
+        MetricType::COUNTER,
+        "Snapshots that could not be kept in the state file.",
+    ),
+    (
+        "openai_cert_exporter_up",
+        MetricType::GAUGE,
+        "Whether the last poll got every list whole: 1, or 0, also before the first poll.",
+    ),
+    (
+        "openai_cert_exporter_vanished_projects",
+        MetricType::GAUGE,
+        "Projects that were listed, but gone (404) when their certificates were asked for; absent before the first success.",
+    ),
+    ("openai_certificate_active", MetricType::GAUGE, "Whether the certificate is active at the organization: 1 or 0."),
+    (
+        "openai_certificate_created_timestamp_seconds",
+        MetricType::GAUGE,
+        "When the certificate was uploaded, as a Unix time; absent where the API gives no date.",
+    ),
+    (
+        "openai_certificate_days_until_expiry",
+        MetricType::GAUGE,
+        "Days from now until the certificate expires, negative once it has; absent where the API gives no date.",
+    ),
+    (
+        "openai_certificate_not_after_timestamp_seconds",
+        MetricType::GAUGE,
+        "When the certificate expires, as a Unix time; absent where the API gives no date.",
+    ),
+    (
+        "openai_certificate_not_before_timestamp_seconds",
+        MetricType::GAUGE,
+        "When the certificate becomes valid, as a Unix time; absent where the API gives no date.",
+    ),
+    (
+        "openai_certificate_superseded",
+        MetricType::GAUGE,
+        "Whether another certificate of the same rotation group has taken over wherever this one is active: 1 or 0.",
+    ),
+    ("openai_mtls_active_certificates", MetricType::GAUGE, "Certificates that are active in the scope and valid now."),
+    (
+        "openai_mtls_enforced",
+        MetricType::GAUGE,
+        "Whether any certificate is active in the scope, valid or not, so that mutual TLS is enforced there: 1 or 0.",
+    ),
+    (
+        "openai_mtls_runway_end_timestamp_seconds",
+        MetricType::GAUGE,
+        "The first instant from now on at which no active certificate of the scope is valid, as a Unix time; where none is \
+         valid now, when the last one ended; absent where none has been valid yet.",
+    ),
+    (
+        "openai_mtls_unknown_expiry_certificates",
+        MetricType::GAUGE,
+        "Certificates that are active in the scope and whose expiry the API does not give; the runway leaves them out.",
+    ),
+    (
+        "openai_project_certificate_active",
+        MetricType::GAUGE,
+        "Whether the certificate is active at the project: 1 or 0.",
+    ),
+    (
+        "openai_project_last_success_timestamp_seconds",
+        MetricType::GAUGE,
+        "When the project's certificates were last read whole, as a Unix time.",
+    ),
+];
+
+/// What a state says at a second.
+pub(super) struct Reference {
+    state: Arc<PollState>,
+    now: UnixSeconds,
+    descs: Vec<Desc>,
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+impl Reference {
+    pub(super) fn new(state: &Arc<PollState>, now: UnixSeconds) -> Self {
+        let desc = |name: &str| Desc::new(name.into(), "help".into(), Vec::new(), HashMap::new()).unwrap();
+        let descs = FAMILIES.iter().map(|(name, ..)| desc(name)).collect();
+        Self { state: Arc::clone(state), now, descs }
+    }
+
+    /// Each series, in no order.
+    fn series(&self) -> Vec<(&'static str, Labels, Option<f64>)> {
+        let Self { state, now, .. } = self;
+        let mut series = Vec::new();
+        let mut add = |name, labels, value| series.push((name, labels, value));
+
+        let poll = state.last_poll.as_ref();
+        let last_poll = poll.map(|poll| poll.duration.as_secs_f64());
+        add("openai_cert_exporter_last_poll_duration_seconds", vec![], last_poll);
+        add("openai_cert_exporter_last_poll_timestamp_seconds", vec![], poll.map(|poll| poll.ended_at));
+        add("openai_cert_exporter_last_success_timestamp_seconds", vec![], state.last_success_at);
+        add("openai_cert_exporter_polls_total", vec![], Some(state.polls as f64));
+        add("openai_cert_exporter_state_write_failures_total", vec![], Some(state.state_write_failures as f64));
+        let up = poll.is_some_and(|poll| poll.failed.is_empty());
+        add("openai_cert_exporter_up", vec![], Some(number(up)));
+        for reason in [
+            FailureReason::Unauthorized,
+            FailureReason::Forbidden,
+            FailureReason::MtlsRequired,
+            FailureReason::RateLimited,
+            FailureReason::Timeout,
+            FailureReason::Network,
+            FailureReason::Server,
+            FailureReason::Client,
+            FailureReason::Decode,
+            FailureReason::Pagination,
+            FailureReason::Credentials,
+        ] {
+            let polls = state.failures[reason as usize] as f64;
+            add("openai_cert_exporter_poll_failures_total", vec![("reason", reason.to_string())], Some(polls));
+        }
+
+        let Some(snapshot) = &state.snapshot else { return series };
+        let inventory = &snapshot.inventory;
+        add("openai_cert_exporter_duplicate_certificates", vec![], Some(inventory.duplicates() as f64));
+        add("openai_cert_exporter_malformed_certificates", vec![], Some(inventory.malformed().count() as f64));
+        let vanished = inventory.lists().project_faults.vanished;
+        add("openai_cert_exporter_vanished_projects", vec![], Some(vanished as f64));
+        let instant = |at: Option<UnixSeconds>| at.map(|at| at as f64);
+        for c in &inventory.organization().items {
+            add("openai_certificate_active", certificate(c), Some(number(c.active)));
+            add("openai_certificate_created_timestamp_seconds", certificate(c), instant(c.created_at));
+            let days = c.expires_at.map(|at| days_until(at, *now as f64));
+            add("openai_certificate_days_until_expiry", certificate(c), days);
+            add("openai_certificate_not_after_timestamp_seconds", certificate(c), instant(c.expires_at));
+            add("openai_certificate_not_before_timestamp_seconds", certificate(c), instant(c.valid_at));
+        }
+        for used in inventory.certificates() {
+            let is_superseded = inventory.successor(used).is_some();
+            add("openai_certificate_superseded", certificate(&used.certificate), Some(number(is_superseded)));
+        }
+        for (p, scope) in inventory.scopes() {
+            let none = vec![("project_id", String::new()), ("project_name", String::new())];
+            let kind = if p.is_some() { "project" } else { "organization" };
+            let labels = [vec![("scope", kind.to_owned())], p.map_or(none, project)].concat();
+            add("openai_mtls_active_certificates", labels.clone(), Some(scope.valid(*now) as f64));
+            add("openai_mtls_enforced", labels.clone(), Some(number(scope.is_enforced())));
+            add("openai_mtls_runway_end_timestamp_seconds", labels.clone(), instant(scope.runway_end(*now)));
+            add("openai_mtls_unknown_expiry_certificates", labels, Some(scope.unknown_expiry() as f64));
+        }
+        for (p, read_at) in inventory.projects().iter().zip(&snapshot.projects_read_at) {
+            add("openai_project_last_success_timestamp_seconds", project(&p.project), Some(*read_at));
+            for c in &p.certificates.items {
+                let labels = [project(&p.project), certificate(c)].concat();
+                add("openai_project_certificate_active", labels, Some(number(c.active)));
+            }
+        }
+        series
+    }
+}
+
+fn number(value: bool) -> f64 {
+    if value { 1.0 } else { 0.0 }
+}
+
+fn certificate(certificate: &Certificate) -> Labels {
+    let name = certificate.name.as_deref().unwrap_or("");
+    vec![("certificate_id", certificate.id.to_string()), ("certificate_name", name.to_owned())]
+}
+
+fn project(project: &Project) -> Labels {
+    let name = project.name.as_deref().unwrap_or("");
+    vec![("project_id", project.id.to_string()), ("project_name", name.to_owned())]
+}
+
+fn metric(labels: Labels, kind: MetricType, value: f64) -> Metric {
+    let pair = |(name, value): (&str, String)| {
+        let mut pair = LabelPair::default();
+        pair.set_name(name.to_owned());
+        pair.set_value(value.replace('\0', "\u{fffd}"));
+        pair
+    };
+    let mut metric = Metric::from_label(labels.into_iter().map(pair).collect());
+    if kind == MetricType::COUNTER {
+        let mut counter = Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    } else {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+    }
+    metric
+}
+
+impl Collector for Reference {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut metrics: HashMap<&str, Vec<Metric>> = HashMap::new();
+        for (name, labels, value) in self.series() {
+            let (_, kind, _) = *FAMILIES.iter().find(|(known, ..)| *known == name).unwrap();
+            metrics.entry(name).or_default().extend(value.map(|value| metric(labels, kind, value)));
+        }
+        let mut families = Vec::new();
+        for (name, kind, help) in FAMILIES {
+            let mut family = MetricFamily::default();
+            family.set_name(name.to_owned());
+            family.set_help(help.to_owned());
+            family.set_field_type(kind);
+            family.set_metric(metrics.remove(name).unwrap_or_default());
+            families.push(family);
+        }
+        families
+    }
+}

@@ -1,0 +1,68 @@
+//! What unit tests build their inventories from.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use regex::Regex;
+
+use crate::inventory::{
+    Certificate, Inventory, Listing, Lists, Malformed, Project, ProjectFaults, ProjectList, RotationGroup, Snapshot,
+    UnixSeconds,
+};
+
+/// The moment of tests that need one: 15 January 2027, 08:00 UTC.
+pub(crate) const NOW: UnixSeconds = 1_800_000_000;
+pub(crate) const DAY: UnixSeconds = 86_400;
+
+/// An active certificate without a name and without dates.
+pub(crate) fn certificate(id: &str) -> Certificate {
+    Certificate { id: id.into(), name: None, active: true, created_at: None, valid_at: None, expires_at: None }
+}
+
+impl Certificate {
+    pub(crate) fn named(self, name: &str) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    pub(crate) fn inactive(self) -> Self {
+        Self { active: false, ..self }
+    }
+
+    /// Valid from and to these days, counted from [`NOW`].
+    pub(crate) fn valid(self, days: Range<i64>) -> Self {
+        self.dated(Some(NOW + days.start * DAY), Some(NOW + days.end * DAY))
+    }
+
+    pub(crate) fn dated(self, valid_at: Option<UnixSeconds>, expires_at: Option<UnixSeconds>) -> Self {
+        Self { valid_at, expires_at, ..self }
+    }
+}
+
+pub(crate) fn list(certificates: Vec<Certificate>) -> Listing<Certificate> {
+    Listing::new(certificates, Malformed::default())
+}
+
+/// The organization's list, then those of the projects `proj_0`, `proj_1`, …
+pub(crate) fn lists(read: &[Vec<Certificate>]) -> Lists {
+    let project = |(number, read): (usize, &Vec<Certificate>)| ProjectList {
+        project: Project { id: format!("proj_{number}").into(), name: None, archived: false },
+        certificates: Arc::new(list(read.clone())),
+    };
+    let mut projects: Vec<_> = read[1..].iter().enumerate().map(project).collect();
+    projects.sort_by(|a, b| a.project.id.cmp(&b.project.id));
+    Lists { organization: Arc::new(list(read[0].clone())), projects, project_faults: ProjectFaults::default() }
+}
+
+pub(crate) fn group(pattern: &str) -> RotationGroup {
+    RotationGroup::new(Regex::new(pattern).unwrap())
+}
+
+/// All lists read at [`NOW`]; names are `authority-generation`.
+pub(crate) fn snapshot(read: &[Vec<Certificate>]) -> Arc<Snapshot> {
+    let inventory = Inventory::following(None, lists(read), &group("^([a-z]+)-"));
+    Arc::new(Snapshot {
+        projects_read_at: vec![NOW as f64; read.len() - 1],
+        organization_read_at: NOW as f64,
+        inventory,
+    })
+}

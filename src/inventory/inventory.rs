@@ -1,0 +1,224 @@
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::scope::{active, in_effect};
+use super::usage::uses;
+use super::{Certificate, CertificateUse, Listing, Malformed, Project, RotationGroup, Scope, UnixSeconds};
+
+/// Every list as it was last read whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lists {
+    pub organization: Arc<Listing<Certificate>>,
+    /// Each project whose list has been read at least once, sorted by identifier; none where projects are not polled.
+    pub projects: Vec<ProjectList>,
+    pub project_faults: ProjectFaults,
+}
+
+/// A project as it was last listed, with its certificates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectList {
+    pub project: Project,
+    /// Shared with the lists before where it has not changed, so that comparing them compares pointers first.
+    pub certificates: Arc<Listing<Certificate>>,
+}
+
+/// What could not be taken over from the list of projects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectFaults {
+    pub malformed: Malformed,
+    /// Entries whose identifier had come before.
+    pub duplicates: u64,
+    /// Projects that were listed, but gone when their certificates were asked for.
+    pub vanished: u64,
+}
+
+/// The lists, and all that follows from them. Built whole, never changed.
+#[derive(Debug)]
+pub struct Inventory {
+    lists: Lists,
+    group: RotationGroup,
+    /// The organization's, then the projects' in their order.
+    scopes: Vec<Scope>,
+    certificates: Vec<CertificateUse>,
+    /// The instants at which an active certificate begins or ends in any scope, sorted.
+    boundaries: Vec<UnixSeconds>,
+    malformed: Malformed,
+    duplicates: u64,
+}
+
+impl Inventory {
+    #[must_use]
+    pub fn new(lists: Lists, group: &RotationGroup) -> Self {
+        let project_scope = |list: &ProjectList| Scope::new(in_effect(&list.certificates, &lists.organization));
+        let organization = std::iter::once(Scope::new(active(&lists.organization)));
+        let scopes: Vec<_> = organization.chain(lists.projects.iter().map(project_scope)).collect();
+        let mut boundaries: Vec<_> = scopes.iter().flat_map(Scope::boundaries).collect();
+        boundaries.sort_unstable();
+        boundaries.dedup();
+        let (mut malformed, mut duplicates) = (lists.project_faults.malformed.clone(), lists.project_faults.duplicates);
+        for list in std::iter::once(&lists.organization).chain(lists.projects.iter().map(|list| &list.certificates)) {
+            malformed.merge(&list.malformed);
+            duplicates = duplicates.saturating_add(list.duplicates);
+        }
+        let certificates = uses(&lists, group);
+        Self { lists, group: group.clone(), scopes, certificates, boundaries, malformed, duplicates }
+    }
+
+    /// The inventory of these lists: `before` itself where it is of equal ones.
+    #[must_use]
+    pub fn following(before: Option<&Arc<Self>>, lists: Lists, group: &RotationGroup) -> Arc<Self> {
+        match before {
+            Some(before) if before.lists == lists && before.group == *group => Arc::clone(before),
+            _ => Arc::new(Self::new(lists, group)),
+        }
+    }
+
+    #[must_use]
+    pub fn lists(&self) -> &Lists {
+        &self.lists
+    }
+
+    #[must_use]
+    pub fn organization(&self) -> &Arc<Listing<Certificate>> {
+        &self.lists.organization
+    }
+
+    #[must_use]
+    pub fn projects(&self) -> &[ProjectList] {
+        &self.lists.projects
+    }
+
+    /// The project with this identifier, and its position among the projects.
+    #[must_use]
+    pub fn project(&self, id: &str) -> Option<(usize, &ProjectList)> {
+        let position = self.lists.projects.binary_search_by(|list| (*list.project.id).cmp(id)).ok()?;
+        Some((position, &self.lists.projects[position]))
+    }
+
+    /// The organization's scope (without a project), then the projects' by identifier.
+    pub fn scopes(&self) -> impl Iterator<Item = (Option<&Project>, &Scope)> {
+        let projects = self.lists.projects.iter().map(|list| Some(&list.project));
+        std::iter::once(None).chain(projects).zip(&self.scopes)
+    }
+
+    /// The scope at a position among [`Self::scopes`].
+    #[must_use]
+    pub fn scope(&self, position: usize) -> Option<(Option<&Project>, &Scope)> {
+        let scope = self.scopes.get(position)?;
+        Some((position.checked_sub(1).map(|project| &self.lists.projects[project].project), scope))
+    }
+
+    /// Every certificate of any list once, sorted by identifier.
+    #[must_use]
+    pub fn certificates(&self) -> &[CertificateUse] {
+        &self.certificates
+    }
+
+    /// What supersedes a certificate of this inventory.
+    #[must_use]
+    pub fn successor(&self, of: &CertificateUse) -> Option<&CertificateUse> {
+        Some(&self.certificates[of.successor?])
+    }
+
+    /// The projects at which a certificate of this inventory is active.
+    pub fn active_projects<'a>(&'a self, of: &'a CertificateUse) -> impl ExactSizeIterator<Item = &'a Project> {
+        of.active_at_projects.iter().map(|position| &self.lists.projects[*position as usize].project)
+    }
+
+    /// Entries that could not be read, of all lists.
+    #[must_use]
+    pub fn malformed(&self) -> &Malformed {
+        &self.malformed
+    }
+
+    /// Entries that came twice, of all lists.
+    #[must_use]
+    pub fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+
+    /// How many boundaries have passed at `now`. While it stays the same, so does every answer of every scope, also when
+    /// the clock is set back.
+    #[must_use]
+    pub fn epoch(&self, now: UnixSeconds) -> usize {
+        self.boundaries.partition_point(|boundary| *boundary <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use regex::Regex;
+
+    use super::*;
+    use crate::fixture::{certificate, group, lists};
+
+    fn some_list() -> impl Strategy<Value = Vec<Certificate>> {
+        let instant = || prop::option::of(0..40_i64);
+        let facts = (0..3_u8, any::<bool>(), instant(), instant());
+        let named = |(id, (authority, active, begin, end)): (u8, (u8, bool, _, _))| Certificate {
+            active,
+            ..certificate(&format!("cert_{id}"))
+                .named(&format!("{}-{id}", char::from(b'a' + authority)))
+                .dated(begin, end)
+        };
+        prop::collection::btree_map(0..12_u8, facts, 0..8).prop_map(move |facts| facts.into_iter().map(named).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn an_equal_inventory_is_the_one_before(
+            before in prop::collection::vec(some_list(), 1..5),
+            other in prop::collection::vec(some_list(), 1..5),
+        ) {
+            let group = group("^([a-z])");
+            let first = Inventory::following(None, lists(&before), &group);
+            prop_assert!(Arc::ptr_eq(&first, &Inventory::following(Some(&first), lists(&before), &group)));
+            let second = Inventory::following(Some(&first), lists(&other), &group);
+            prop_assert_eq!(Arc::ptr_eq(&first, &second), before == other);
+            let anew = Inventory::new(lists(&other), &group);
+            prop_assert_eq!(second.certificates(), anew.certificates());
+        }
+
+        #[test]
+        fn scopes_answer_alike_within_an_epoch(read in prop::collection::vec(some_list(), 1..4)) {
+            let inventory = Inventory::new(lists(&read), &group("(.*)"));
+            let answers = |now| -> Vec<_> {
+                inventory.scopes().map(|(_, scope)| (scope.valid(now), scope.runway_end(now))).collect()
+            };
+            for now in -1..41 {
+                if inventory.epoch(now) == inventory.epoch(now + 1) {
+                    prop_assert_eq!(answers(now), answers(now + 1), "{}", now);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_rotation_group_makes_another_inventory() {
+        let read = [vec![
+            certificate("a").named("a-1").dated(Some(0), Some(10)),
+            certificate("b").named("b-2").dated(Some(1), Some(20)),
+        ]];
+        let group = |pattern| RotationGroup::new(Regex::new(pattern).unwrap());
+        let superseded = |inventory: &Inventory| inventory.certificates().iter().filter(|c| c.is_superseded()).count();
+        let before = Arc::new(Inventory::new(lists(&read), &group("^([a-z])")));
+        assert_eq!(superseded(&before), 0);
+        let after = Inventory::following(Some(&before), lists(&read), &group("(-)"));
+        assert_eq!(superseded(&after), 1);
+    }
+
+    #[test]
+    fn the_faults_of_all_lists_are_added_up() {
+        let mut lists = lists(&[vec![], vec![]]);
+        let mut malformed = Malformed::default();
+        malformed.add("id");
+        let list = Arc::new(Listing { duplicates: 2, malformed: malformed.clone(), ..Listing::default() });
+        lists.organization = Arc::clone(&list);
+        lists.projects[0].certificates = list;
+        lists.project_faults = ProjectFaults { malformed, duplicates: 1, vanished: 7 };
+        let inventory = Inventory::new(lists, &group("(.*)"));
+        assert_eq!((inventory.malformed().count(), inventory.duplicates()), (3, 5));
+    }
+}

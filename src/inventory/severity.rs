@@ -1,0 +1,114 @@
+//! How bad it is: certificates by their own dates, scopes by what covers them.
+
+use super::{CertificateUse, SECONDS_PER_DAY, Scope, UnixSeconds};
+
+/// How soon is too soon, in seconds before an end.
+#[derive(Clone, Copy, Debug)]
+pub struct Thresholds {
+    /// Less is a warning.
+    pub warning: f64,
+    /// Less is critical, and so is anything that has ended.
+    pub critical: f64,
+}
+
+impl Default for Thresholds {
+    /// 30 days and 7, as the alert rules have it.
+    fn default() -> Self {
+        Self { warning: 30.0 * SECONDS_PER_DAY, critical: 7.0 * SECONDS_PER_DAY }
+    }
+}
+
+impl Thresholds {
+    /// How bad it is that something ends at `end`.
+    #[must_use]
+    pub fn judge(self, end: UnixSeconds, now: f64) -> Severity {
+        let left = end as f64 - now;
+        if left <= 0.0 || left < self.critical {
+            Severity::Critical
+        } else if left < self.warning {
+            Severity::Warning
+        } else {
+            Severity::Ok
+        }
+    }
+}
+
+/// How soon somebody has to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    Ok,
+    Warning,
+    Critical,
+}
+
+impl CertificateUse {
+    /// A certificate that is active nowhere harms nobody. A superseded one only warns: a new anchor does not move the old
+    /// one's clients.
+    #[must_use]
+    pub fn severity(&self, now: f64, thresholds: Thresholds) -> Severity {
+        if !self.is_active() {
+            return Severity::Ok;
+        }
+        let by_end = self.certificate.expires_at.map_or(Severity::Ok, |end| thresholds.judge(end, now));
+        let by_begin = if self.is_not_yet_valid(now) { Severity::Warning } else { Severity::Ok };
+        let worst = by_end.max(by_begin);
+        if self.is_superseded() { worst.min(Severity::Warning) } else { worst }
+    }
+}
+
+/// What holds for the requests of a scope at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// No certificate is active: any client is let in.
+    NotEnforced,
+    /// No active certificate is valid: every request is refused. `since` is the end of the last one whose end is known.
+    Refused { since: Option<UnixSeconds> },
+    /// An active certificate is valid without a gap until this instant.
+    Covered { until: UnixSeconds },
+    /// Only certificates without a known end are valid. `since` is the end of the last one whose end is known.
+    Undated { since: Option<UnixSeconds> },
+}
+
+impl Coverage {
+    #[must_use]
+    pub fn of(scope: &Scope, now: UnixSeconds) -> Self {
+        match scope.runway_end(now) {
+            _ if !scope.is_enforced() => Self::NotEnforced,
+            since if scope.valid(now) == 0 => Self::Refused { since },
+            Some(until) if until > now => Self::Covered { until },
+            since => Self::Undated { since },
+        }
+    }
+
+    /// When coverage by certificates with a known end ends, or ended.
+    #[must_use]
+    pub fn end(self) -> Option<UnixSeconds> {
+        match self {
+            Self::NotEnforced => None,
+            Self::Covered { until } => Some(until),
+            Self::Refused { since } | Self::Undated { since } => since,
+        }
+    }
+
+    #[must_use]
+    pub fn severity(self, now: f64, thresholds: Thresholds) -> Severity {
+        match self {
+            Self::NotEnforced | Self::Undated { since: None } => Severity::Ok,
+            // Anchors without a known end do not count towards a runway, here as in the alert rules.
+            Self::Refused { .. } | Self::Undated { since: Some(_) } => Severity::Critical,
+            Self::Covered { until } => thresholds.judge(until, now),
+        }
+    }
+
+    /// Sorts what is refused first, then by what ends first, what is not enforced last.
+    #[must_use]
+    pub fn order(self) -> (u8, UnixSeconds) {
+        match self {
+            Self::Refused { since } => (0, since.unwrap_or(UnixSeconds::MIN)),
+            Self::Undated { since: Some(since) } => (1, since),
+            Self::Covered { until } => (1, until),
+            Self::Undated { since: None } => (2, UnixSeconds::MAX),
+            Self::NotEnforced => (3, UnixSeconds::MAX),
+        }
+    }
+}

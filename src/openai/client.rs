@@ -1,0 +1,125 @@
+//! The client, and the lists that a session of it reads.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::SecretString;
+use tokio::time::Instant;
+use url::Url;
+
+use super::transport::Transport;
+use super::{Endpoint, Entry, Error, Metrics, Next, Pager, TlsFileError};
+use crate::config::Api;
+use crate::inventory::{Certificate, Listing, Project};
+use crate::poll_state::FailureReason;
+
+/// Escaped in a segment of a path: everything but the unreserved characters of RFC 3986.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// TLS cannot be set up, for example because the system has no trusted roots.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Http(String),
+    #[error(transparent)]
+    Tls(#[from] TlsFileError),
+}
+
+/// The connection pool to one upstream, and how to use it.
+#[derive(Debug)]
+pub struct Client {
+    pub(super) api: Api,
+    pub(super) metrics: Arc<Metrics>,
+    transport: Arc<Transport>,
+    pages: Arc<AtomicU64>,
+}
+
+impl Client {
+    /// Reads the TLS files, where there are any; sends nothing.
+    pub fn new(api: &Api, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
+        let transport = Arc::new(Transport::new(api.clone(), Arc::clone(&metrics))?);
+        Ok(Self { api: api.clone(), metrics, transport, pages: Arc::default() })
+    }
+
+    /// How many pages of any list have been read so far; shows the progress of a poll.
+    #[must_use]
+    pub fn pages(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.pages)
+    }
+
+    /// What one poll needs: this key, until this deadline, with the TLS files as they are now.
+    pub async fn session(&self, key: SecretString, deadline: Instant) -> Session<'_> {
+        let http = self.transport.current(deadline).await;
+        let (paused_until, unauthorized) = (Mutex::new(Instant::now()), OnceLock::new());
+        Session { client: self, http, key, deadline, paused_until, unauthorized }
+    }
+}
+
+/// One poll's use of the client. What a 429 or a 401 says holds for all requests of the poll.
+#[derive(Debug)]
+pub struct Session<'a> {
+    pub(super) client: &'a Client,
+    pub(super) http: reqwest::Client,
+    pub(super) key: SecretString,
+    pub(super) deadline: Instant,
+    /// Until when nothing is sent; a 429 moves it.
+    pub(super) paused_until: Mutex<Instant>,
+    /// The reason of a 401, after which nothing is sent.
+    pub(super) unauthorized: OnceLock<FailureReason>,
+}
+
+/// Certificates are listed in the order of their upload, so that what is uploaded meanwhile lands at the end of the list.
+const BY_UPLOAD: (&str, &str) = ("order", "asc");
+
+impl Session<'_> {
+    pub async fn organization_certificates(&self) -> Result<Listing<Certificate>, Error> {
+        self.list(Endpoint::Certificates, &["organization", "certificates"], BY_UPLOAD).await
+    }
+
+    /// Without archived projects. The API has no order for this list.
+    pub async fn projects(&self) -> Result<Listing<Project>, Error> {
+        self.list(Endpoint::Projects, &["organization", "projects"], ("include_archived", "false")).await
+    }
+
+    pub async fn project_certificates(&self, project_id: &str) -> Result<Listing<Certificate>, Error> {
+        let path = ["organization", "projects", project_id, "certificates"];
+        self.list(Endpoint::ProjectCertificates, &path, BY_UPLOAD).await
+    }
+
+    async fn list<T: Entry>(
+        &self,
+        endpoint: Endpoint,
+        path: &[&str],
+        query: (&str, &str),
+    ) -> Result<Listing<T>, Error> {
+        let mut pager = Pager::new(&self.key);
+        let mut after = None;
+        loop {
+            let url = self.url(path, query, after.as_deref());
+            let page = self.send(endpoint, &url).await?;
+            let next = pager.push(&page.body).map_err(|error| page.refused(error))?;
+            self.client.pages.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(endpoint = endpoint.as_str(), page = pager.pages(), bytes = page.body.len(), "page read");
+            match next {
+                Next::After(id) => after = Some(id),
+                Next::Complete => return Ok(pager.finish()),
+            }
+        }
+    }
+
+    fn url(&self, path: &[&str], query: (&str, &str), after: Option<&str>) -> Url {
+        let mut url = self.client.api.base_url.clone();
+        let base = url.path().trim_end_matches('/');
+        let path = path.iter().fold(base.to_owned(), |path, segment| {
+            // Escaped here, since `Url` drops tabs and line feeds: the path could become that of another project.
+            path + "/" + &utf8_percent_encode(segment, RESERVED).to_string()
+        });
+        url.set_path(&path);
+        url.query_pairs_mut()
+            .append_pair("limit", &self.client.api.page_size.to_string())
+            .append_pair(query.0, query.1)
+            .extend_pairs(after.map(|id| ("after", id)));
+        url
+    }
+}

@@ -1,0 +1,336 @@
+//! From page to page: a state machine that is given the bodies of a list in their order and says where the list goes on.
+//! It does no I/O.
+//!
+//! A monitor must not take an incomplete list for the whole: whatever does not prove that a list is complete is an error.
+
+use std::collections::HashSet;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::wire::{Entry, Page, as_text};
+use crate::inventory::{Listing, Malformed};
+
+/// Pages of one list, at most.
+const MAX_PAGES: usize = 2_000;
+/// Objects of one list, at most: as many as that many pages of the largest documented size hold.
+const MAX_ITEMS: usize = MAX_PAGES * 100;
+/// Bytes of identifiers and names of one list, at most. An organization's 50 certificates have some 4 KiB of them.
+const MAX_TEXT_BYTES: usize = 16 << 20;
+/// A shorter key is no real one; cutting it out of every name would only garble names.
+const MIN_SECRET_LEN: usize = 8;
+
+/// Where a list goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// With the page after the object of this identifier.
+    After(String),
+    /// Nowhere: it has been read whole.
+    Complete,
+}
+
+/// Why a page is refused, and its list with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PageError {
+    #[error("the answer is not JSON")]
+    NotJson,
+    #[error("the answer is not a list page")]
+    NotAPage,
+    #[error("a page does not say whether more follow (has_more is missing)")]
+    NoHasMore,
+    #[error("a page is empty, although more follow (has_more is true)")]
+    EmptyPage,
+    #[error("more pages follow, but there is no cursor (last_id is missing, and so is a readable last object)")]
+    NoCursor,
+    #[error("a cursor came twice: the pages form a cycle")]
+    Cycle,
+    #[error("the list's names and identifiers take more than {} MiB", MAX_TEXT_BYTES >> 20)]
+    TooLarge,
+    #[error("the list does not end within {MAX_PAGES} pages of 100 objects")]
+    TooLong,
+}
+
+impl PageError {
+    /// Whether the page itself is at fault, not what it says of the others.
+    #[must_use]
+    pub fn is_decode(self) -> bool {
+        matches!(self, Self::NotJson | Self::NotAPage | Self::TooLarge)
+    }
+}
+
+/// A list, read up to some page.
+#[derive(Debug)]
+pub struct Pager<'a, T> {
+    secret: &'a SecretString,
+    items: Vec<T>,
+    malformed: Malformed,
+    text_bytes: usize,
+    cursors: HashSet<String>,
+    pages: usize,
+}
+
+impl<'a, T: Entry> Pager<'a, T> {
+    /// Before the first page. `secret` is cut out of every name: an upstream could repeat the key anywhere, and names
+    /// are logged and exported.
+    #[must_use]
+    pub fn new(secret: &'a SecretString) -> Self {
+        let (items, malformed) = (Vec::new(), Malformed::default());
+        Self { secret, items, malformed, text_bytes: 0, cursors: HashSet::new(), pages: 0 }
+    }
+
+    /// Pages pushed so far.
+    #[must_use]
+    pub fn pages(&self) -> usize {
+        self.pages
+    }
+
+    /// Takes the next page's body.
+    pub fn push(&mut self, body: &[u8]) -> Result<Next, PageError> {
+        let text = as_text(body);
+        let page = Page::parse(&text)?;
+        let has_more = page.has_more.ok_or(PageError::NoHasMore)?;
+        if has_more && page.data.is_empty() {
+            return Err(PageError::EmptyPage);
+        }
+        for entry in &page.data {
+            if let Err(field) = T::decode(entry).and_then(|item| self.keep(item)) {
+                self.malformed.add(field);
+            }
+        }
+        self.pages += 1;
+        let next = if has_more { Next::After(self.cursor(page)?) } else { Next::Complete };
+        if self.text_bytes > MAX_TEXT_BYTES {
+            return Err(PageError::TooLarge);
+        }
+        if self.items.len() > MAX_ITEMS || (has_more && self.pages == MAX_PAGES) {
+            return Err(PageError::TooLong);
+        }
+        Ok(next)
+    }
+
+    /// The whole list, once [`Pager::push`] has returned [`Next::Complete`].
+    #[must_use]
+    pub fn finish(self) -> Listing<T> {
+        Listing::new(self.items, self.malformed)
+    }
+
+    /// Takes an object in, its name without the key. An error names the field at fault.
+    fn keep(&mut self, mut item: T) -> Result<(), &'static str> {
+        let secret = self.secret.expose_secret();
+        if secret.len() >= MIN_SECRET_LEN {
+            if item.id().contains(secret) {
+                return Err("id");
+            }
+            if let Some(name) = item.name_mut().as_mut().filter(|name| name.contains(secret)) {
+                *name = name.replace(secret, "[redacted]").into();
+            }
+        }
+        self.text_bytes += item.id().len() + item.name_mut().as_ref().map_or(0, |name| name.len());
+        self.items.push(item);
+        Ok(())
+    }
+
+    /// After which object the list goes on: `last_id`, or the last object of the page.
+    fn cursor(&mut self, page: Page<'_>) -> Result<String, PageError> {
+        let last = || T::decode(page.data.last()?).ok().map(|last| last.id().to_owned());
+        let cursor = page.last_id.filter(|id| !id.is_empty()).or_else(last).ok_or(PageError::NoCursor)?;
+        if self.cursors.insert(cursor.clone()) { Ok(cursor) } else { Err(PageError::Cycle) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+    use serde::de::IgnoredAny;
+
+    use super::*;
+    use crate::inventory::{Certificate, Project};
+
+    const KEY: &str = "sk-admin-abc";
+
+    fn entry(id: &str) -> String {
+        format!(r#"{{"id":"{id}","name":"{id}","active":true,"certificate_details":{{"expires_at":1}}}}"#)
+    }
+
+    fn page(ids: &[&str], rest: &str) -> String {
+        let data: Vec<_> = ids.iter().map(|id| entry(id)).collect();
+        format!(r#"{{"data":[{}],{rest}}}"#, data.join(","))
+    }
+
+    fn push_all(bodies: &[String]) -> Result<Next, PageError> {
+        let secret = SecretString::default();
+        let mut pager = Pager::<Certificate>::new(&secret);
+        bodies.iter().try_fold(Next::Complete, |_, body| pager.push(body.as_bytes()))
+    }
+
+    fn list(body: &[u8]) -> Result<Listing<Certificate>, PageError> {
+        let secret = SecretString::from(KEY);
+        let mut pager = Pager::new(&secret);
+        pager.push(body).map(|_| pager.finish())
+    }
+
+    #[test]
+    fn pager_refuses_what_does_not_prove_completeness() {
+        let more = r#""has_more":true,"last_id":null"#;
+        for (bodies, error) in [
+            (vec![page(&["a"], r#""last_id":"a""#)], PageError::NoHasMore),
+            (vec![page(&["a"], r#""has_more":null"#)], PageError::NoHasMore),
+            (vec![page(&[], r#""has_more":true,"last_id":"a""#)], PageError::EmptyPage),
+            (vec![format!(r#"{{"data":[7],{more}}}"#)], PageError::NoCursor),
+            (vec![page(&["a"], more), page(&["a"], more)], PageError::Cycle),
+            (vec![page(&["a"], more), page(&["b"], more), page(&["a"], more)], PageError::Cycle),
+            (vec!["<html>".into()], PageError::NotJson),
+            (vec![r#"{"error":{}}"#.into()], PageError::NotAPage),
+        ] {
+            assert_eq!(push_all(&bodies), Err(error), "{bodies:?}");
+        }
+    }
+
+    #[test]
+    fn last_object_is_the_cursor_where_last_id_is_missing() {
+        let after = |id: &str| Ok(Next::After(id.into()));
+        assert_eq!(push_all(&[page(&["a", "b"], r#""has_more":true"#)]), after("b"));
+        assert_eq!(push_all(&[page(&["a", "b"], r#""has_more":true,"last_id":"""#)]), after("b"));
+        assert_eq!(push_all(&[r#"{"data":[7],"has_more":true,"last_id":"c"}"#.into()]), after("c"));
+        assert_eq!(push_all(&[page(&["a", "b"], r#""has_more":true,"last_id":"a""#)]), after("a"));
+    }
+
+    #[test]
+    fn pages_are_bounded() {
+        let pages = |count: usize, last_has_more: bool| -> Vec<String> {
+            (1..=count)
+                .map(|n| page(&[&format!("c{n}")], &format!(r#""has_more":{}"#, n < count || last_has_more)))
+                .collect()
+        };
+        assert_eq!(push_all(&pages(MAX_PAGES, false)), Ok(Next::Complete));
+        assert_eq!(push_all(&pages(MAX_PAGES, true)), Err(PageError::TooLong));
+    }
+
+    #[test]
+    fn objects_are_bounded() {
+        let page = |count: usize| {
+            let data = vec![r#"{"id":"a"}"#; count].join(",");
+            format!(r#"{{"data":[{data}],"has_more":true,"last_id":"{count}"}}"#).into_bytes()
+        };
+        let secret = SecretString::default();
+        let mut pager = Pager::<Project>::new(&secret);
+        assert_eq!(pager.push(&page(MAX_ITEMS)), Ok(Next::After(MAX_ITEMS.to_string())));
+        assert_eq!(pager.push(&page(1)), Err(PageError::TooLong));
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        let huge = |n: usize| {
+            let name = "x".repeat(4 << 20);
+            page(&[&format!("c{n}")], r#""has_more":true"#)
+                .replace(&format!(r#""name":"c{n}""#), &format!(r#""name":"{name}""#))
+        };
+        assert_eq!(push_all(&[huge(1), huge(2), huge(3)]), Ok(Next::After("c3".into())));
+        assert_eq!(push_all(&[huge(1), huge(2), huge(3), huge(4)]), Err(PageError::TooLarge));
+    }
+
+    #[test]
+    fn key_is_cut_out_of_names_and_is_no_identifier() {
+        let body = page(&["a", "x-sk-admin-abc"], r#""has_more":false"#)
+            .replace(r#""name":"a""#, r#""name":"<sk-admin-\u0061bc>""#);
+        let list = list(body.as_bytes()).unwrap();
+        assert_eq!(list.items[0].name.as_deref(), Some("<[redacted]>"));
+        assert_eq!((list.items.len(), list.malformed.to_string().as_str()), (1, "id (1)"));
+    }
+
+    /// With a space between any two tokens.
+    const ENTRY: &str = r#"{ "id" : "bad" , "name" : "of-sk-admin-abc" , "active" : true , "created_at" : 7 , "certificate_details" : { "valid_at" : 1 , "expires_at" : 20 } }"#;
+
+    /// A valid text, damaged in a few places.
+    fn damaged(text: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
+        let tokens: Vec<Vec<u8>> = text.split(' ').map(Into::into).collect();
+        let damage = (0..4, any::<Index>(), any::<Index>(), 0..8_u8);
+        prop::collection::vec(damage, 1..4).prop_map(move |damages| {
+            let mut tokens = tokens.clone();
+            for (kind, first, second, bit) in damages {
+                let (a, b) = (first.index(tokens.len()), second.index(tokens.len()));
+                match kind {
+                    0 => {
+                        let byte = second.index(tokens[a].len());
+                        tokens[a][byte] ^= 1_u8 << bit;
+                    }
+                    1 => drop(tokens.remove(a)),
+                    2 => tokens.insert(b, tokens[a].clone()),
+                    _ => tokens.swap(a, b),
+                }
+            }
+            tokens.concat()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_024))]
+
+        #[test]
+        fn any_split_into_pages_is_the_same_list(
+            ids in prop::collection::btree_set("[a-z]{1,6}", 1..60),
+            sizes in prop::collection::vec(1..20_usize, 1..60),
+            with_last_id: bool,
+        ) {
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            let whole = push_pages(&[&ids], with_last_id);
+            let mut rest = ids.as_slice();
+            let mut parts = Vec::new();
+            for size in sizes.into_iter().cycle() {
+                if rest.is_empty() { break; }
+                let (part, remaining) = rest.split_at(size.min(rest.len()));
+                parts.push(part);
+                rest = remaining;
+            }
+            prop_assert_eq!(push_pages(&parts, with_last_id), whole);
+        }
+
+        #[test]
+        fn damaged_page_is_refused_or_each_of_its_entries_counted(
+            body in damaged(&format!(r#"{{ "data" : [ {ENTRY} , {ENTRY} , 7 ] , "has_more" : false , "last_id" : "bad" }}"#)),
+        ) {
+            #[derive(serde::Deserialize)]
+            struct Shape { data: Vec<IgnoredAny> }
+            match list(&body) {
+                Ok(Listing { items, duplicates, malformed }) => {
+                    let shape: Shape = serde_json::from_str(&as_text(&body)).unwrap();
+                    prop_assert_eq!(items.len() as u64 + duplicates + malformed.count(), shape.data.len() as u64);
+                    for item in &items {
+                        prop_assert!(!item.id.is_empty() && !item.id.contains(KEY), "{:?}", item);
+                        prop_assert!(!item.name.as_deref().unwrap_or_default().contains(KEY), "{:?}", item);
+                    }
+                }
+                Err(PageError::NotJson) => {
+                    prop_assert!(serde_json::from_slice::<serde_json::Value>(&body).is_err());
+                }
+                Err(_) => {}
+            }
+        }
+
+        #[test]
+        fn damaged_entry_costs_at_most_itself(damaged in damaged(ENTRY)) {
+            let is_json = serde_json::from_str::<IgnoredAny>(&as_text(&damaged)).is_ok();
+            let [before, past] = ["before", "past"].map(entry);
+            let body = [br#"{"data":["#, before.as_bytes(), b",", &damaged, b",", past.as_bytes(), br#"],"has_more":false}"#];
+            let list = list(&body.concat());
+            if is_json {
+                let list = list.unwrap();
+                prop_assert!(list.get("before").is_some() && list.get("past").is_some(), "{:?}", list);
+                prop_assert_eq!(list.items.len() as u64 + list.malformed.count(), 3);
+            }
+        }
+    }
+
+    fn push_pages(parts: &[&[&str]], with_last_id: bool) -> Listing<Certificate> {
+        let secret = SecretString::default();
+        let mut pager = Pager::new(&secret);
+        for (index, ids) in parts.iter().enumerate() {
+            let has_more = index + 1 < parts.len();
+            let last = ids[ids.len() - 1];
+            let last_id = if with_last_id { format!(r#","last_id":"{last}""#) } else { String::new() };
+            let next = pager.push(page(ids, &format!(r#""has_more":{has_more}{last_id}"#)).as_bytes()).unwrap();
+            assert_eq!(next, if has_more { Next::After(last.into()) } else { Next::Complete });
+        }
+        pager.finish()
+    }
+}

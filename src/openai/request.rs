@@ -1,0 +1,355 @@
+//! One request: sent, its answer classified, and sent again where that can help. A 429 pauses every request of the poll,
+//! a 401 ends them.
+
+use std::sync::{MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use reqwest::{Response, StatusCode};
+use secrecy::ExposeSecret as _;
+use tokio::time::{Instant, sleep, timeout_at};
+use url::Url;
+
+use super::error::{self, Error};
+use super::{Endpoint, PageError, Session, retry};
+use crate::poll_state::FailureReason;
+
+/// A larger answer is refused, after decompression. A full page of the largest documented size takes some 30 KiB.
+const MAX_BODY_BYTES: usize = 8 << 20;
+/// An error's body is read up to this length; its code stands near the beginning.
+const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
+/// No poll lasts longer. Bounds a pause, since an instant cannot be moved by any duration.
+const MAX_POLL: Duration = Duration::from_secs(86_400);
+const POLL_OVER: &str = "the poll's time is over (poll.timeout)";
+
+/// A success, read whole.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) body: Vec<u8>,
+    status: StatusCode,
+    request_id: Option<Box<str>>,
+}
+
+impl Answer {
+    /// The error where its page is refused.
+    pub(super) fn refused(&self, fault: PageError) -> Error {
+        let reason = if fault.is_decode() { FailureReason::Decode } else { FailureReason::Pagination };
+        let (status, request_id) = (Some(self.status.as_u16()), self.request_id.clone());
+        Error { status, request_id, ..Error::new(reason, fault.to_string()) }
+    }
+}
+
+impl Session<'_> {
+    /// Sends a GET, and again as often as that can help and the poll has time.
+    pub(super) async fn send(&self, endpoint: Endpoint, url: &Url) -> Result<Answer, Error> {
+        self.retry(endpoint, || self.send_once(endpoint, url)).await
+    }
+
+    async fn retry<F: Future<Output = Result<Answer, Error>>>(
+        &self,
+        endpoint: Endpoint,
+        send_once: impl Fn() -> F,
+    ) -> Result<Answer, Error> {
+        let mut retries = 0;
+        loop {
+            self.wait_until_allowed().await?;
+            let error = match send_once().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if error.status == Some(401) {
+                // The first reason stands for all.
+                let _ = self.unauthorized.set(error.reason);
+            }
+            if !error.retryable {
+                return Err(error);
+            }
+            let wait = error.retry_after.unwrap_or_else(|| retry::backoff(retries, fastrand::f64()));
+            if error.is_rate_limit() {
+                self.pause(wait);
+            }
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if error.retry_after.is_some_and(|wait| wait >= left) {
+                let wait = wait.as_secs();
+                let message = format!("{error}, with a Retry-After of {wait} s, longer than the poll has left");
+                return Err(Error { reason: FailureReason::RateLimited, message, ..error });
+            }
+            if wait >= left || retries == self.client.api.max_retries {
+                return Err(error);
+            }
+            let (request_id, wait_seconds) = (error.request_id.as_deref(), wait.as_secs_f64());
+            tracing::debug!(endpoint = endpoint.as_str(), request_id, wait_seconds, "trying again: {error}");
+            sleep(wait).await;
+            retries += 1;
+            self.client.metrics.retried();
+        }
+    }
+
+    /// Waits for the end of a pause; fails where the poll may send nothing more.
+    async fn wait_until_allowed(&self) -> Result<(), Error> {
+        loop {
+            let until = *self.paused_until();
+            let wait = until.saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                break;
+            }
+            if until >= self.deadline {
+                let message = "not sent: a 429 pauses all requests for longer than the poll has left";
+                return Err(Error { retry_after: Some(wait), ..Error::new(FailureReason::RateLimited, message) });
+            }
+            sleep(wait).await;
+        }
+        match self.unauthorized.get() {
+            Some(reason) => Err(Error::new(*reason, "not sent: another request was answered with 401")),
+            None if Instant::now() >= self.deadline => Err(Error::new(FailureReason::Timeout, POLL_OVER)),
+            None => Ok(()),
+        }
+    }
+
+    /// Pauses every request; an earlier pause that lasts longer stays.
+    fn pause(&self, wait: Duration) {
+        let mut paused_until = self.paused_until();
+        *paused_until = (*paused_until).max(Instant::now() + wait.min(MAX_POLL));
+    }
+
+    fn paused_until(&self) -> MutexGuard<'_, Instant> {
+        self.paused_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One try, counted.
+    async fn send_once(&self, endpoint: Endpoint, url: &Url) -> Result<Answer, Error> {
+        let started = Instant::now();
+        let result = self.exchange(url, started + self.client.api.request_timeout).await;
+        let code = match &result {
+            Ok(answer) => answer.status.as_str().to_owned(),
+            Err(Error { status: Some(status), .. }) => status.to_string(),
+            Err(Error { reason: FailureReason::Timeout, .. }) => "timeout".to_owned(),
+            Err(_) => "network".to_owned(),
+        };
+        self.client.metrics.requested(endpoint, &code, started.elapsed());
+        result
+    }
+
+    /// Sends a request and reads its answer, both until `own_deadline` or the poll's, whichever is earlier.
+    async fn exchange(&self, url: &Url, own_deadline: Instant) -> Result<Answer, Error> {
+        let deadline = own_deadline.min(self.deadline);
+        let timed_out = |_| self.timed_out(own_deadline);
+        let request = self.http.get(url.clone()).bearer_auth(self.key.expose_secret());
+        let sent = timeout_at(deadline, request.send()).await.map_err(timed_out)?;
+        let mut response = sent.map_err(Error::network)?;
+        let status = response.status();
+        let request_id = error::request_id(response.headers(), self.key.expose_secret());
+        let body = if status.is_success() {
+            timeout_at(deadline, read(&mut response, MAX_BODY_BYTES)).await.map_err(timed_out).and_then(|read| read)
+        } else {
+            Err(classify(&mut response, deadline).await)
+        };
+        match body {
+            Ok(body) => Ok(Answer { body, status, request_id }),
+            Err(error) => Err(Error { request_id, ..error }),
+        }
+    }
+
+    fn timed_out(&self, own_deadline: Instant) -> Error {
+        if own_deadline >= self.deadline {
+            return Error::new(FailureReason::Timeout, POLL_OVER);
+        }
+        let timeout = humantime::format_duration(self.client.api.request_timeout);
+        let message = format!("no whole answer within {timeout} (api.request_timeout)");
+        Error { retryable: true, ..Error::new(FailureReason::Timeout, message) }
+    }
+}
+
+/// The error that an answer other than a success stands for.
+async fn classify(response: &mut Response, deadline: Instant) -> Error {
+    let status = response.status();
+    let retryable = retry::is_retryable(status, response.headers());
+    // People mend a key that is refused, and the next poll should see that at once: no wait counts here.
+    let may_wait = !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    let retry_after = retry::retry_after(response.headers(), SystemTime::now()).filter(|_| may_wait);
+    // The code only refines what the status says, so a body that cannot be read is no error of its own.
+    let body = timeout_at(deadline, read(response, MAX_ERROR_BODY_BYTES)).await;
+    let code = body.ok().and_then(Result::ok).and_then(|body| error::known_code(&body));
+    Error { retry_after, retryable, ..Error::status(status, code) }
+}
+
+/// A body, decompressed, of at most `limit` bytes.
+async fn read(response: &mut Response, limit: usize) -> Result<Vec<u8>, Error> {
+    let status = Some(response.status().as_u16());
+    let undecodable = |message: String| Error { status, ..Error::new(FailureReason::Decode, message) };
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > limit => {
+                return Err(undecodable(format!("the answer is larger than {} MiB", limit >> 20)));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(body),
+            // The library calls both a decode error: a body that breaks off, and one that cannot be decompressed.
+            Err(error) if error::sources(&error).any(<dyn std::error::Error>::is::<hyper::Error>) => {
+                return Err(Error::network(error));
+            }
+            Err(error) => {
+                let causes = error::error_chain(&error.without_url());
+                return Err(undecodable(format!("the answer cannot be decompressed: {causes}")));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::openai::{Client, Metrics};
+
+    const POLL_TIMEOUT: Duration = Duration::from_secs(240);
+
+    fn client() -> Client {
+        let api = "base_url = 'http://127.0.0.1:1'\npage_size = 100\nrequest_timeout = '10s'\nmax_retries = 3\ninsecure_http = false";
+        Client::new(&toml::from_str(api).unwrap(), Arc::new(Metrics::new().unwrap())).unwrap()
+    }
+
+    /// An answer with this status, and the `Retry-After` that came with it, in seconds.
+    fn answer(status: u16, retry_after: impl Into<Option<u64>>) -> Result<Answer, Error> {
+        let status = StatusCode::from_u16(status).unwrap();
+        if status.is_success() {
+            return Ok(Answer { body: Vec::new(), status, request_id: None });
+        }
+        let retry_after = retry_after.into().map(Duration::from_secs);
+        let retryable = retry::is_retryable(status, &reqwest::header::HeaderMap::new());
+        Err(Error { retry_after, retryable, ..Error::status(status, None) })
+    }
+
+    /// A poll of an API that gives these answers in turn, then successes; and when it sent each request, in seconds.
+    struct Script<'a> {
+        session: Session<'a>,
+        start: Instant,
+        answers: RefCell<VecDeque<Result<Answer, Error>>>,
+        sent_at: RefCell<Vec<u64>>,
+    }
+
+    impl<'a> Script<'a> {
+        async fn new(client: &'a Client, answers: impl IntoIterator<Item = Result<Answer, Error>>) -> Self {
+            let (start, answers) = (Instant::now(), RefCell::new(answers.into_iter().collect()));
+            let session = client.session("sk-admin-abc".into(), start + POLL_TIMEOUT).await;
+            Self { session, start, answers, sent_at: RefCell::default() }
+        }
+
+        async fn send(&self) -> Result<(), Error> {
+            let send_once = || async {
+                self.sent_at.borrow_mut().push(self.start.elapsed().as_secs());
+                // Requests of one moment are all sent before the first is answered.
+                tokio::task::yield_now().await;
+                self.answers.borrow_mut().pop_front().unwrap_or_else(|| answer(200, None))
+            };
+            self.session.retry(Endpoint::Certificates, send_once).await.map(drop)
+        }
+
+        fn sent_at(&self) -> Vec<u64> {
+            self.sent_at.borrow().clone()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retry_waits_as_long_as_it_is_told_to() {
+        let client = client();
+        let script = Script::new(&client, [answer(503, 7), answer(429, 20)]).await;
+        script.send().await.unwrap();
+        assert_eq!(script.sent_at(), [0, 7, 27]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_are_bounded_and_back_off() {
+        let client = client();
+        let script = Script::new(&client, (0..9).map(|_| answer(500, None))).await;
+        let error = script.send().await.unwrap_err();
+        assert_eq!((error.reason, error.status), (FailureReason::Server, Some(500)));
+        assert_eq!(script.sent_at().len(), 1 + client.api.max_retries as usize);
+        assert!(script.start.elapsed() < Duration::from_millis(500 + 1_000 + 2_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn error_that_a_retry_cannot_mend_is_final() {
+        let client = client();
+        for status in [302, 400, 401, 403, 404] {
+            let script = Script::new(&client, [answer(status, 1)]).await;
+            assert_eq!(script.send().await.unwrap_err().status, Some(status));
+            assert_eq!(script.sent_at(), [0], "{status}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retry_after_beyond_the_deadline_fails_at_once() {
+        let client = client();
+        for (status, is_rate_limit) in [(429, true), (503, false)] {
+            let script = Script::new(&client, [answer(status, POLL_TIMEOUT.as_secs())]).await;
+            let error = script.send().await.unwrap_err();
+            assert_eq!((error.reason, error.retry_after), (FailureReason::RateLimited, Some(POLL_TIMEOUT)));
+            assert_eq!(error.is_rate_limit(), is_rate_limit, "{status}");
+            assert!(
+                error.to_string().ends_with(", with a Retry-After of 240 s, longer than the poll has left"),
+                "{error}"
+            );
+            assert_eq!((script.sent_at(), script.start.elapsed()), (vec![0], Duration::ZERO));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rate_limit_pauses_every_request_and_another_wait_only_its_own() {
+        let client = client();
+        for (status, sent_at) in [(429, [0, 30, 30]), (503, [0, 1, 30])] {
+            let script = Script::new(&client, [answer(status, 30)]).await;
+            let later = async {
+                sleep(Duration::from_secs(1)).await;
+                script.send().await
+            };
+            let (first, second) = tokio::join!(script.send(), later);
+            assert!(first.is_ok() && second.is_ok());
+            assert_eq!(script.sent_at(), sent_at, "{status}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shorter_pause_does_not_end_a_longer_one() {
+        let client = client();
+        let script = Script::new(&client, [answer(429, 60), answer(429, 5)]).await;
+        let (first, second) = tokio::join!(script.send(), script.send());
+        assert!(first.is_ok() && second.is_ok());
+        assert_eq!(script.sent_at(), [0, 0, 60, 60]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pause_beyond_the_deadline_fails_the_others_unsent() {
+        let client = client();
+        for wait in [POLL_TIMEOUT, Duration::MAX] {
+            let script = Script::new(&client, [answer(429, wait.as_secs())]).await;
+            assert!(script.send().await.is_err());
+            let error = script.send().await.unwrap_err();
+            assert!(error.is_rate_limit() && error.status.is_none(), "{error:?}");
+            assert_eq!(error.retry_after, Some(wait.min(MAX_POLL)));
+            assert_eq!(script.sent_at(), [0]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rejected_key_ends_the_poll() {
+        let client = client();
+        let script = Script::new(&client, [answer(401, None)]).await;
+        assert_eq!(script.send().await.unwrap_err().status, Some(401));
+        let error = script.send().await.unwrap_err();
+        assert_eq!((error.reason, error.status), (FailureReason::Unauthorized, None));
+        assert_eq!(script.sent_at(), [0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_sent_past_the_deadline() {
+        let client = client();
+        let script = Script::new(&client, []).await;
+        sleep(POLL_TIMEOUT).await;
+        assert_eq!(script.send().await.unwrap_err().reason, FailureReason::Timeout);
+        assert_eq!(script.sent_at(), [0; 0]);
+    }
+}

@@ -1,0 +1,249 @@
+//! All that readers know: the last good snapshot, and what became of the polls. The poller publishes it whole over a
+//! `watch` channel as an `Arc<PollState>`; readers cannot write.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use strum::{EnumCount, IntoStaticStr, VariantArray};
+
+use crate::inventory::Snapshot;
+
+#[derive(Clone, Debug)]
+pub struct PollState {
+    /// The last good snapshot; none before the first.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// When a poll last read every list, in seconds since the epoch.
+    pub last_success_at: Option<f64>,
+    /// The poll that ended last; none before the first.
+    pub last_poll: Option<PollResult>,
+    /// The poll that failed last, in part or as a whole.
+    pub last_failure: Option<PollResult>,
+    /// Polls that ended, whatever came of them.
+    pub polls: u64,
+    /// Of those, failed, in the order of `FailureReason::VARIANTS`.
+    pub failures: [u64; FailureReason::COUNT],
+    pub state_write_failures: u64,
+    /// Until when the poll loop sends its next heartbeat, at the latest: past it, the loop has died or hangs. On the
+    /// monotonic clock, so that a changed wall clock raises no alarm.
+    pub liveness_deadline: Instant,
+    pub timing: PollTiming,
+    /// When the next poll starts, in seconds since the epoch; none while one is under way.
+    pub next_poll_at: Option<f64>,
+}
+
+impl PollState {
+    /// Before the first poll.
+    #[must_use]
+    pub fn new(liveness_deadline: Instant, timing: PollTiming) -> Self {
+        Self {
+            snapshot: None,
+            last_success_at: None,
+            last_poll: None,
+            last_failure: None,
+            polls: 0,
+            failures: [0; FailureReason::COUNT],
+            state_write_failures: 0,
+            liveness_deadline,
+            timing,
+            next_poll_at: None,
+        }
+    }
+
+    /// Takes over a poll: its snapshot where it has one, else the last good one stays.
+    pub fn record(&mut self, snapshot: Option<Arc<Snapshot>>, result: PollResult) {
+        self.snapshot = snapshot.or_else(|| self.snapshot.take());
+        self.polls += 1;
+        for reason in result.reasons() {
+            self.failures[reason as usize] += 1;
+        }
+        if result.failed.is_empty() {
+            self.last_success_at = Some(result.ended_at);
+        } else {
+            self.last_failure = Some(result.clone());
+        }
+        self.last_poll = Some(result);
+    }
+
+    /// Whether the last poll read every list.
+    #[must_use]
+    pub fn up(&self) -> bool {
+        self.last_poll.as_ref().is_some_and(|poll| poll.failed.is_empty())
+    }
+
+    /// The lists that the last poll could not read.
+    #[must_use]
+    pub fn failed(&self) -> &[FailedList] {
+        self.last_poll.as_ref().map_or(&[], |poll| &poll.failed)
+    }
+
+    /// Whether the last poll missed a list; before the first it did not.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        !self.failed().is_empty()
+    }
+
+    /// When the list that was not read for longest was read, in seconds since the epoch; none before the first snapshot.
+    #[must_use]
+    pub fn oldest_read_at(&self) -> Option<f64> {
+        self.snapshot.as_deref().map(Snapshot::oldest_read_at)
+    }
+
+    /// Whether something that is shown is older at `now` than it would be if polls succeeded.
+    #[must_use]
+    pub fn is_stale(&self, now: f64) -> bool {
+        self.oldest_read_at().is_some_and(|read_at| self.is_late(read_at, now))
+    }
+
+    /// Whether a list that was read at `read_at` is older at `now` than it would be if polls succeeded: than two intervals
+    /// where the last poll failed, and otherwise, since one may be under way, than two intervals and the longest poll.
+    #[must_use]
+    pub fn is_late(&self, read_at: f64, now: f64) -> bool {
+        let poll = if self.is_failing() { Duration::ZERO } else { self.timing.timeout };
+        now - read_at > (self.timing.interval * 2 + poll).as_secs_f64()
+    }
+}
+
+/// A poll that ended.
+#[derive(Clone, Debug)]
+pub struct PollResult {
+    /// In seconds since the epoch.
+    pub ended_at: f64,
+    pub duration: Duration,
+    /// The lists that could not be read; empty where the poll succeeded.
+    pub failed: Vec<FailedList>,
+}
+
+impl PollResult {
+    /// Why it failed; a poll that misses many lists fails once for each reason.
+    #[must_use]
+    pub fn reasons(&self) -> BTreeSet<FailureReason> {
+        self.failed.iter().map(|failed| failed.reason).collect()
+    }
+}
+
+/// A list that could not be read. The API shows it as it is serialized.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FailedList {
+    #[serde(flatten)]
+    pub list: ListName,
+    pub reason: FailureReason,
+    /// The HTTP status, where there was an answer.
+    pub status: Option<u16>,
+    /// What OpenAI's support asks for.
+    pub request_id: Option<Box<str>>,
+    /// For people. It repeats nothing that an upstream said but documented error codes.
+    pub message: Box<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "list", content = "project_id", rename_all = "snake_case")]
+pub enum ListName {
+    Organization,
+    /// The list of projects.
+    Projects,
+    /// The certificates of the project with this identifier.
+    Project(Box<str>),
+}
+
+/// How often polls start, and how long they may take.
+#[derive(Clone, Copy, Debug)]
+pub struct PollTiming {
+    /// From start to start.
+    pub interval: Duration,
+    /// From start to end.
+    pub timeout: Duration,
+}
+
+/// Why a poll failed. Closed, so that it can be a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, EnumCount, IntoStaticStr, VariantArray)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum FailureReason {
+    /// 401: the key is not accepted.
+    Unauthorized,
+    /// 403: the key may not read this.
+    Forbidden,
+    /// The upstream requires a client certificate, or refuses ours.
+    MtlsRequired,
+    /// 429, or a requested wait is longer than the poll has left.
+    RateLimited,
+    /// A request's or the poll's deadline passed.
+    Timeout,
+    /// DNS, connect, TLS, reset, or a body that broke off.
+    Network,
+    /// 5xx.
+    Server,
+    /// Another 4xx, or a redirect.
+    Client,
+    /// An answer that is not JSON, has the wrong shape or is too large.
+    Decode,
+    /// A list that cannot be proven complete.
+    Pagination,
+    /// The admin key's file is missing, empty or unreadable.
+    Credentials,
+}
+
+impl FailureReason {
+    /// The value of the label `reason`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl fmt::Display for FailureReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{NOW, snapshot};
+
+    fn result(seconds_after_now: f64, reasons: &[FailureReason]) -> PollResult {
+        let failed = |reason: &FailureReason| FailedList {
+            list: ListName::Projects,
+            reason: *reason,
+            status: None,
+            request_id: None,
+            message: "".into(),
+        };
+        let failed = reasons.iter().map(failed).collect();
+        PollResult { ended_at: NOW as f64 + seconds_after_now, duration: Duration::ZERO, failed }
+    }
+
+    fn state() -> PollState {
+        let timing = PollTiming { interval: Duration::from_secs(100), timeout: Duration::from_secs(50) };
+        PollState::new(Instant::now(), timing)
+    }
+
+    #[test]
+    fn stale_is_older_than_two_intervals() {
+        let mut state = state();
+        let is_stale = |state: &PollState, seconds: f64| state.is_stale(NOW as f64 + seconds);
+        assert!(!is_stale(&state, 1e9), "nothing is shown yet");
+        state.record(Some(snapshot(&[vec![]])), result(0.0, &[]));
+        assert_eq!((is_stale(&state, 250.0), is_stale(&state, 251.0)), (false, true), "a poll may be under way");
+        state.record(None, result(100.0, &[FailureReason::Network]));
+        assert_eq!((is_stale(&state, 200.0), is_stale(&state, 201.0)), (false, true), "it has failed");
+    }
+
+    #[test]
+    fn a_poll_fails_once_for_each_reason() {
+        let mut state = state();
+        let reasons = [FailureReason::Server, FailureReason::Timeout, FailureReason::Server];
+        state.record(None, result(0.0, &reasons));
+        assert_eq!((state.polls, state.up(), state.is_failing()), (1, false, true));
+        let count = |reason: FailureReason| state.failures[reason as usize];
+        assert_eq!(
+            (count(FailureReason::Server), count(FailureReason::Timeout), count(FailureReason::Client)),
+            (1, 1, 0)
+        );
+        assert_eq!(FailureReason::MtlsRequired.as_str(), "mtls_required");
+    }
+}

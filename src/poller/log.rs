@@ -1,0 +1,231 @@
+//! What the log says of a poll: a line for the poll, and one for each change that it found.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::inventory::{Certificate, Change, Inventory, Listing, ProjectList, Snapshot};
+use crate::openai::Endpoint;
+use crate::poll_state::{FailedList, FailureReason, ListName, PollResult};
+
+pub(super) fn restored(snapshot: &Snapshot, last_success_unix_seconds: Option<f64>) {
+    let certificates = snapshot.inventory.certificates().len();
+    let projects = snapshot.inventory.projects().len();
+    let message = "serving the snapshot of an earlier run until a poll succeeds";
+    tracing::info!(certificates, projects, last_success_unix_seconds, "{message}");
+}
+
+pub(super) fn poll(snapshot: Option<&Snapshot>, before: Option<&Snapshot>, result: &PollResult) {
+    let PollResult { duration, failed, .. } = result;
+    let duration_seconds = duration.as_secs_f64();
+    let Some(Snapshot { inventory, .. }) = snapshot else {
+        for FailedList { list, reason, status, request_id, message } in failed {
+            // Without a key, nothing was requested.
+            let endpoint = (*reason != FailureReason::Credentials).then(|| endpoint(list));
+            let (reason, request_id) = (reason.as_str(), request_id.as_deref().map(tracing::field::display));
+            tracing::warn!(reason, endpoint, status, request_id, duration_seconds, "poll failed: {message}");
+        }
+        return;
+    };
+    let before = before.map(|before| &before.inventory);
+    if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, inventory)) {
+        list_changes(inventory.organization(), before.organization(), None);
+        project_changes(inventory, before);
+    }
+    list_faults(inventory, before);
+    failures(failed);
+
+    let certificates = inventory.certificates().len();
+    let active = inventory.certificates().iter().filter(|certificate| certificate.is_active()).count();
+    let projects = inventory.projects().len();
+    let (malformed, duplicates) = (inventory.malformed().count(), inventory.duplicates());
+    if failed.is_empty() {
+        tracing::info!(certificates, active, projects, malformed, duplicates, duration_seconds, "poll succeeded");
+    } else {
+        let (missed, message) = (failed.len(), "poll failed in part: some lists stay as they were");
+        tracing::warn!(certificates, active, projects, missed, malformed, duplicates, duration_seconds, "{message}");
+    }
+}
+
+/// As the metrics of requests name it.
+fn endpoint(list: &ListName) -> &'static str {
+    match list {
+        ListName::Organization => Endpoint::Certificates,
+        ListName::Projects => Endpoint::Projects,
+        ListName::Project(_) => Endpoint::ProjectCertificates,
+    }
+    .as_str()
+}
+
+/// Each reason once, with an example: a thousand projects may fail for the same one.
+fn failures(failed: &[FailedList]) {
+    let mut by_reason: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for failed in failed {
+        by_reason.entry((failed.reason, failed.status)).or_default().push(failed);
+    }
+    for alike in by_reason.values() {
+        let FailedList { list, reason, status, request_id, message } = alike[0];
+        let project_id = match list {
+            ListName::Project(id) => Some(&**id),
+            _ => None,
+        };
+        let (reason, lists, endpoint) = (reason.as_str(), alike.len(), endpoint(list));
+        let request_id = request_id.as_deref().map(tracing::field::display);
+        tracing::warn!(reason, lists, endpoint, project_id, status, request_id, "lists not read: {message}");
+    }
+}
+
+/// What is wrong with the lists, where that is not as before.
+fn list_faults(now: &Inventory, before: Option<&Arc<Inventory>>) {
+    let (malformed, duplicates, vanished) = (now.malformed(), now.duplicates(), now.lists().project_faults.vanished);
+    if before.map_or(malformed.count() > 0, |before| before.malformed() != malformed) {
+        tracing::warn!(count = malformed.count(), "list entries that cannot be read, by fault: {malformed}");
+    }
+    if duplicates != before.map_or(0, |before| before.duplicates()) {
+        tracing::warn!(count = duplicates, "list entries that came twice, each shown once");
+    }
+    if vanished != before.map_or(0, |before| before.lists().project_faults.vanished) {
+        tracing::info!(count = vanished, "projects that were listed, but gone when asked");
+    }
+}
+
+fn project_changes(now: &Inventory, before: &Inventory) {
+    for ProjectList { project, certificates } in now.projects() {
+        let (project_id, project_name) = (&*project.id, project.name.as_deref());
+        let Some((_, earlier)) = before.project(project_id) else {
+            tracing::info!(project_id, project_name, certificates = certificates.items.len(), "project added");
+            continue;
+        };
+        if earlier.project.name != project.name {
+            let old_name = earlier.project.name.as_deref();
+            tracing::info!(project_id, project_name, old_name, "project renamed");
+        }
+        list_changes(certificates, &earlier.certificates, Some(project_id));
+    }
+    for ProjectList { project, .. } in before.projects() {
+        let (project_id, project_name) = (&*project.id, project.name.as_deref());
+        if now.project(project_id).is_none() {
+            tracing::info!(project_id, project_name, "project removed");
+        }
+    }
+}
+
+fn list_changes(now: &Listing<Certificate>, before: &Listing<Certificate>, project_id: Option<&str>) {
+    for change in now.changes_since(before) {
+        let (what, certificate, old_name) = match change {
+            Change::Added(certificate) => ("added", certificate, None),
+            Change::Removed(certificate) => ("removed", certificate, None),
+            Change::Activated(certificate) => ("activated", certificate, None),
+            Change::Deactivated(certificate) => ("deactivated", certificate, None),
+            Change::Renamed { from, to } => ("renamed", to, Some(from.name.as_deref().unwrap_or_default())),
+            Change::Redated(certificate) => ("given other dates", certificate, None),
+        };
+        tracing::info!(
+            project_id,
+            certificate_id = &*certificate.id,
+            certificate_name = certificate.name.as_deref(),
+            old_name,
+            active = certificate.active,
+            expires_at_unix_seconds = certificate.expires_at,
+            "certificate {what}"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fixture::{NOW, certificate, snapshot};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(text)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged of a poll, without what every line has.
+    fn logged(snapshot: Option<&Snapshot>, before: Option<&Snapshot>, failed: Vec<FailedList>) -> Vec<Value> {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let format = tracing_subscriber::fmt().json().flatten_event(true).without_time().with_target(false);
+        let subscriber = format.with_writer(move || writer.clone()).finish();
+        let result = PollResult { ended_at: NOW as f64, duration: Duration::from_millis(1_500), failed };
+        tracing::subscriber::with_default(subscriber, || poll(snapshot, before, &result));
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn failed(list: ListName, reason: FailureReason, status: Option<u16>) -> FailedList {
+        FailedList { list, reason, status, request_id: Some("req_1".into()), message: "why".into() }
+    }
+
+    #[test]
+    fn certificates_of_all_lists_are_counted_once() {
+        let shared = certificate("shared");
+        let snapshot = snapshot(&[
+            vec![shared.clone().inactive(), certificate("unused").inactive()],
+            vec![shared.clone()],
+            vec![shared, certificate("own")],
+        ]);
+        let expected = json!({
+            "level": "INFO", "message": "poll succeeded", "certificates": 3, "active": 2, "projects": 2, "malformed": 0,
+            "duplicates": 0, "duration_seconds": 1.5,
+        });
+        assert_eq!(logged(Some(&snapshot), Some(&snapshot), vec![]), [expected]);
+    }
+
+    #[test]
+    fn lists_that_fail_alike_are_one_line() {
+        let of = |id: &str, status| failed(ListName::Project(id.into()), FailureReason::Server, Some(status));
+        let failed =
+            vec![failed(ListName::Projects, FailureReason::Timeout, None), of("a", 500), of("b", 502), of("c", 500)];
+        let lines = logged(Some(&snapshot(&[vec![]])), None, failed);
+        let line = |reason: &str, lists: u64, endpoint: &str| {
+            json!({
+                "level": "WARN", "message": "lists not read: why", "reason": reason, "lists": lists, "endpoint": endpoint,
+                "request_id": "req_1",
+            })
+        };
+        let mut expected = [
+            line("timeout", 1, "projects"),
+            line("server", 2, "project_certificates"),
+            line("server", 1, "project_certificates"),
+        ];
+        for (line, (id, status)) in expected[1..].iter_mut().zip([("a", 500), ("b", 502)]) {
+            line["project_id"] = id.into();
+            line["status"] = status.into();
+        }
+        assert_eq!(lines[..3], expected);
+        assert_eq!(
+            (&lines[3]["message"], &lines[3]["missed"]),
+            (&json!("poll failed in part: some lists stay as they were"), &json!(4))
+        );
+    }
+
+    #[test]
+    fn failed_poll_is_one_line() {
+        for (reason, endpoint) in [(FailureReason::Server, Some("certificates")), (FailureReason::Credentials, None)] {
+            let lines = logged(None, None, vec![failed(ListName::Organization, reason, None)]);
+            let mut expected = json!({
+                "level": "WARN", "message": "poll failed: why", "reason": reason.as_str(), "request_id": "req_1",
+                "duration_seconds": 1.5,
+            });
+            if let Some(endpoint) = endpoint {
+                expected["endpoint"] = endpoint.into();
+            }
+            assert_eq!(lines, [expected]);
+        }
+    }
+}

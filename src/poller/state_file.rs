@@ -1,0 +1,449 @@
+//! The last good snapshot on disk, so that a restart in the middle of an outage forgets nothing.
+//!
+//! The first line says the version, and the length and checksum of the rest, which is the [`SavedState`] as JSON. The file
+//! holds no secret. It is input like any other: whatever is in it, the start goes on.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::iter::once;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::time::timeout;
+
+use crate::atomic_file;
+use crate::inventory::{Lists, Snapshot};
+
+const VERSION: u32 = 2;
+/// Room for some 250,000 certificates.
+const MAX_BYTES: usize = 64 << 20;
+/// How long the start, or a poll, waits for the disk.
+const IO_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(super) struct StateFile {
+    path: Arc<Path>,
+    /// Of the API whose certificates these are.
+    base_url: Arc<str>,
+    /// The last read or write. One that exceeds the time-out goes on by itself; nothing else is begun before it ends.
+    last: Option<AbortHandle>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedState {
+    base_url: String,
+    pub(super) last_success_at: Option<f64>,
+    pub(super) organization_read_at: f64,
+    pub(super) projects_read_at: Vec<f64>,
+    pub(super) lists: Lists,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    version: u32,
+    // Another version may do without these.
+    #[serde(default)]
+    bytes: usize,
+    #[serde(default)]
+    crc32: u32,
+}
+
+impl StateFile {
+    pub(super) fn new(path: &Path, base_url: &str) -> Self {
+        Self { path: path.into(), base_url: base_url.into(), last: None }
+    }
+
+    /// What an earlier process saved, where that can be used. Why not is logged.
+    pub(super) async fn load(&mut self) -> Option<SavedState> {
+        let (path, base_url) = (Arc::clone(&self.path), Arc::clone(&self.base_url));
+        let loaded = self.within_timeout(move || load_or_quarantine(&path, &base_url)).await;
+        loaded.unwrap_or_else(|error| {
+            tracing::warn!(path = %self.path.display(), "the state file is not used: {error}");
+            None
+        })
+    }
+
+    /// Returns whether it is on disk. Why not is logged.
+    pub(super) async fn save(&mut self, snapshot: &Snapshot, last_success_at: Option<f64>) -> bool {
+        let (path, state) = (Arc::clone(&self.path), SavedState::new(&self.base_url, snapshot, last_success_at));
+        let saved = self.within_timeout(move || save(&path, &state)).await;
+        if let Err(error) = &saved {
+            tracing::warn!(path = %self.path.display(), "the state file cannot be written: {error}");
+        }
+        saved.is_ok()
+    }
+
+    /// Runs on a thread of its own what a broken disk may block for ever.
+    async fn within_timeout<T: Send + 'static>(
+        &mut self,
+        io: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let timed_out = || io::Error::new(ErrorKind::TimedOut, "the disk does not answer");
+        if self.last.as_ref().is_some_and(|last| !last.is_finished()) {
+            return Err(timed_out());
+        }
+        let io = spawn_blocking(io);
+        self.last = Some(io.abort_handle());
+        timeout(IO_TIMEOUT, io).await.map_err(|_| timed_out())?.map_err(io::Error::other)?
+    }
+}
+
+impl SavedState {
+    pub(super) fn new(base_url: &str, snapshot: &Snapshot, last_success_at: Option<f64>) -> Self {
+        let Snapshot { inventory, organization_read_at, projects_read_at } = snapshot.clone();
+        let lists = inventory.lists().clone();
+        Self { base_url: base_url.into(), last_success_at, organization_read_at, projects_read_at, lists }
+    }
+
+    /// Whether it is what [`Lists`] and a snapshot promise to be.
+    fn is_valid(&self) -> bool {
+        let Lists { organization, projects, .. } = &self.lists;
+        let mut lists = once(organization).chain(projects.iter().map(|project| &project.certificates));
+        self.projects_read_at.len() == projects.len()
+            && are_sorted(projects.iter().map(|project| &*project.project.id))
+            && lists.all(|list| are_sorted(list.items.iter().map(|certificate| &*certificate.id)))
+    }
+}
+
+/// Whether identifiers are in order, each once, and none is empty.
+fn are_sorted<'a>(ids: impl Iterator<Item = &'a str>) -> bool {
+    once("").chain(ids).is_sorted_by(|a, b| a < b)
+}
+
+fn save(path: &Path, state: &SavedState) -> io::Result<()> {
+    require_regular(path)?;
+    let content = serde_json::to_string(state)?;
+    let header = Header { version: VERSION, bytes: content.len(), crc32: crc32fast::hash(content.as_bytes()) };
+    let header = serde_json::to_string(&header)? + "\n";
+    if header.len() + content.len() > MAX_BYTES {
+        return Err(too_large());
+    }
+    atomic_file::replace(path, &[header.as_bytes(), content.as_bytes()], 0o600)
+}
+
+/// Nothing where there is no file, or where it is of no use: then it makes way for the next, and is kept beside it.
+fn load_or_quarantine(path: &Path, base_url: &str) -> io::Result<Option<SavedState>> {
+    // Where the folder is at fault, the file itself says so.
+    let _ = atomic_file::remove_leftovers(path);
+    let error = match load(path, base_url) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::InvalidData => error,
+        loaded => return loaded.map(Some),
+    };
+    match quarantine(path) {
+        Ok(aside) => {
+            let (path, aside) = (path.display(), aside.display());
+            tracing::warn!(%path, %aside, "the state file is not used and is set aside: {error}");
+            Ok(None)
+        }
+        Err(rename) => Err(io::Error::other(format!("{error}; nor can it be set aside: {rename}"))),
+    }
+}
+
+/// Renames the file itself, not a link to it. There is one name for such files, so that they cannot pile up.
+fn quarantine(path: &Path) -> io::Result<PathBuf> {
+    let path = fs::canonicalize(path)?;
+    let mut aside = path.clone().into_os_string();
+    aside.push(".bad");
+    fs::rename(path, &aside)?;
+    Ok(aside.into())
+}
+
+fn load(path: &Path, base_url: &str) -> io::Result<SavedState> {
+    require_regular(path)?;
+    if fs::metadata(path)?.len() > MAX_BYTES as u64 {
+        return Err(too_large());
+    }
+    parse(&fs::read_to_string(path)?, base_url)
+}
+
+/// Asked before a file is opened: opening a pipe waits for its other end.
+fn require_regular(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file")),
+        _ => Ok(()),
+    }
+}
+
+fn parse(text: &str, base_url: &str) -> io::Result<SavedState> {
+    let (line, content) = text.split_once('\n').unwrap_or_default();
+    let header: Header = serde_json::from_str(line).map_err(|_| invalid("it has no valid first line"))?;
+    if header.version != VERSION {
+        let version = header.version;
+        return Err(invalid(format!("it has version {version}, and this program reads version {VERSION}")));
+    }
+    let damaged = || invalid("it is truncated or damaged");
+    if content.len() != header.bytes || crc32fast::hash(content.as_bytes()) != header.crc32 {
+        return Err(damaged());
+    }
+    let state: SavedState = serde_json::from_str(content).map_err(|_| damaged())?;
+    match () {
+        () if !state.is_valid() => Err(damaged()),
+        () if state.base_url != base_url => Err(invalid("it is of another api.base_url")),
+        () => Ok(state),
+    }
+}
+
+fn too_large() -> io::Error {
+    invalid(format!("it is larger than {} MiB", MAX_BYTES >> 20))
+}
+
+/// What is to be quarantined.
+fn invalid(fault: impl Into<String>) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, fault.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::fixture::{DAY, NOW, certificate, group, list, snapshot};
+    use crate::inventory::{Inventory, Listing, Malformed};
+
+    const BASE_URL: &str = "https://api.openai.com/v1";
+
+    fn state() -> SavedState {
+        let named = |id: &str| certificate(id).named("ca \"1\"\n🔒").dated(Some(i64::MIN), Some(i64::MAX));
+        let snapshot = snapshot(&[
+            vec![named("a"), certificate("b").inactive(), certificate("c").valid(-1..1)],
+            vec![certificate("a"), named("d")],
+            vec![],
+        ]);
+        let mut state = SavedState::new(BASE_URL, &snapshot, Some(1.25));
+        let mut malformed = Malformed::default();
+        malformed.add("active");
+        state.lists.project_faults.malformed = malformed.clone();
+        state.lists.organization =
+            Arc::new(Listing { duplicates: 3, malformed, ..(*state.lists.organization).clone() });
+        state.projects_read_at = vec![NOW as f64 - 0.5, (NOW - DAY) as f64];
+        state
+    }
+
+    /// A file with this state, or whatever else is made of its content.
+    fn file(folder: &TempDir, content: &[u8]) -> PathBuf {
+        let header = Header { version: VERSION, bytes: content.len(), crc32: crc32fast::hash(content) };
+        let path = folder.path().join("state");
+        fs::write(&path, [&serde_json::to_vec(&header).unwrap(), &b"\n"[..], content].concat()).unwrap();
+        path
+    }
+
+    fn content(state: &SavedState) -> Vec<u8> {
+        serde_json::to_vec(state).unwrap()
+    }
+
+    #[test]
+    fn saved_state_comes_back() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("state");
+        save(&path, &state()).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), fs::read(file(&folder, &content(&state()))).unwrap());
+        let loaded = load(&path, BASE_URL).unwrap();
+        assert_eq!(loaded.lists, state().lists);
+        assert_eq!(content(&loaded), content(&state()));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn content_of_no_use_is_set_aside() {
+        let folder = TempDir::new().unwrap();
+        let good = fs::read(file(&folder, &content(&state()))).unwrap();
+        let text = String::from_utf8(good.clone()).unwrap();
+        for (bad, fault) in [
+            (Vec::new(), "no valid first line"),
+            (b"\n".to_vec(), "no valid first line"),
+            (vec![0xff; 9], "UTF-8"),
+            (good[..good.len() - 1].to_vec(), "truncated or damaged"),
+            ([&good[..], b" "].concat(), "truncated or damaged"),
+            (text.replacen(":2,", ":1,", 1).into_bytes(), "version 1"),
+            (text.replacen("{\"version\":2,", "{\"version\":3}{", 1).into_bytes(), "no valid first line"),
+            (b"{\"version\":3}\n".to_vec(), "version 3"),
+        ] {
+            let path = folder.path().join("state");
+            fs::write(&path, &bad).unwrap();
+            let error = load(&path, BASE_URL).unwrap_err();
+            assert!(error.to_string().contains(fault), "{error} instead of {fault}");
+            assert!(load_or_quarantine(&path, BASE_URL).unwrap().is_none());
+            assert!(!path.exists());
+            assert_eq!(fs::read(folder.path().join("state.bad")).unwrap(), bad);
+        }
+        let path = file(&folder, &content(&state()));
+        assert!(load_or_quarantine(&path, "https://other.example/v1").unwrap().is_none());
+        assert!(!path.exists());
+        assert!(load_or_quarantine(&path, BASE_URL).unwrap().is_none(), "there is none");
+    }
+
+    #[test]
+    fn lists_that_are_none_are_damaged() {
+        let folder = TempDir::new().unwrap();
+        let organization = |ids: &[&str]| {
+            let items = ids.iter().map(|id| certificate(id)).collect();
+            move |state: &mut SavedState| state.lists.organization = Arc::new(Listing { items, ..list(vec![]) })
+        };
+        let changes: [(&str, Box<dyn FnOnce(&mut SavedState)>); 8] = [
+            ("empty identifier", Box::new(organization(&["", "a"]))),
+            ("one identifier twice", Box::new(organization(&["a", "a"]))),
+            ("out of order", Box::new(organization(&["b", "a"]))),
+            (
+                "a project's list out of order",
+                Box::new(|state| {
+                    let items = ["b", "a"].map(certificate).to_vec();
+                    state.lists.projects[1].certificates = Arc::new(Listing { items, ..list(vec![]) });
+                }),
+            ),
+            ("projects out of order", Box::new(|state| state.lists.projects.reverse())),
+            ("one project twice", Box::new(|state| state.lists.projects[1] = state.lists.projects[0].clone())),
+            ("an instant too few", Box::new(|state| state.projects_read_at.truncate(1))),
+            ("an instant too many", Box::new(|state| state.projects_read_at.push(1.0))),
+        ];
+        for (what, change) in changes {
+            let mut state = state();
+            change(&mut state);
+            let error = load(&file(&folder, &content(&state)), BASE_URL).unwrap_err();
+            assert_eq!(error.to_string(), "it is truncated or damaged", "{what}");
+        }
+    }
+
+    #[test]
+    fn special_file_is_neither_read_nor_written_nor_moved() {
+        let folder = TempDir::new().unwrap();
+        for path in [folder.path(), Path::new("/dev/null")] {
+            for error in [load_or_quarantine(path, BASE_URL).unwrap_err(), save(path, &state()).unwrap_err()] {
+                assert_eq!(error.to_string(), "it is not a regular file");
+            }
+            assert!(path.exists());
+        }
+    }
+
+    #[test]
+    fn file_behind_a_link_is_set_aside() {
+        let folder = TempDir::new().unwrap();
+        let link = folder.path().join("link");
+        fs::write(folder.path().join("state"), "bad").unwrap();
+        std::os::unix::fs::symlink("state", &link).unwrap();
+        assert!(load_or_quarantine(&link, BASE_URL).unwrap().is_none());
+        save(&link, &state()).unwrap();
+        assert!(link.is_symlink() && folder.path().join("state.bad").is_file());
+        assert!(load(&folder.path().join("state"), BASE_URL).is_ok());
+    }
+
+    #[test]
+    fn no_damaged_byte_goes_unnoticed() {
+        let folder = TempDir::new().unwrap();
+        let path = file(&folder, &content(&state()));
+        let good = fs::read(&path).unwrap();
+        for position in 0..good.len() {
+            let mut bad = good.clone();
+            bad[position] ^= 1;
+            fs::write(&path, bad).unwrap();
+            assert!(load(&path, BASE_URL).is_err(), "byte {position}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_written_while_the_disk_hangs() {
+        let folder = TempDir::new().unwrap();
+        let mut state_file = StateFile::new(&folder.path().join("state"), BASE_URL);
+        let (release, disk) = std::sync::mpsc::channel::<()>();
+        let hung = state_file.within_timeout(move || Ok(disk.recv().is_ok()));
+        // Time does not move by itself beside a thread that blocks.
+        let (hung, ()) = tokio::join!(hung, tokio::time::advance(IO_TIMEOUT * 2));
+        assert_eq!(hung.unwrap_err().kind(), ErrorKind::TimedOut);
+        let snapshot = snapshot(&[vec![]]);
+        assert!(!state_file.save(&snapshot, None).await);
+        drop(release);
+        while state_file.last.as_ref().is_some_and(|last| !last.is_finished()) {
+            tokio::task::yield_now().await;
+        }
+        assert!(state_file.save(&snapshot, None).await);
+        assert!(state_file.load().await.is_some());
+    }
+
+    /// What may become of a file: a bit flips; a part is lost, comes twice, or changes places with another.
+    #[derive(Clone, Debug)]
+    enum Mutation {
+        Flip(Index, u8),
+        Cut(Index, usize),
+        Duplicate(Index, usize),
+        Swap(Index, Index),
+    }
+
+    fn mutation() -> impl Strategy<Value = Mutation> {
+        let length = 1..12_usize;
+        prop_oneof![
+            (any::<Index>(), 0..8_u8).prop_map(|(at, bit)| Mutation::Flip(at, bit)),
+            (any::<Index>(), length.clone()).prop_map(|(at, length)| Mutation::Cut(at, length)),
+            (any::<Index>(), length).prop_map(|(at, length)| Mutation::Duplicate(at, length)),
+            any::<(Index, Index)>().prop_map(|(a, b)| Mutation::Swap(a, b)),
+        ]
+    }
+
+    /// Mutates members and elements, so that much of what comes out is JSON of the right shape.
+    fn mutate(text: &[u8], mutations: &[Mutation]) -> Vec<u8> {
+        let mut tokens: Vec<Vec<u8>> = text.split_inclusive(|byte| *byte == b',').map(<[u8]>::to_vec).collect();
+        for mutation in mutations {
+            let count = tokens.len();
+            match mutation {
+                Mutation::Flip(at, bit) => {
+                    let token = &mut tokens[at.index(count)];
+                    let byte = at.index(token.len());
+                    token[byte] ^= 1 << bit;
+                }
+                Mutation::Cut(at, length) => {
+                    let at = at.index(count);
+                    tokens.drain(at..(at + length).min(count - 1).max(at));
+                }
+                Mutation::Duplicate(at, length) => {
+                    let at = at.index(count);
+                    let part = tokens[at..(at + length).min(count)].to_vec();
+                    tokens.splice(at..at, part);
+                }
+                Mutation::Swap(a, b) => tokens.swap(a.index(count), b.index(count)),
+            }
+        }
+        tokens.concat()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        #[test]
+        fn mutated_file_is_the_same_or_refused(mutations in prop::collection::vec(mutation(), 1..4)) {
+            let folder = TempDir::new().unwrap();
+            let path = file(&folder, &content(&state()));
+            fs::write(&path, mutate(&fs::read(&path).unwrap(), &mutations)).unwrap();
+            if let Ok(loaded) = load(&path, BASE_URL) {
+                prop_assert_eq!(content(&loaded), content(&state()));
+            }
+        }
+
+        #[test]
+        fn mutated_content_is_refused_or_makes_an_inventory(mutations in prop::collection::vec(mutation(), 1..4)) {
+            let folder = TempDir::new().unwrap();
+            let path = file(&folder, &mutate(&content(&state()), &mutations));
+            match load(&path, BASE_URL) {
+                Err(error) => prop_assert_eq!(error.kind(), ErrorKind::InvalidData),
+                Ok(loaded) => {
+                    let inventory = Inventory::new(loaded.lists, &group("(.*)"));
+                    prop_assert_eq!(inventory.projects().len(), loaded.projects_read_at.len());
+                    for (position, list) in inventory.projects().iter().enumerate() {
+                        prop_assert_eq!(inventory.project(&list.project.id), Some((position, list)));
+                        for certificate in &list.certificates.items {
+                            prop_assert_eq!(list.certificates.get(&certificate.id), Some(certificate));
+                        }
+                    }
+                    for certificate in &inventory.organization().items {
+                        prop_assert_eq!(inventory.organization().get(&certificate.id), Some(certificate));
+                    }
+                }
+            }
+        }
+    }
+}

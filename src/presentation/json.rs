@@ -1,0 +1,113 @@
+//! A snapshot as JSON, for the API and for `check`. Its fields are described in `src/web/openapi.json`.
+//!
+//! It holds instants, never days left, so that it stays the same while the facts do.
+
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+
+use super::Timestamp;
+use crate::inventory::{CertificateUse, Inventory, Project, Scope, UnixSeconds, whole_second};
+
+/// Instants by name, to be flattened into an object. Each comes twice: `x` as RFC 3339 and `x_unix` in seconds, both null
+/// where it is not known.
+#[derive(Debug)]
+pub struct Instants<const N: usize>(pub [(&'static str, Option<UnixSeconds>); N]);
+
+impl<const N: usize> Serialize for Instants<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2 * N))?;
+        for (name, instant) in &self.0 {
+            map.serialize_entry(name, &instant.map(Timestamp))?;
+            map.serialize_entry(&format!("{name}_unix"), instant)?;
+        }
+        map.end()
+    }
+}
+
+#[derive(Debug, serde::Serialize)]
+pub struct Document<'a> {
+    certificates: Vec<CertificateEntry<'a>>,
+    scopes: Vec<ScopeEntry<'a>>,
+    malformed_certificates: u64,
+    duplicate_certificates: u64,
+    vanished_projects: u64,
+}
+
+#[derive(Debug, serde::Serialize)]
+struct CertificateEntry<'a> {
+    id: &'a str,
+    name: Option<&'a str>,
+    active: bool,
+    active_projects: Vec<ProjectEntry<'a>>,
+    superseded_by: Option<&'a str>,
+    #[serde(flatten)]
+    dates: Instants<3>,
+}
+
+#[derive(Debug, serde::Serialize)]
+struct ProjectEntry<'a> {
+    id: &'a str,
+    name: Option<&'a str>,
+}
+
+#[derive(Debug, serde::Serialize)]
+struct ScopeEntry<'a> {
+    scope: &'static str,
+    project_id: Option<&'a str>,
+    project_name: Option<&'a str>,
+    enforced: bool,
+    unknown_expiry_certificates: usize,
+    #[serde(flatten)]
+    runway_end: Instants<1>,
+    coverage: Vec<Instants<2>>,
+}
+
+impl<'a> Document<'a> {
+    /// What `inventory` says. Of all of it, `runway_end` alone depends on `now`, and changes only with the epoch.
+    #[must_use]
+    pub fn new(inventory: &'a Inventory, now: f64) -> Self {
+        let certificates = inventory.certificates().iter();
+        Self {
+            certificates: certificates.map(|used| CertificateEntry::new(inventory, used)).collect(),
+            scopes: inventory.scopes().map(|(project, scope)| ScopeEntry::new(project, scope, now)).collect(),
+            malformed_certificates: inventory.malformed().count(),
+            duplicate_certificates: inventory.duplicates(),
+            vanished_projects: inventory.lists().project_faults.vanished,
+        }
+    }
+}
+
+impl<'a> CertificateEntry<'a> {
+    fn new(inventory: &'a Inventory, used: &'a CertificateUse) -> Self {
+        let certificate = &used.certificate;
+        let project = |project: &'a Project| ProjectEntry { id: &project.id, name: project.name.as_deref() };
+        Self {
+            id: &certificate.id,
+            name: certificate.name.as_deref(),
+            active: used.active_at_organization,
+            active_projects: inventory.active_projects(used).map(project).collect(),
+            superseded_by: inventory.successor(used).map(|successor| &*successor.certificate.id),
+            dates: Instants([
+                ("created_at", certificate.created_at),
+                ("valid_at", certificate.valid_at),
+                ("expires_at", certificate.expires_at),
+            ]),
+        }
+    }
+}
+
+impl<'a> ScopeEntry<'a> {
+    fn new(project: Option<&'a Project>, scope: &'a Scope, now: f64) -> Self {
+        // What has no known begin has been valid since the beginning of time.
+        let known = |begin: UnixSeconds| (begin > UnixSeconds::MIN).then_some(begin);
+        let spans = scope.coverage().iter();
+        Self {
+            scope: if project.is_some() { "project" } else { "organization" },
+            project_id: project.map(|project| &*project.id),
+            project_name: project.and_then(|project| project.name.as_deref()),
+            enforced: scope.is_enforced(),
+            unknown_expiry_certificates: scope.unknown_expiry(),
+            runway_end: Instants([("runway_end", scope.runway_end(whole_second(now)))]),
+            coverage: spans.map(|(begin, end)| Instants([("from", known(*begin)), ("until", Some(*end))])).collect(),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! What is known, for people and programs: one judge and one wording. [`Summary`] decides status, sentences and rows; the
+//! status page, `check`, the JSON and the log lay them out.
+
+mod json;
+mod rows;
+mod sanitize;
+mod sentences;
+mod summary;
+mod text;
+
+pub use json::{Document, Instants};
+pub use rows::{CertificateRow, ScopeRow, Span, StatusColor};
+pub use sentences::name_failures;
+pub use summary::{Status, Summary};
+pub use text::{Timestamp, ago, format_timestamp, humanize};

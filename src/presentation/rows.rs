@@ -1,0 +1,225 @@
+//! Scopes and certificates as rows, in whatever layout they are shown.
+
+use std::borrow::Cow;
+
+use super::sanitize::{display_name, name_or_id, sanitize};
+use super::text::{ago, format_timestamp, relative};
+use crate::inventory::{
+    CertificateUse, Coverage, Inventory, Scope, Severity, Snapshot, Thresholds, UnixSeconds, whole_second,
+};
+use crate::poll_state::{ListName, PollState};
+
+/// Of the projects at which a certificate is active, as many are named.
+const NAMED_PROJECTS: usize = 2;
+
+/// A colour with an icon; the state is always in words beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "lowercase")]
+pub enum StatusColor {
+    /// Neither good nor bad, or not known.
+    Off,
+    Ok,
+    Warning,
+    Critical,
+}
+
+impl From<Severity> for StatusColor {
+    fn from(severity: Severity) -> Self {
+        match severity {
+            Severity::Ok => Self::Ok,
+            Severity::Warning => Self::Warning,
+            Severity::Critical => Self::Critical,
+        }
+    }
+}
+
+/// A span of time; without a begin or an end, from or to for ever.
+pub type Span = (Option<UnixSeconds>, Option<UnixSeconds>);
+
+#[derive(Debug)]
+pub struct ScopeRow<'a> {
+    pub label: &'static str,
+    pub color: StatusColor,
+    /// None where the project has no name.
+    pub name: Option<Cow<'a, str>>,
+    /// The project's; the organization's row has none.
+    pub id: Option<Cow<'a, str>>,
+    /// When coverage by certificates with a known end ends, or ended.
+    pub end: Option<String>,
+    /// How far that is from now; none where mutual TLS is not known to be enforced.
+    pub relative_end: Option<String>,
+    /// What else to know of the row.
+    pub note: Option<String>,
+    /// None where the project's list was never read.
+    pub(super) coverage: Option<Coverage>,
+    pub(super) severity: Severity,
+    covered: &'a [(UnixSeconds, UnixSeconds)],
+}
+
+impl<'a> ScopeRow<'a> {
+    /// Every scope of a snapshot and every project whose list was never read: what ends first comes first.
+    pub(super) fn all(state: &'a PollState, snapshot: &'a Snapshot, now: f64, thresholds: Thresholds) -> Vec<Self> {
+        let inventory = &snapshot.inventory;
+        let reads = std::iter::once(snapshot.organization_read_at).chain(snapshot.projects_read_at.iter().copied());
+        let read = inventory.scopes().zip(reads).map(|((project, scope), read_at)| Self {
+            name: project.map_or(Some("Organization".into()), |project| display_name(project.name.as_deref())),
+            note: state.is_late(read_at, now).then(|| format!("as it was {}", ago(read_at, now))),
+            ..Self::new(project.map(|project| &*project.id), Some(scope), now, thresholds)
+        });
+        let unread = state.failed().iter().filter_map(|failed| match &failed.list {
+            ListName::Project(id) if inventory.project(id).is_none() => {
+                Some(Self::new(Some(id), None, now, thresholds))
+            }
+            _ => None,
+        });
+        let mut rows: Vec<_> = read.chain(unread).collect();
+        rows.sort_by_key(|row| row.coverage.map_or((0, UnixSeconds::MAX), Coverage::order));
+        rows
+    }
+
+    fn new(id: Option<&'a str>, scope: Option<&'a Scope>, now: f64, thresholds: Thresholds) -> Self {
+        let coverage = scope.map(|scope| Coverage::of(scope, whole_second(now)));
+        let severity = coverage.map_or(Severity::Ok, |coverage| coverage.severity(now, thresholds));
+        let ends_at = coverage.and_then(Coverage::end);
+        let (label, color) = match coverage {
+            None => ("Not read yet", StatusColor::Warning),
+            Some(Coverage::NotEnforced) => ("Not enforced", StatusColor::Off),
+            Some(Coverage::Refused { .. }) => ("Refused", severity.into()),
+            Some(Coverage::Undated { .. }) => ("End unknown", severity.into()),
+            Some(Coverage::Covered { .. }) if severity == Severity::Ok => ("Covered", severity.into()),
+            Some(Coverage::Covered { .. }) => ("Ends soon", severity.into()),
+        };
+        Self {
+            label,
+            color,
+            name: None,
+            id: id.map(sanitize),
+            end: ends_at.map(format_timestamp),
+            relative_end: scope.filter(|scope| scope.is_enforced()).map(|_| relative(ends_at, now)),
+            note: None,
+            coverage,
+            severity,
+            covered: scope.map_or(&[], Scope::coverage),
+        }
+    }
+
+    #[must_use]
+    pub fn ends_at(&self) -> Option<UnixSeconds> {
+        self.coverage?.end()
+    }
+
+    pub fn spans(&self) -> impl Iterator<Item = Span> {
+        self.covered.iter().map(|(begin, end)| (Some(*begin), Some(*end)))
+    }
+}
+
+#[derive(Debug)]
+pub struct CertificateRow<'a> {
+    pub used: &'a CertificateUse,
+    pub label: &'static str,
+    pub color: StatusColor,
+    /// None where it has no name.
+    pub name: Option<Cow<'a, str>>,
+    pub id: Cow<'a, str>,
+    pub end: Option<String>,
+    pub relative_end: String,
+    /// None for one that is active nowhere.
+    pub active_at: Option<String>,
+    /// The name of what supersedes it.
+    pub successor: Option<Cow<'a, str>>,
+    pub(super) severity: Severity,
+}
+
+impl<'a> CertificateRow<'a> {
+    /// Every certificate: those that are active before the others, and what ends first first.
+    pub(super) fn all(inventory: &'a Inventory, now: f64, thresholds: Thresholds) -> Vec<Self> {
+        let uses = inventory.certificates().iter();
+        let mut rows: Vec<_> = uses.map(|used| Self::new(inventory, used, now, thresholds)).collect();
+        rows.sort_by_key(|row| (!row.used.is_active(), row.ends_at().unwrap_or(UnixSeconds::MAX)));
+        rows
+    }
+
+    fn new(inventory: &'a Inventory, used: &'a CertificateUse, now: f64, thresholds: Thresholds) -> Self {
+        let certificate = &used.certificate;
+        let severity = used.severity(now, thresholds);
+        let successor = inventory.successor(used).map(|successor| &successor.certificate);
+        Self {
+            used,
+            label: match (used.is_active(), used.has_expired(now), used.is_superseded()) {
+                (false, true, _) => "Inactive, expired",
+                (false, false, _) => "Inactive",
+                (true, true, true) => "Expired, superseded",
+                (true, true, false) => "Expired",
+                (true, false, true) => "Superseded",
+                _ if used.is_not_yet_valid(now) => "Not yet valid",
+                _ if severity == Severity::Ok => "Valid",
+                _ => "Expires soon",
+            },
+            color: if used.is_active() { severity.into() } else { StatusColor::Off },
+            name: display_name(certificate.name.as_deref()),
+            id: sanitize(&certificate.id),
+            end: certificate.expires_at.map(format_timestamp),
+            relative_end: relative(certificate.expires_at, now),
+            active_at: active_at(inventory, used),
+            successor: successor.map(|successor| name_or_id(successor.name.as_deref(), &successor.id)),
+            severity,
+        }
+    }
+
+    #[must_use]
+    pub fn ends_at(&self) -> Option<UnixSeconds> {
+        self.used.certificate.expires_at
+    }
+
+    pub fn spans(&self) -> impl Iterator<Item = Span> {
+        std::iter::once((self.used.certificate.valid_at, self.used.certificate.expires_at))
+    }
+}
+
+/// Where it is active, in words; the first few projects are named.
+fn active_at(inventory: &Inventory, used: &CertificateUse) -> Option<String> {
+    let organization = used.active_at_organization.then(|| "Organization".into());
+    let projects = inventory.active_projects(used);
+    let more = projects.len().saturating_sub(NAMED_PROJECTS);
+    let named = projects.take(NAMED_PROJECTS).map(|project| name_or_id(project.name.as_deref(), &project.id));
+    let more = (more > 0).then(|| format!("{more} more").into());
+    let scopes: Vec<_> = organization.into_iter().chain(named).chain(more).collect();
+    (!scopes.is_empty()).then(|| scopes.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{DAY, NOW, certificate, snapshot};
+
+    #[test]
+    fn what_ends_first_comes_first_and_what_is_inactive_last() {
+        let ending = |id, days: i64| certificate(id).dated(None, Some(NOW + days * DAY));
+        let of_many = ending("b", 50);
+        let snapshot = snapshot(&[
+            vec![
+                certificate("a"),
+                of_many.clone(),
+                ending("c", 60).inactive(),
+                ending("d", -1),
+                ending("e", 1).inactive(),
+            ],
+            vec![of_many.clone(), ending("f", 55)],
+            vec![of_many.clone(), ending("c", 60)],
+            vec![of_many],
+        ]);
+        let rows = CertificateRow::all(&snapshot.inventory, NOW as f64, Thresholds::default());
+        let shown: Vec<_> = rows.iter().map(|row| (&*row.id, row.label, row.active_at.as_deref())).collect();
+        assert_eq!(
+            shown,
+            [
+                ("d", "Expired", Some("Organization")),
+                ("b", "Valid", Some("Organization, proj_0, proj_1, 1 more")),
+                ("f", "Valid", Some("proj_0")),
+                ("c", "Valid", Some("proj_1")),
+                ("a", "Valid", Some("Organization")),
+                ("e", "Inactive", None),
+            ]
+        );
+    }
+}

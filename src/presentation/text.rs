@@ -1,0 +1,141 @@
+//! Instants and lengths of time as people write them.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use time::OffsetDateTime;
+
+use crate::inventory::{SECONDS_PER_DAY, UnixSeconds, days_until};
+
+const OUT_OF_RANGE: &str = "out of range";
+/// 0000-01-01T00:00:00Z, before which RFC 3339 has no years.
+const YEAR_ZERO: UnixSeconds = -62_167_219_200;
+
+/// An instant as RFC 3339 in UTC, or `out of range` where its year is not one of 0 to 9999.
+#[derive(Clone, Copy, Debug)]
+pub struct Timestamp(pub UnixSeconds);
+
+impl Timestamp {
+    fn calendar(self) -> Option<OffsetDateTime> {
+        OffsetDateTime::from_unix_timestamp(self.0).ok().filter(|_| self.0 >= YEAR_ZERO)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(at) = self.calendar() else { return f.write_str(OUT_OF_RANGE) };
+        let ((year, month, day), (hour, minute, second)) = (at.to_calendar_date(), at.to_hms());
+        write!(f, "{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", u8::from(month))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The instant in columns: `2026-03-14 09:30:00Z`.
+#[must_use]
+pub fn format_timestamp(instant: UnixSeconds) -> String {
+    Timestamp(instant).to_string().replacen('T', " ", 1)
+}
+
+/// The instant within a sentence, to the minute where it is less than a week from `now`: `14 March 2026`.
+pub(super) fn format_date(instant: UnixSeconds, now: f64) -> String {
+    let Some(at) = Timestamp(instant).calendar() else { return OUT_OF_RANGE.into() };
+    let date = format!("{} {} {:04}", at.day(), at.month(), at.year());
+    let is_near = days_until(instant, now).abs() < 7.0;
+    if is_near { format!("{date}, {:02}:{:02} UTC", at.hour(), at.minute()) } else { date }
+}
+
+/// A length of time in one unit, rounded down: `3 days`, `90 minutes`. The sign is left out.
+#[must_use]
+pub fn humanize(seconds: f64) -> String {
+    const UNITS: [(f64, &str); 3] = [(SECONDS_PER_DAY, "day"), (3_600.0, "hour"), (60.0, "minute")];
+    let seconds = seconds.abs();
+    // Below two of a unit, the next smaller one is more exact.
+    let (length, unit) = UNITS.into_iter().find(|(length, _)| seconds >= 2.0 * length).unwrap_or((1.0, "second"));
+    let count = (seconds / length).floor();
+    format!("{count} {unit}{}", if (count - 1.0).abs() < f64::EPSILON { "" } else { "s" })
+}
+
+/// How long ago an instant was that is not to come.
+#[must_use]
+pub fn ago(instant: f64, now: f64) -> String {
+    format!("{} ago", humanize((now - instant).max(0.0)))
+}
+
+/// How far an end is from `now`: `in 3 days`, `2 hours ago`, `no known end`.
+pub(super) fn relative(end: Option<UnixSeconds>, now: f64) -> String {
+    match end.map(|end| end as f64) {
+        None => "no known end".into(),
+        Some(end) if end > now => format!("in {}", humanize(end - now)),
+        Some(end) => ago(end, now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn dates_as_people_write_them() {
+        let at = 1_773_480_600;
+        assert_eq!(Timestamp(at).to_string(), "2026-03-14T09:30:00Z");
+        assert_eq!(format_timestamp(at), "2026-03-14 09:30:00Z");
+        assert_eq!(format_date(at, 1_770_000_000.0), "14 March 2026");
+        assert_eq!(format_date(at, 1_773_400_000.0), "14 March 2026, 09:30 UTC");
+    }
+
+    #[test]
+    fn a_calendar_has_four_digits_for_a_year() {
+        assert_eq!(Timestamp(-62_167_219_200).to_string(), "0000-01-01T00:00:00Z");
+        assert_eq!(Timestamp(253_402_300_799).to_string(), "9999-12-31T23:59:59Z");
+        for instant in [-62_167_219_201, 253_402_300_800, i64::MIN, i64::MAX] {
+            let shown = [Timestamp(instant).to_string(), format_timestamp(instant), format_date(instant, 0.0)];
+            assert_eq!(shown, [OUT_OF_RANGE; 3]);
+        }
+    }
+
+    #[test]
+    fn a_length_of_time_is_in_the_unit_that_fits() {
+        for (seconds, words) in [
+            (0.0, "0 seconds"),
+            (1.5, "1 second"),
+            (119.9, "119 seconds"),
+            (-120.0, "2 minutes"),
+            (7_199.0, "119 minutes"),
+            (7_200.0, "2 hours"),
+            (172_799.0, "47 hours"),
+            (172_800.0, "2 days"),
+            (3_700.0 * 86_400.0, "3700 days"),
+        ] {
+            assert_eq!(humanize(seconds), words, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn an_end_is_to_come_past_or_unknown() {
+        for (end, words) in [
+            (None, "no known end"),
+            (Some(1_007), "in 7 seconds"),
+            (Some(1_000), "0 seconds ago"),
+            (Some(998), "2 seconds ago"),
+        ] {
+            assert_eq!(relative(end, 1_000.0), words);
+        }
+        assert_eq!(ago(1_005.0, 1_000.0), "0 seconds ago", "the clock was set back");
+    }
+
+    proptest! {
+        #[test]
+        fn any_instant_can_be_shown(instant: i64, now in -1e12..1e12_f64) {
+            for text in [Timestamp(instant).to_string(), format_timestamp(instant), format_date(instant, now)] {
+                prop_assert!(text == OUT_OF_RANGE || text.is_ascii() && text.len() > 10, "{text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What signals ask of the process.
+
+use std::io;
+use std::sync::Arc;
+
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+/// Cancelled by the first SIGTERM or SIGINT.
+pub fn shutdown() -> io::Result<CancellationToken> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let shutdown = CancellationToken::new();
+    let signalled = shutdown.clone();
+    tokio::spawn(async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "ending");
+        signalled.cancel();
+    });
+    Ok(shutdown)
+}
+
+/// What `load` returns after each SIGHUP. It may block.
+pub fn reloads<T: Send + 'static>(load: impl Fn() -> T + Send + Sync + 'static) -> io::Result<mpsc::Receiver<T>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (sender, receiver) = mpsc::channel(1);
+    let load = Arc::new(load);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let load = Arc::clone(&load);
+            let Ok(loaded) = spawn_blocking(move || load()).await else { return };
+            if sender.send(loaded).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+/// Makes a write beyond the limit of a file's size fail like one on a full disk. By default SIGXFSZ ends the process.
+pub fn survive_file_size_limit() -> io::Result<()> {
+    // A handler stays for good, also without a listener.
+    signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
+}

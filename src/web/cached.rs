@@ -1,0 +1,136 @@
+//! Responses that are rendered once and shared by all readers.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Arc, Weak};
+
+use axum::body::Bytes;
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use headers::{ETag, HeaderMapExt as _, IfNoneMatch};
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+
+use crate::inventory::{UnixSeconds, unix_now, whole_second};
+
+/// For what is no page: it loads nothing and is shown within nothing.
+const API_CSP: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+/// A browser takes an answer for what it says it is.
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
+#[derive(Clone, Debug)]
+pub struct CachedResponse {
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl CachedResponse {
+    /// Clients ask for it again with its tag, and are sent it only where it has changed.
+    pub fn tagged(content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let mut response = Self::volatile(content_type, body);
+        // Nobody gains anything by a collision, so the hash need not resist one. It is the same in each process.
+        let mut hasher = DefaultHasher::new();
+        response.body.hash(&mut hasher);
+        let etag = HeaderValue::try_from(format!("\"{:016x}\"", hasher.finish())).ok();
+        response.headers.extend(etag.map(|etag| (ETAG, etag)));
+        response.with(CACHE_CONTROL, "no-cache")
+    }
+
+    /// Different at every moment, so that no client keeps it.
+    pub fn volatile(content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let headers = [
+            (CONTENT_TYPE, HeaderValue::from_static(content_type)),
+            (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            (CONTENT_SECURITY_POLICY, API_CSP),
+            (X_CONTENT_TYPE_OPTIONS, NOSNIFF),
+        ];
+        Self { headers: headers.into_iter().collect(), body: body.into() }
+    }
+
+    pub fn with(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.insert(name, HeaderValue::from_static(value));
+        self
+    }
+
+    /// The body, or 304 for a client that has it.
+    pub fn respond(self, request: &HeaderMap) -> Response {
+        let tags = self.headers.typed_get::<ETag>().zip(request.typed_get::<IfNoneMatch>());
+        let is_known = tags.is_some_and(|(etag, known)| !known.precondition_passes(&etag));
+        let body = if is_known { StatusCode::NOT_MODIFIED.into_response() } else { self.body.into_response() };
+        (self.headers, body).into_response()
+    }
+}
+
+/// What was rendered last of a source, and for which moment: shared by all readers until one of both is another.
+#[derive(Debug)]
+pub struct Memo<T, M>(Mutex<Option<(Weak<T>, M, CachedResponse)>>);
+
+impl<T, M> Default for Memo<T, M> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T: Send + Sync + 'static, M: PartialEq> Memo<T, M> {
+    /// Renders on another thread, since many certificates take long; whoever asks meanwhile waits for the same rendering.
+    /// `moment` is what a rendering knows of the time. None where it cannot be rendered.
+    pub async fn get(
+        &self,
+        source: Arc<T>,
+        moment: fn(&T, UnixSeconds) -> M,
+        render: fn(&T, f64) -> Option<CachedResponse>,
+    ) -> Option<CachedResponse> {
+        let mut last = self.0.lock().await;
+        let now = unix_now();
+        let (identity, moment) = (Arc::downgrade(&source), moment(&source, whole_second(now)));
+        match &*last {
+            Some((of, at, response)) if of.ptr_eq(&identity) && *at == moment => Some(response.clone()),
+            _ => {
+                let response = spawn_blocking(move || render(&source, now)).await.ok()??;
+                *last = Some((identity, moment, response.clone()));
+                Some(response)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header::IF_NONE_MATCH;
+
+    use super::*;
+
+    fn status(response: &CachedResponse, if_none_match: &str) -> u16 {
+        let request = [(IF_NONE_MATCH, HeaderValue::from_str(if_none_match).unwrap())].into_iter().collect();
+        response.clone().respond(&request).status().as_u16()
+    }
+
+    #[test]
+    fn a_tag_is_found_in_any_list() {
+        let response = CachedResponse::tagged("text/plain", "content");
+        let etag = response.headers[ETAG].to_str().unwrap();
+        for known in [etag, &format!("W/{etag}"), "*", &format!("\"x\", W/\"y,z\" ,{etag}")] {
+            assert_eq!(status(&response, known), 304, "{known}");
+        }
+        for other in ["\"x\"", &etag.replace('"', ""), &etag[..17], &etag.replace("\"", "\"0"), ""] {
+            assert_eq!(status(&response, other), 200, "{other}");
+        }
+        assert_eq!(response.clone().respond(&HeaderMap::new()).status(), 200);
+        assert_eq!(status(&CachedResponse::volatile("text/plain", "content"), "*"), 200, "it has no tag");
+    }
+
+    #[tokio::test]
+    async fn a_rendering_is_shared_until_its_source_or_moment_is_another() {
+        let memo = Memo::default();
+        let sources = ["a", "b"].map(Arc::new);
+        let render = async |source: &Arc<&'static str>, moment: fn(&&str, i64) -> u8| {
+            let render = |_: &&str, now: f64| Some(CachedResponse::tagged("text/plain", now.to_string()));
+            memo.get(Arc::clone(source), moment, render).await.unwrap().body
+        };
+        let first = render(&sources[0], |_, _| 0).await;
+        assert_eq!(render(&sources[0], |_, _| 0).await, first);
+        assert_ne!(render(&sources[0], |_, _| 1).await, first);
+        let second = render(&sources[0], |_, _| 0).await;
+        assert_ne!(render(&sources[1], |_, _| 0).await, second);
+    }
+}

@@ -1,0 +1,53 @@
+//! Keeps the rules up to date with the files, a second behind at most. No request waits for a file system.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::files::WatchedFiles;
+use super::rules::Rules;
+
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The one writer of the rules in force.
+pub struct Reload {
+    /// As they were read last, whether or not the rules that they hold are in force.
+    pub(super) files: WatchedFiles,
+    pub(super) rules: watch::Sender<Arc<Rules>>,
+}
+
+impl Reload {
+    /// Never ends. A file system that hangs holds one thread, not one more every second.
+    pub(in crate::web) async fn run(mut self) {
+        loop {
+            sleep(RELOAD_INTERVAL).await;
+            let reloading = spawn_blocking(move || {
+                self.reload();
+                self
+            });
+            // An error means that the runtime is shutting down.
+            let Ok(reload) = reloading.await else { return };
+            self = reload;
+        }
+    }
+
+    /// Rules that cannot be read, or would open the port wider, never replace those in force.
+    fn reload(&mut self) {
+        if !self.files.have_changed() {
+            return;
+        }
+        self.files = WatchedFiles::of(self.files.config());
+        let in_force = Arc::clone(&self.rules.borrow());
+        let rules = Rules::read(&mut self.files).and_then(|rules| rules.reject_weaker(&in_force, &self.files));
+        match rules {
+            Ok(rules) => {
+                self.rules.send_replace(Arc::new(rules));
+                tracing::info!(file = %self.files.config().display(), "the web configuration has changed and is in force");
+            }
+            Err(error) => tracing::error!("{error}; what was in force before stays so"),
+        }
+    }
+}
