@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::*;
 use crate::fixture::{DAY, NOW, certificate, group, list, lists};
 use crate::inventory::{
-    Certificate, Inventory, Listing, Lists, Malformed, Project, ProjectFaults, ProjectList, Snapshot,
+    Certificate, Inventory, Listing, Lists, Malformed, Project, ProjectFaults, ProjectList, Snapshot, whole_second,
 };
 use crate::poll_state::{FailedList, FailureReason, ListName, PollResult, PollTiming};
 use reference::{FAMILIES, Reference};
@@ -105,7 +105,7 @@ impl Scraped {
     #[track_caller]
     fn check(&self) {
         let registry = self.registry();
-        registry.register(Box::new(Reference::new(&self.state, self.now.floor() as UnixSeconds))).unwrap();
+        registry.register(Box::new(Reference::new(&self.state, whole_second(self.now)))).unwrap();
         let expected = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         for (how, page) in [("text", self.text()), ("gzip", self.gzip())] {
             let mut lines = page.split('\n').zip(expected.split('\n'));

@@ -122,6 +122,7 @@ impl Inventory {
     }
 
     /// The projects at which a certificate of this inventory is active.
+    #[must_use]
     pub fn active_projects<'a>(&'a self, of: &'a CertificateUse) -> impl ExactSizeIterator<Item = &'a Project> {
         of.active_at_projects.iter().map(|position| &self.lists.projects[*position as usize].project)
     }

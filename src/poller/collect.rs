@@ -460,7 +460,11 @@ mod tests {
         ] {
             let wait = ResponseTemplate::new(status).insert_header("retry-after", "100");
             api.change(|organization| organization.instead = [(list, wait)].into());
-            assert_eq!(api.collect(None).await.pause.as_secs_f64().ceil(), f64::from(pause), "{list} {status}");
+            assert_eq!(
+                api.collect(None).await.pause.as_secs_f64().ceil().to_string(),
+                pause.to_string(),
+                "{list} {status}"
+            );
         }
     }
 

@@ -282,12 +282,13 @@ mod tests {
 
     #[test]
     fn lists_that_are_none_are_damaged() {
+        type Change = Box<dyn FnOnce(&mut SavedState)>;
         let folder = TempDir::new().unwrap();
         let organization = |ids: &[&str]| {
             let items = ids.iter().map(|id| certificate(id)).collect();
             move |state: &mut SavedState| state.lists.organization = Arc::new(Listing { items, ..list(vec![]) })
         };
-        let changes: [(&str, Box<dyn FnOnce(&mut SavedState)>); 8] = [
+        let changes: [(&str, Change); 8] = [
             ("empty identifier", Box::new(organization(&["", "a"]))),
             ("one identifier twice", Box::new(organization(&["a", "a"]))),
             ("out of order", Box::new(organization(&["b", "a"]))),

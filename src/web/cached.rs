@@ -19,14 +19,14 @@ const API_CSP: HeaderValue = HeaderValue::from_static("default-src 'none'; frame
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 #[derive(Clone, Debug)]
-pub struct CachedResponse {
+pub(super) struct CachedResponse {
     headers: HeaderMap,
     body: Bytes,
 }
 
 impl CachedResponse {
     /// Clients ask for it again with its tag, and are sent it only where it has changed.
-    pub fn tagged(content_type: &'static str, body: impl Into<Bytes>) -> Self {
+    pub(super) fn tagged(content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let mut response = Self::volatile(content_type, body);
         // Nobody gains anything by a collision, so the hash need not resist one. It is the same in each process.
         let mut hasher = DefaultHasher::new();
@@ -37,7 +37,7 @@ impl CachedResponse {
     }
 
     /// Different at every moment, so that no client keeps it.
-    pub fn volatile(content_type: &'static str, body: impl Into<Bytes>) -> Self {
+    pub(super) fn volatile(content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let headers = [
             (CONTENT_TYPE, HeaderValue::from_static(content_type)),
             (CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -47,13 +47,13 @@ impl CachedResponse {
         Self { headers: headers.into_iter().collect(), body: body.into() }
     }
 
-    pub fn with(mut self, name: HeaderName, value: &'static str) -> Self {
+    pub(super) fn with(mut self, name: HeaderName, value: &'static str) -> Self {
         self.headers.insert(name, HeaderValue::from_static(value));
         self
     }
 
     /// The body, or 304 for a client that has it.
-    pub fn respond(self, request: &HeaderMap) -> Response {
+    pub(super) fn respond(self, request: &HeaderMap) -> Response {
         let tags = self.headers.typed_get::<ETag>().zip(request.typed_get::<IfNoneMatch>());
         let is_known = tags.is_some_and(|(etag, known)| !known.precondition_passes(&etag));
         let body = if is_known { StatusCode::NOT_MODIFIED.into_response() } else { self.body.into_response() };
@@ -63,7 +63,7 @@ impl CachedResponse {
 
 /// What was rendered last of a source, and for which moment: shared by all readers until one of both is another.
 #[derive(Debug)]
-pub struct Memo<T, M>(Mutex<Option<(Weak<T>, M, CachedResponse)>>);
+pub(super) struct Memo<T, M>(Mutex<Option<(Weak<T>, M, CachedResponse)>>);
 
 impl<T, M> Default for Memo<T, M> {
     fn default() -> Self {
@@ -74,7 +74,7 @@ impl<T, M> Default for Memo<T, M> {
 impl<T: Send + Sync + 'static, M: PartialEq> Memo<T, M> {
     /// Renders on another thread, since many certificates take long; whoever asks meanwhile waits for the same rendering.
     /// `moment` is what a rendering knows of the time. None where it cannot be rendered.
-    pub async fn get(
+    pub(super) async fn get(
         &self,
         source: Arc<T>,
         moment: fn(&T, UnixSeconds) -> M,
@@ -112,7 +112,7 @@ mod tests {
         for known in [etag, &format!("W/{etag}"), "*", &format!("\"x\", W/\"y,z\" ,{etag}")] {
             assert_eq!(status(&response, known), 304, "{known}");
         }
-        for other in ["\"x\"", &etag.replace('"', ""), &etag[..17], &etag.replace("\"", "\"0"), ""] {
+        for other in ["\"x\"", &etag.replace('"', ""), &etag[..17], &etag.replace('"', "\"0"), ""] {
             assert_eq!(status(&response, other), 200, "{other}");
         }
         assert_eq!(response.clone().respond(&HeaderMap::new()).status(), 200);

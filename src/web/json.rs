@@ -47,6 +47,7 @@ pub(super) async fn openapi(headers: HeaderMap) -> Response {
 
 /// How the polls are. It changes with every one of them, so it is no part of the snapshot's document.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the field is named in the API")]
 pub(super) struct Polls<'a> {
     status: Status,
     up: bool,

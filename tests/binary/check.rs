@@ -15,7 +15,13 @@ use crate::script::{Script, error};
 
 /// A certificate that ends in so many days, and a minute, so that it still does when it is looked at.
 fn ending(id: &str, days: i64) -> DemoCertificate {
-    certificate(id).valid(Some(1_700_000_000), Some(now() + days * DAY + 60))
+    certificate(id).dated(Some(1_700_000_000), Some(now() + days * DAY + 60))
+}
+
+/// Valid from a day later than those of [`ending`].
+fn renewed(id: &str, days: i64) -> DemoCertificate {
+    let DemoCertificate { valid_at, expires_at, .. } = ending(id, days);
+    certificate(id).dated(valid_at.map(|begin| begin + DAY), expires_at)
 }
 
 fn launch(base_url: &str, arguments: &[&str]) -> Launch {
@@ -41,9 +47,9 @@ async fn exit_code_is_that_of_the_worst() {
         (vec![ending("a", -1)], vec![], 2, "expired"),
         (vec![ending("a", 5)], vec!["--critical=1d", "--warning", "4days"], 0, "shorter thresholds"),
         (vec![ending("a", 40)], vec!["--warning=60d", "--critical=50d"], 2, "longer ones"),
-        (vec![ending("a", 40), ending("b", 5).active(false)], vec![], 0, "one that is active nowhere"),
+        (vec![ending("a", 40), ending("b", 5).inactive()], vec![], 0, "one that is active nowhere"),
         (vec![ending("a", 400).named("edge-2"), ending("b", 5).named("edge-v1")], vec![], 2, "no generation"),
-        (vec![ending("a", 400).named("edge-2027"), ending("b", 5).named("edge-2026")], vec![], 0, "superseded"),
+        (vec![renewed("a", 400).named("edge-2027"), ending("b", 5).named("edge-2026")], vec![], 0, "superseded"),
     ] {
         let ended = check(list, &arguments).await;
         assert_eq!((ended.code(), ended.stderr.as_str()), (Some(code), ""), "{why}:\n{}", ended.stdout);
@@ -107,7 +113,7 @@ async fn table_is_sorted_aligned_and_plain_in_a_pipe() {
     let list = vec![
         ending("id-late", 300).named("東京"),
         ending("id-soon", 3).named("a name that is much longer"),
-        ending("id-gone", -3).active(false),
+        ending("id-gone", -3).inactive(),
         ending("id-hostile", 100).named("x\u{1b}[2J\ny"),
     ];
     let ended = check(list, &[]).await;
@@ -198,7 +204,7 @@ async fn file_is_replaced_whole_and_only_once_every_list_was_read() {
     let refusing = Script::of([error(500, None)]).await;
     let ended = launch(&refusing.base_url(), &["--output=prometheus", &flag]).until_it_ends().await;
     assert_eq!(ended.code(), Some(3));
-    assert!(ended.stderr.contains("The poll failed: server"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("The last poll failed: server"), "{}", ended.stderr);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "a failed poll takes nothing away");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
 }

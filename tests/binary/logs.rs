@@ -78,7 +78,7 @@ async fn each_change_is_one_line() {
     let api = Api::listing(vec![
         certificate("stays"),
         certificate("goes"),
-        certificate("wakes").active(false),
+        certificate("wakes").inactive(),
         certificate("sleeps"),
         certificate("renamed"),
         certificate("redated"),
@@ -89,9 +89,9 @@ async fn each_change_is_one_line() {
     api.now_lists(vec![
         certificate("stays"),
         certificate("wakes"),
-        certificate("sleeps").active(false),
+        certificate("sleeps").inactive(),
         certificate("renamed").named("other\nname"),
-        certificate("redated").valid(None, Some(5)),
+        certificate("redated").dated(None, Some(5)),
         certificate("comes"),
     ]);
     exporter.page_after_more_polls(2).await;

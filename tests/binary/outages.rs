@@ -51,7 +51,7 @@ async fn before_the_first_snapshot_there_is_nothing_to_show() {
 
 #[tokio::test]
 async fn days_are_counted_at_the_moment_of_the_scrape() {
-    let ending = |id: &str, days: i64| certificate(id).valid(None, Some(now() + days * DAY));
+    let ending = |id: &str, days: i64| certificate(id).dated(None, Some(now() + days * DAY));
     let api = Api::listing(vec![ending("tomorrow", 1), ending("yesterday", -1), certificate("far")]).await;
     let page = api.once().start().await.page_after_polls(1).await;
     let days = |id: &str| page.of(id, "openai_certificate_days_until_expiry").unwrap();

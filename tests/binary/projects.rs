@@ -265,7 +265,7 @@ async fn series_follow_projects() {
     api.change(|has| {
         has.projects[0].name = Some("another name".into());
         has.projects.remove(1);
-        has.projects.push(project("proj_new", vec![certificate("cert_new").active(false)]));
+        has.projects.push(project("proj_new", vec![certificate("cert_new").inactive()]));
     });
     let page = exporter.page_when("the new one is shown", |page| shown(page).contains(&"proj_new")).await;
     assert_eq!(shown(&page), ["proj_000", "proj_002", "proj_new"]);

@@ -115,8 +115,8 @@ async fn key_that_needs_a_restart_is_named_and_the_rest_is_taken() {
 
 #[tokio::test]
 async fn new_rotation_group_holds_for_lists_that_stay_the_same() {
-    let named = |name: &str, end: i64| certificate(name).named(name).valid(Some(1), Some(end));
-    let list = vec![named("edge old", 4_000_000_000), named("edge new", 4_100_000_000)];
+    let named = |name: &str, begin, end| certificate(name).named(name).dated(Some(begin), Some(end));
+    let list = vec![named("edge old", 1, 4_000_000_000), named("edge new", 2, 4_100_000_000)];
     let reloadable = Reloadable::start(OFTEN, list).await;
     let superseded = |page: &Page| page.of("edge old", "openai_certificate_superseded").unwrap();
     assert_eq!(superseded(&reloadable.exporter.page().await), 0.0);

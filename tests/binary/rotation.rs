@@ -6,11 +6,11 @@ use crate::binary::Launch;
 use crate::page::Page;
 
 fn old(id: &str) -> DemoCertificate {
-    certificate(id).named(id).days(-300..5)
+    certificate(id).named(id).valid(-300..5)
 }
 
 fn new(id: &str) -> DemoCertificate {
-    certificate(id).named(id).days(-3..362)
+    certificate(id).named(id).valid(-3..362)
 }
 
 /// Identifiers of those that are superseded.
@@ -83,7 +83,9 @@ async fn successor_is_active_wherever_the_old_one_is() {
             let (first, second) = of(case);
             [(old(&format!("{} 2025", case.0)), first), (new(&format!("{} 2026", case.0)), second)]
         });
-        each.filter(|(_, at)| *at != 0).map(|(certificate, at)| certificate.active(at == 1)).collect()
+        each.filter(|(_, at)| *at != 0)
+            .map(|(certificate, at)| if at == 1 { certificate } else { certificate.inactive() })
+            .collect()
     };
     let projects = vec![project("one", listed(|case| case.2)), project("two", listed(|case| case.3))];
     let page = polled(Organization { certificates: listed(|case| case.1), projects }, |launch| launch).await;

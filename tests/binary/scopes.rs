@@ -24,7 +24,7 @@ fn expected(enforced: bool, active: u32, runway: Option<i64>, unknown: u32) -> S
 async fn project_without_the_organizations_anchors_stands_on_its_own() {
     let now = now();
     let at = |days: i64| Some(now + days * DAY);
-    let dated = |id: &str, valid_at, expires_at| certificate(id).valid(valid_at, expires_at);
+    let dated = |id: &str, valid_at, expires_at| certificate(id).dated(valid_at, expires_at);
     let cases = [
         ("none", vec![], expected(false, 0, None, 0)),
         ("an overlap", vec![dated("a", at(-1), at(3)), dated("b", at(2), at(9))], expected(true, 1, at(9), 0)),
@@ -37,9 +37,9 @@ async fn project_without_the_organizations_anchors_stands_on_its_own() {
             vec![dated("a", None, at(3)), dated("b", None, None)],
             expected(true, 2, at(3), 1),
         ),
-        ("not active", vec![dated("a", at(-1), at(3)).active(false)], expected(false, 0, None, 0)),
+        ("not active", vec![dated("a", at(-1), at(3)).inactive()], expected(false, 0, None, 0)),
     ];
-    let mut has = organization(vec![certificate("not active").active(false)]);
+    let mut has = organization(vec![certificate("not active").inactive()]);
     has.projects = cases.iter().map(|(name, own, _)| project(name, own.clone())).collect();
     let api = Api::of(has).await;
     let page = api.once().projects().start().await.page_after_polls(1).await;
@@ -52,8 +52,8 @@ async fn project_without_the_organizations_anchors_stands_on_its_own() {
 #[tokio::test]
 async fn anchors_of_the_organization_count_everywhere() {
     let now = now();
-    let spanning = |id: &str, from: i64, to: i64| certificate(id).valid(Some(now + from * DAY), Some(now + to * DAY));
-    let inactive = |certificate: DemoCertificate| certificate.active(false);
+    let spanning = |id: &str, from: i64, to: i64| certificate(id).dated(Some(now + from * DAY), Some(now + to * DAY));
+    let inactive = DemoCertificate::inactive;
     let mut has = organization(vec![
         spanning("org", -5, 4),
         spanning("shared", -5, 2),

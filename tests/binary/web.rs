@@ -89,8 +89,8 @@ async fn soft_limit_of_descriptors_is_raised() {
 async fn web_configuration_that_is_refused_ends_the_start() {
     let folder = Folder::with("nonsense: 1");
     let path = folder.web_config().display().to_string();
-    let fault = "nonsense: unknown key; there are: tls_server_config, http_server_config, basic_auth_users, rate_limit";
-    let expected = format!("openai-cert-exporter: web configuration file {path}: {fault}\n");
+    let fault = "nonsense: unknown key; there are: tls_server_config, http_server_config, basic_auth_users";
+    let expected = format!("openai-cert-exporter: {fault} (file {path})\n");
     let run = || Launch::once("http://127.0.0.1:9/v1");
     let check_config = Launch::bare(&["check-config"]).env("OPENAI_ADMIN_KEY", "any");
     for launch in [run().web_config(&folder), run().set("web.config_file", &path), check_config.web_config(&folder)] {
@@ -143,15 +143,6 @@ async fn web_configuration_may_be_swapped_as_kubernetes_does() {
     until("the new file counts", async || (header().await == "1").then_some(())).await;
 }
 
-/// Scrapes that make the exporter look at its files, until its log has `count` lines with `text`.
-async fn said(exporter: &Exporter, http: &reqwest::Client, text: &str, count: usize) {
-    until(&format!("it says: {text}"), async || {
-        let _ = http.get(format!("https://{}/healthz", exporter.address)).send().await;
-        (exporter.log_lines(text).len() >= count).then_some(())
-    })
-    .await;
-}
-
 const SERVER: &str = "cert_file: server.pem, key_file: server.key";
 const VERIFIED: &str = "client_ca_file: ca.pem, client_auth_type: RequireAndVerifyClientCert";
 const USERS: &str = "basic_auth_users: {alice: <hash>}\n";
@@ -201,17 +192,17 @@ async fn web_configuration_that_is_invalid_or_opens_the_port_is_kept_out_and_nam
         assert_eq!(scrape(&http, "secret").await.unwrap(), 200);
         for (successor, fault) in &successors {
             write(successor);
-            said(&exporter, &http, fault, 1).await;
+            exporter.line_saying(fault).await;
             assert_eq!(scrape(&http, "secret").await.unwrap(), 200, "{fault}");
             assert_eq!(scrape(&http, "wrong").await.unwrap(), 401, "{fault}");
             assert!(scrape(&stranger, "secret").await.is_err(), "{fault}");
         }
         // Changed back, and again: it is named for each change, not for each look.
         write(&first);
-        said(&exporter, &http, "has changed and is in force", 1).await;
+        exporter.line_saying("has changed and is in force").await;
         let (successor, again) = &successors[0];
         write(successor);
-        said(&exporter, &http, again, 2).await;
+        until("it is named again", async || (exporter.log_lines(again).len() == 2).then_some(())).await;
         let log = exporter.stop().await.stderr;
         assert_eq!(log.matches(again).count(), 2, "{log}");
         assert_eq!(log.matches(successors[1].1).count(), 1, "{log}");

@@ -62,18 +62,17 @@ pub(crate) trait With: Into<DemoCertificate> {
         DemoCertificate { name: Some(name.into()), ..self.into() }
     }
 
-    fn active(self, active: bool) -> DemoCertificate {
-        DemoCertificate { active, ..self.into() }
+    fn inactive(self) -> DemoCertificate {
+        DemoCertificate { active: false, ..self.into() }
     }
 
-    /// From when until when it is valid.
-    fn valid(self, valid_at: Option<i64>, expires_at: Option<i64>) -> DemoCertificate {
+    fn dated(self, valid_at: Option<i64>, expires_at: Option<i64>) -> DemoCertificate {
         DemoCertificate { valid_at, expires_at, ..self.into() }
     }
 
-    /// The same in days from now.
-    fn days(self, days: Range<i64>) -> DemoCertificate {
-        self.valid(Some(now() + days.start * DAY), Some(now() + days.end * DAY))
+    /// Valid from and to these days, counted from now.
+    fn valid(self, days: Range<i64>) -> DemoCertificate {
+        self.dated(Some(now() + days.start * DAY), Some(now() + days.end * DAY))
     }
 }
 
