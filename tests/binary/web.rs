@@ -8,7 +8,7 @@ use reqwest::Method;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::api::{Api, certificates};
-use crate::binary::{Exporter, Launch};
+use crate::binary::Launch;
 use crate::client::{client, connect, read_to_close};
 use crate::tls::{Authority, Folder, hash, users};
 use crate::wait::{all, until};
