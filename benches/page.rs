@@ -82,8 +82,10 @@ fn certificates() -> Vec<Certificate> {
 
 /// Those of a project: other ones active than at the organization.
 fn of_project(project: usize, size: Size) -> Vec<Certificate> {
-    let certificate =
-        |(number, certificate)| Certificate { active: (project + number).is_multiple_of(2), ..certificate };
+    let certificate = |(number, certificate): (usize, Certificate)| Certificate {
+        active: (project + number).is_multiple_of(2),
+        ..certificate
+    };
     certificates().into_iter().cycle().skip(project).take(size.certificates).enumerate().map(certificate).collect()
 }
 

@@ -13,14 +13,11 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Path, RawQuery};
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use openai_cert_exporter::demo::{self, DemoCertificate, DemoProject, Organization};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
-use url::form_urlencoded;
 
 /// What the server takes for each request.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -33,7 +30,12 @@ const BOUND: f64 = 1.3;
 async fn main() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
-    tokio::spawn(async { axum::serve(listener, api()).await.unwrap() });
+    let slow = from_fn(async |request: Request, next: Next| {
+        sleep(PAUSE).await;
+        next.run(request).await
+    });
+    let api = demo::router(organization()).layer(slow);
+    tokio::spawn(async { axum::serve(listener, api).await.unwrap() });
 
     println!("{PROJECTS} projects of {CERTIFICATES} certificates, {} ms a request", PAUSE.as_millis());
     println!("{:>11} {:>8} {:>9} {:>9} {:>6}", "concurrency", "requests", "at best", "taken", "ratio");
@@ -52,7 +54,7 @@ async fn poll(base_url: &str, concurrency: u32) -> (f64, f64) {
         Command::new(env!("CARGO_BIN_EXE_openai-cert-exporter"))
             .args(["--web.listen-address=127.0.0.1:0", "--log.format=json"])
             .env_clear()
-            .env("OPENAI_ADMIN_KEY", "sk-admin-benchmark")
+            .env("OPENAI_ADMIN_KEY", demo::ADMIN_KEY)
             .env("OPENAI_BASE_URL", base_url)
             .env("OPENAI_CERT_EXPORTER__POLL__PROJECTS", "true")
             .env("OPENAI_CERT_EXPORTER__POLL__CONCURRENCY", concurrency.to_string())
@@ -102,40 +104,24 @@ impl Drop for Exporter {
     }
 }
 
-/// The API as far as a poll needs it.
-fn api() -> Router {
-    let organization = async |RawQuery(query)| page(query, CERTIFICATES, |n| certificate("organization", n)).await;
-    let projects = async |RawQuery(query)| page(query, PROJECTS, project).await;
-    let project_certificates = async |Path(project): Path<String>, RawQuery(query)| {
-        page(query, CERTIFICATES, |n| certificate(&project, n)).await
+fn organization() -> Organization {
+    let project = |number| {
+        let owner = format!("proj_{number}");
+        let certificates = (0..CERTIFICATES).map(|number| certificate(&owner, number)).collect();
+        let name = Some(format!("Project {number}"));
+        DemoProject { id: owner, name, created_at: 1_700_000_000, archived_at: None, certificates }
     };
-    Router::new()
-        .route("/v1/organization/certificates", get(organization))
-        .route("/v1/organization/projects", get(projects))
-        .route("/v1/organization/projects/{project}/certificates", get(project_certificates))
+    let certificates = (0..CERTIFICATES).map(|number| certificate("organization", number)).collect();
+    Organization { certificates, projects: (0..PROJECTS).map(project).collect() }
 }
 
-/// A page of a list of `count` objects, whose identifiers end with their numbers.
-async fn page(query: Option<String>, count: usize, object: impl Fn(usize) -> String) -> Response {
-    sleep(PAUSE).await;
-    let query = query.unwrap_or_default();
-    let value = |name| form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value);
-    let start = value("after").map_or(0, |id| 1 + id.rsplit('_').next().unwrap().parse::<usize>().unwrap());
-    let end = count.min(start + value("limit").unwrap().parse::<usize>().unwrap());
-    let data: Vec<_> = (start..end).map(object).collect();
-    let body = format!(r#"{{"object":"list","data":[{}],"has_more":{}}}"#, data.join(","), end < count);
-    ([(CONTENT_TYPE, "application/json")], body).into_response()
-}
-
-fn project(number: usize) -> String {
-    format!(
-        r#"{{"object":"organization.project","id":"proj_{number}","name":"Project {number}","created_at":1700000000,"archived_at":null,"status":"active"}}"#
-    )
-}
-
-fn certificate(owner: &str, number: usize) -> String {
-    let active = number.is_multiple_of(2);
-    format!(
-        r#"{{"object":"organization.project.certificate","id":"cert_{owner}_{number}","name":"{owner}-2026 {number}","active":{active},"created_at":1700000000,"certificate_details":{{"valid_at":1700000000,"expires_at":4000000000}}}}"#
-    )
+fn certificate(owner: &str, number: usize) -> DemoCertificate {
+    DemoCertificate {
+        id: format!("cert_{owner}_{number}"),
+        name: Some(format!("{owner}-2026 {number}")),
+        active: number.is_multiple_of(2),
+        created_at: 1_700_000_000,
+        valid_at: Some(1_700_000_000),
+        expires_at: Some(4_000_000_000),
+    }
 }

@@ -8,14 +8,10 @@ use openai_cert_exporter::app::App;
 use openai_cert_exporter::check::Status;
 use openai_cert_exporter::cli::{Cli, Command, KeyFlag};
 use openai_cert_exporter::config::{ConfigError, Demo, Layers, ListenAddress, Loaded, Log};
-use openai_cert_exporter::inventory::unix_now;
-use openai_cert_exporter::web::{Limits, Server};
+use openai_cert_exporter::demo::DemoApi;
 use openai_cert_exporter::{check, demo, signals, telemetry};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
-
-/// Of the simulated organization's API, whose one regular client keeps at most 32 open.
-const DEMO_CONNECTIONS: usize = 64;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
@@ -57,26 +53,25 @@ fn run(cli: Cli, flags: Vec<KeyFlag>) -> anyhow::Result<ExitCode> {
         Command::Run => serve(runtime()?, move || Loaded::new(&layers(None)?), |_, _| Ok(()))?,
         Command::Demo { api_listen_address } => {
             let runtime = runtime()?;
-            let (server, demo) = bind_demo(&runtime, api_listen_address)?;
-            let address = server.addresses()?[0];
-            let organization = demo_organization();
+            let api = bind_demo(&runtime, api_listen_address)?;
+            let overrides = api.overrides();
             let announce = |app: &App, shutdown| {
-                let welcome = demo::welcome(&organization, address, app.scheme(), app.addresses());
-                tokio::spawn(server.run(demo::router(organization), shutdown));
+                let welcome = api.welcome(app.scheme(), app.addresses());
+                tokio::spawn(api.run(shutdown));
                 print(&welcome)
             };
-            serve(runtime, move || Loaded::new(&layers(Some(&demo))?), announce)?;
+            serve(runtime, move || Loaded::new(&layers(Some(&overrides))?), announce)?;
         }
         Command::Check(check) => {
             let runtime = runtime()?;
-            let demo = check.demo.then(|| bind_demo(&runtime, ListenAddress::free_on_loopback())).transpose()?;
-            let layers = layers(demo.as_ref().map(|(_, demo)| demo))?;
+            let api = check.demo.then(|| bind_demo(&runtime, ListenAddress::free_on_loopback())).transpose()?;
+            let layers = layers(api.as_ref().map(DemoApi::overrides).as_ref())?;
             let loaded = Loaded::new(&layers)?;
             // A check says itself what went wrong; cron would mail every line beside that. A level that is set is kept.
             let quiet = Log { level: tracing::Level::ERROR, ..loaded.config.log };
             init_logs(if layers.is_default("log.level") { quiet } else { loaded.config.log })?;
-            if let Some((server, _)) = demo {
-                runtime.spawn(server.run(demo::router(demo_organization()), CancellationToken::new()));
+            if let Some(api) = api {
+                runtime.spawn(api.run(CancellationToken::new()));
             }
             let status = runtime.block_on(check::run(loaded, &check));
             runtime.shutdown_background();
@@ -121,19 +116,8 @@ fn init_logs(log: Log) -> anyhow::Result<()> {
     telemetry::init(log).map_err(|error| anyhow!("logging cannot be set up: {error}"))
 }
 
-/// Binds the simulated organization's API, and says what a configuration needs to ask it.
-fn bind_demo(runtime: &Runtime, address: ListenAddress) -> anyhow::Result<(Server, Demo)> {
-    let server = runtime
-        .block_on(Server::bind(&[address], Limits::new(DEMO_CONNECTIONS)))
-        .map_err(|error| anyhow!("the simulated organization: {error}"))?;
-    let demo = Demo::at(server.addresses()?[0], demo::ADMIN_KEY);
-    Ok((server, demo))
-}
-
-fn demo_organization() -> demo::Organization {
-    #[expect(clippy::cast_possible_truncation, reason = "whole seconds")]
-    let now = unix_now() as i64;
-    demo::Organization::new(now)
+fn bind_demo(runtime: &Runtime, address: ListenAddress) -> anyhow::Result<DemoApi> {
+    runtime.block_on(demo::bind(address)).map_err(|error| anyhow!("the simulated organization: {error}"))
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

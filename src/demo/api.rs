@@ -1,5 +1,6 @@
 //! The part of the Admin API that has to do with certificates, as it is documented.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,42 +11,41 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::organization::{Project, Uploaded};
-use super::{ADMIN_KEY, Organization};
+use super::ADMIN_KEY;
+use super::organization::{DemoCertificate, DemoProject, Organization};
 
 /// Documented bounds of `limit`, and its default.
-const LIMITS: std::ops::RangeInclusive<usize> = 1..=100;
+const LIMITS: RangeInclusive<usize> = 1..=100;
 const DEFAULT_LIMIT: usize = 20;
-
-struct Api {
-    organization: Organization,
-    requests: AtomicU64,
-}
 
 /// The API of an organization, below `/v1`.
 pub fn router(organization: Organization) -> Router {
-    let api = Arc::new(Api { organization, requests: AtomicU64::new(0) });
     let paths = Router::new()
         .route("/organization/certificates", get(list_certificates))
         .route("/organization/certificates/{id}", get(get_certificate))
         .route("/organization/projects", get(list_projects))
         .route("/organization/projects/{id}/certificates", get(list_project_certificates))
-        .fallback(|| async { Refusal::not_found("Unknown request URL") })
-        .method_not_allowed_fallback(|| async { Refusal::read_only() });
-    Router::new().nest("/v1", paths).layer(from_fn_with_state(Arc::clone(&api), exchange)).with_state(api)
+        .fallback(async || ApiError::not_found("Unknown request URL"))
+        .method_not_allowed_fallback(async || {
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "The simulated organization can only be read.")
+        });
+    Router::new()
+        .nest("/v1", paths)
+        .layer(from_fn_with_state(Arc::<AtomicU64>::default(), authenticate))
+        .with_state(Arc::new(organization))
 }
 
-/// What every exchange has: a key that is checked, and an identifier.
-async fn exchange(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    let number = api.requests.fetch_add(1, Ordering::Relaxed);
+/// Checks the key of every request, and gives every answer an identifier.
+async fn authenticate(State(requests): State<Arc<AtomicU64>>, request: Request, next: Next) -> Response {
+    let number = requests.fetch_add(1, Ordering::Relaxed);
     let authorized = request
         .headers()
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
         .is_some_and(|key| key == ADMIN_KEY);
-    let mut response = if authorized { next.run(request).await } else { Refusal::unauthorized().into_response() };
+    let mut response = if authorized { next.run(request).await } else { ApiError::UNAUTHORIZED.into_response() };
     if let Ok(id) = format!("req_demo{number:08x}").parse() {
         response.headers_mut().insert("x-request-id", id);
     }
@@ -53,46 +53,44 @@ async fn exchange(State(api): State<Arc<Api>>, request: Request, next: Next) -> 
 }
 
 /// An error as the API words it.
-struct Refusal {
+struct ApiError {
     status: StatusCode,
-    message: String,
+    message: &'static str,
     param: Option<&'static str>,
     code: Option<&'static str>,
 }
 
-impl Refusal {
-    fn unauthorized() -> Self {
-        let message = "Incorrect API key provided. The simulated organization takes the key \"demo\".".into();
-        Self { status: StatusCode::UNAUTHORIZED, message, param: None, code: Some("invalid_api_key") }
+impl ApiError {
+    const UNAUTHORIZED: Self = Self {
+        code: Some("invalid_api_key"),
+        ..Self::new(
+            StatusCode::UNAUTHORIZED,
+            "Incorrect API key provided. The simulated organization takes the key \"demo\".",
+        )
+    };
+
+    const fn new(status: StatusCode, message: &'static str) -> Self {
+        Self { status, message, param: None, code: None }
     }
 
-    fn not_found(message: &str) -> Self {
-        Self { status: StatusCode::NOT_FOUND, message: message.into(), param: None, code: None }
+    const fn not_found(message: &'static str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
     }
 
-    fn read_only() -> Self {
-        let message = "The simulated organization can only be read.".into();
-        Self { status: StatusCode::METHOD_NOT_ALLOWED, message, param: None, code: None }
-    }
-
-    fn invalid(param: &'static str, message: &str) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, message: message.into(), param: Some(param), code: None }
+    const fn invalid(param: &'static str, message: &'static str) -> Self {
+        Self { param: Some(param), ..Self::new(StatusCode::BAD_REQUEST, message) }
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = json!({"error": {
-            "message": self.message,
-            "type": "invalid_request_error",
-            "param": self.param,
-            "code": self.code,
-        }});
-        (self.status, json_response(&body)).into_response()
+        let Self { status, message, param, code } = self;
+        let error = json!({"message": message, "type": "invalid_request_error", "param": param, "code": code});
+        (status, json_response(&json!({"error": error}))).into_response()
     }
 }
 
-fn json_response(body: &Value) -> impl IntoResponse {
+fn json_response(body: &Value) -> impl IntoResponse + use<> {
     ([(CONTENT_TYPE, "application/json")], body.to_string())
 }
 
@@ -105,20 +103,20 @@ struct ListQuery {
 }
 
 impl ListQuery {
-    fn parse(query: Option<String>) -> Result<Self, Refusal> {
+    fn parse(query: Option<String>) -> Result<Self, ApiError> {
         let mut parsed = Self { limit: DEFAULT_LIMIT, after: None, ascending: false, include_archived: false };
         for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match name.as_ref() {
                 "limit" => {
                     let limit = value.parse().ok().filter(|limit| LIMITS.contains(limit));
-                    parsed.limit = limit.ok_or_else(|| Refusal::invalid("limit", "limit must be from 1 to 100"))?;
+                    parsed.limit = limit.ok_or_else(|| ApiError::invalid("limit", "limit must be from 1 to 100"))?;
                 }
                 "after" => parsed.after = Some(value.into_owned()),
                 "order" => {
                     parsed.ascending = match value.as_ref() {
                         "asc" => true,
                         "desc" => false,
-                        _ => return Err(Refusal::invalid("order", "order must be asc or desc")),
+                        _ => return Err(ApiError::invalid("order", "order must be asc or desc")),
                     }
                 }
                 "include_archived" => parsed.include_archived = value == "true",
@@ -128,33 +126,38 @@ impl ListQuery {
         Ok(parsed)
     }
 
-    /// The page of a list in ascending order that is asked for.
-    fn page<T>(&self, list: &[T], id: impl Fn(&T) -> &str, show: impl Fn(&T) -> Value) -> Result<Value, Refusal> {
-        let mut ordered: Vec<&T> = list.iter().collect();
+    /// The page that is asked for of a list in ascending order.
+    fn page<T>(
+        &self,
+        mut list: Vec<&T>,
+        id: impl Fn(&T) -> &str,
+        show: impl Fn(&T) -> Value,
+    ) -> Result<Response, ApiError> {
         if !self.ascending {
-            ordered.reverse();
+            list.reverse();
         }
         let start = match &self.after {
             None => 0,
             Some(after) => {
-                let position = ordered.iter().position(|item| id(item) == after);
-                1 + position.ok_or_else(|| Refusal::invalid("after", "after names no object of this list"))?
+                let position = list.iter().position(|item| id(item) == after);
+                1 + position.ok_or_else(|| ApiError::invalid("after", "after names no object of this list"))?
             }
         };
-        let rest = &ordered[start..];
+        let rest = &list[start..];
         let page = &rest[..rest.len().min(self.limit)];
-        Ok(json!({
+        let page = json!({
             "object": "list",
             "data": page.iter().map(|item| show(item)).collect::<Vec<_>>(),
             "first_id": page.first().map(|item| id(item)),
             "last_id": page.last().map(|item| id(item)),
             "has_more": page.len() < rest.len(),
-        }))
+        });
+        Ok(json_response(&page).into_response())
     }
 }
 
-fn shown(certificate: &Uploaded, object: &str) -> Value {
-    let mut details = serde_json::Map::new();
+fn shown(certificate: &DemoCertificate, object: &str) -> Value {
+    let mut details = Map::new();
     details.extend(certificate.valid_at.map(|at| ("valid_at".to_owned(), at.into())));
     details.extend(certificate.expires_at.map(|at| ("expires_at".to_owned(), at.into())));
     json!({
@@ -167,31 +170,31 @@ fn shown(certificate: &Uploaded, object: &str) -> Value {
 }
 
 /// A page of certificates, as the organization's list or as a project's.
-fn list(certificates: &[Uploaded], object: &str, query: Option<String>) -> Result<Response, Refusal> {
-    let show = |certificate: &Uploaded| {
+fn list(certificates: &[DemoCertificate], object: &str, query: Option<String>) -> Result<Response, ApiError> {
+    let show = |certificate: &DemoCertificate| {
         let mut value = shown(certificate, object);
         value["active"] = certificate.active.into();
         value
     };
-    let page = ListQuery::parse(query)?.page(certificates, |certificate| &certificate.id, show)?;
-    Ok(json_response(&page).into_response())
+    ListQuery::parse(query)?.page(certificates.iter().collect(), |certificate| &certificate.id, show)
 }
 
-async fn list_certificates(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {
-    list(api.organization.certificates(), "organization.certificate", query)
+type Shared = State<Arc<Organization>>;
+
+async fn list_certificates(State(has): Shared, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+    list(&has.certificates, "organization.certificate", query)
 }
 
-async fn get_certificate(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, Refusal> {
-    let found = api.organization.certificates().iter().find(|certificate| certificate.id == id);
-    let certificate = found.ok_or_else(|| Refusal::not_found("No such certificate"))?;
+async fn get_certificate(State(has): Shared, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let found = has.certificates.iter().find(|certificate| certificate.id == id);
+    let certificate = found.ok_or_else(|| ApiError::not_found("No such certificate"))?;
     Ok(json_response(&shown(certificate, "certificate")).into_response())
 }
 
-async fn list_projects(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {
+async fn list_projects(State(has): Shared, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     let query = ListQuery::parse(query)?;
-    let all = api.organization.projects().iter();
-    let listed: Vec<_> = all.filter(|project| query.include_archived || !project.is_archived()).collect();
-    let show = |project: &&Project| {
+    let listed = has.projects.iter().filter(|project| query.include_archived || !project.is_archived()).collect();
+    let show = |project: &DemoProject| {
         json!({
             "object": "organization.project",
             "id": project.id,
@@ -201,16 +204,15 @@ async fn list_projects(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -
             "status": if project.is_archived() { "archived" } else { "active" },
         })
     };
-    let page = query.page(&listed, |project| &project.id, show)?;
-    Ok(json_response(&page).into_response())
+    query.page(listed, |project| &project.id, show)
 }
 
 async fn list_project_certificates(
-    State(api): State<Arc<Api>>,
+    State(has): Shared,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
-) -> Result<Response, Refusal> {
-    let found = api.organization.projects().iter().find(|project| project.id == id);
-    let project = found.ok_or_else(|| Refusal::not_found("No such project"))?;
+) -> Result<Response, ApiError> {
+    let found = has.projects.iter().find(|project| project.id == id);
+    let project = found.ok_or_else(|| ApiError::not_found("No such project"))?;
     list(&project.certificates, "organization.project.certificate", query)
 }

@@ -1,43 +1,78 @@
 //! A simulated organization behind a real HTTP API, so that everything can be seen without a key and without a network.
 //!
-//! [`organization`] says what it has, [`api`] how it answers. Any client of the Admin API
-//! can be pointed at it.
+//! [`organization`] is plain data, and what the demo has of it; [`api`] serves any such data as the Admin API does. Any
+//! client of that API can be pointed at it.
 
 mod api;
 mod organization;
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Demo, ListenAddress};
+use crate::inventory::{unix_now, whole_second};
+use crate::web::{Limits, Server};
 pub use api::router;
-pub use organization::Organization;
+pub use organization::{DemoCertificate, DemoProject, Organization};
 
 /// The key that the simulated API takes.
 pub const ADMIN_KEY: &str = "demo";
 
-/// What the demo command prints: where to look.
-#[must_use]
-pub fn welcome(organization: &Organization, api: SocketAddr, scheme: &str, web: &[SocketAddr]) -> String {
-    use std::fmt::Write as _;
+/// The one regular client keeps at most 32 open.
+const CONNECTIONS: usize = 64;
 
-    let certificates = organization.certificates().len();
-    let projects = organization.projects().iter().filter(|project| !project.is_archived()).count();
-    let mut text = format!(
-        "A simulated organization with {certificates} certificates and {projects} projects is at http://{api}/v1 (admin key: {ADMIN_KEY}).\n\
-         The exporter polls it like a real one. Look at:\n"
-    );
-    for address in web {
-        let mut address = *address;
-        if address.ip().is_unspecified() {
-            // What listens everywhere is reached here.
-            address.set_ip(if address.is_ipv4() {
-                [127, 0, 0, 1].into()
-            } else {
-                std::net::Ipv6Addr::LOCALHOST.into()
-            });
-        }
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "  {scheme}://{address}/ and {scheme}://{address}/metrics");
+/// The API of the demo's organization, bound but not served yet.
+#[derive(Debug)]
+pub struct DemoApi {
+    organization: Organization,
+    server: Server,
+    address: SocketAddr,
+}
+
+/// Binds the API of an organization whose certificates are dated from now.
+pub async fn bind(address: ListenAddress) -> io::Result<DemoApi> {
+    let organization = Organization::simulated(whole_second(unix_now()));
+    let server = Server::bind(&[address], Limits::new(CONNECTIONS)).await.map_err(io::Error::other)?;
+    let address = server.addresses()?[0];
+    Ok(DemoApi { organization, server, address })
+}
+
+impl DemoApi {
+    /// What a configuration needs to poll it.
+    #[must_use]
+    pub fn overrides(&self) -> Demo {
+        Demo::at(self.address, ADMIN_KEY)
     }
-    text.push_str("End it with Ctrl-C.\n");
-    text
+
+    /// What the demo command prints: where to look.
+    #[must_use]
+    pub fn welcome(&self, scheme: &str, web: &[SocketAddr]) -> String {
+        let certificates = self.organization.certificates.len();
+        let projects = self.organization.projects.iter().filter(|project| !project.is_archived()).count();
+        let api = self.address;
+        let pages = web.iter().map(|address| local(*address));
+        let pages: Vec<_> = pages.map(|at| format!("  {scheme}://{at}/ and {scheme}://{at}/metrics\n")).collect();
+        format!(
+            "A simulated organization with {certificates} certificates and {projects} projects is at http://{api}/v1 (admin key: {ADMIN_KEY}).\n\
+             The exporter polls it like a real one. Look at:\n\
+             {}\
+             End it with Ctrl-C.\n",
+            pages.concat()
+        )
+    }
+
+    /// Serves until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        self.server.run(router(self.organization), shutdown).await;
+    }
+}
+
+/// Where this machine reaches what listens at `address`.
+fn local(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    address
 }

@@ -1,4 +1,5 @@
-//! What the simulated organization has: certificates of every kind, dated from the moment it was made.
+//! What an organization has, as plain data, and what the simulated one has: certificates of every kind, dated from the
+//! moment it was made.
 
 use crate::inventory::UnixSeconds;
 
@@ -6,40 +7,59 @@ const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
-/// An organization that exists while the process does.
-#[derive(Debug)]
+/// What the API lists.
+#[derive(Clone, Debug, Default)]
 pub struct Organization {
-    certificates: Vec<Uploaded>,
-    projects: Vec<Project>,
+    /// Oldest upload first.
+    pub certificates: Vec<DemoCertificate>,
+    /// In the order of their creation.
+    pub projects: Vec<DemoProject>,
 }
 
-/// A certificate as it was uploaded; the exporter sees it only over HTTP.
+/// A certificate as a list shows it.
 #[derive(Clone, Debug)]
-pub struct Uploaded {
-    pub(super) id: String,
-    pub(super) name: Option<String>,
-    pub(super) active: bool,
-    pub(super) created_at: UnixSeconds,
-    pub(super) valid_at: Option<UnixSeconds>,
-    pub(super) expires_at: Option<UnixSeconds>,
+pub struct DemoCertificate {
+    /// Opaque, unique in its list.
+    pub id: String,
+    /// Null where nobody has named it.
+    pub name: Option<String>,
+    /// Where it is listed: at the organization, or at a project.
+    pub active: bool,
+    /// The upload.
+    pub created_at: UnixSeconds,
+    /// Left out where there is none, as the documentation allows.
+    pub valid_at: Option<UnixSeconds>,
+    /// Likewise.
+    pub expires_at: Option<UnixSeconds>,
 }
 
-/// A project, and the certificates that it has, each with whether it is active there.
+/// A project, and the certificates that it lists.
 #[derive(Clone, Debug)]
-pub struct Project {
-    pub(super) id: String,
-    pub(super) name: Option<String>,
-    pub(super) created_at: UnixSeconds,
-    pub(super) archived_at: Option<UnixSeconds>,
-    pub(super) certificates: Vec<Uploaded>,
+pub struct DemoProject {
+    /// Opaque.
+    pub id: String,
+    /// Null where nobody has named it.
+    pub name: Option<String>,
+    /// Its place in the list.
+    pub created_at: UnixSeconds,
+    /// An archived project is listed only where such are asked for.
+    pub archived_at: Option<UnixSeconds>,
+    /// Oldest upload first.
+    pub certificates: Vec<DemoCertificate>,
+}
+
+impl DemoProject {
+    pub(super) fn is_archived(&self) -> bool {
+        self.archived_at.is_some()
+    }
 }
 
 /// Name, whether it is active at the organization, and from when until when it is valid, in seconds from now.
-type Kind = (Option<&'static str>, bool, Option<i64>, Option<i64>);
+type CertificateSpec = (Option<&'static str>, bool, Option<i64>, Option<i64>);
 
 /// One of each kind that somebody on call may meet. The organization's own anchors last for four days more, so that
 /// projects show what becomes of those that have, and have not, others besides.
-const KINDS: [Kind; 18] = [
+const CERTIFICATES: [CertificateSpec; 18] = [
     (Some("batch-pipeline-2024"), false, Some(-700 * DAY), Some(-335 * DAY)),
     (Some("batch-pipeline-2025"), true, Some(-368 * DAY), Some(-3 * DAY)),
     (Some("webhook-relay-2025"), true, Some(-365 * DAY), Some(-40 * MINUTE)),
@@ -65,11 +85,11 @@ const REGIONS: [&str; 6] = ["eu-west-1", "eu-central-1", "us-east-1", "us-west-2
 const GENERATIONS: i64 = 5;
 
 /// Name, and the names of its certificates: those that are active, and one that no longer is.
-type Case = (Option<&'static str>, &'static [&'static str], Option<&'static str>);
+type ProjectSpec = (Option<&'static str>, &'static [&'static str], Option<&'static str>);
 
 /// A project for each thing that can be the matter with one. Enforcement that is off cannot be shown beside the others:
 /// one anchor active at the organization enforces mutual TLS everywhere.
-const CASES: [Case; 5] = [
+const PROJECTS: [ProjectSpec; 5] = [
     // Covered twice, for years.
     (Some("Checkout"), &["edge-gateway-2026", "offline-root-2016"], None),
     // Covered by the organization only.
@@ -82,82 +102,55 @@ const CASES: [Case; 5] = [
     (None, &["search-indexer gen 3", "search-indexer gen 4"], None),
 ];
 
-impl Project {
-    /// Whether it is listed only where archived projects are asked for.
-    #[must_use]
-    pub fn is_archived(&self) -> bool {
-        self.archived_at.is_some()
-    }
-}
-
 impl Organization {
-    /// An organization as of `now`.
+    /// The demo's, as of `now`.
     #[must_use]
-    pub fn new(now: UnixSeconds) -> Self {
+    pub fn simulated(now: UnixSeconds) -> Self {
         let mut certificates = uploads(now);
-        let named = |name: &str, active| {
-            let found = certificates.iter().find(|certificate| certificate.name.as_deref() == Some(name));
-            found.map(|certificate| Uploaded { active, ..certificate.clone() })
+        certificates.sort_by_key(|certificate| certificate.created_at);
+        let listed = |active: &[&str], inactive: &[&str]| -> Vec<_> {
+            let shown = certificates.iter().filter_map(|certificate| {
+                let name = certificate.name.as_deref()?;
+                let active = active.contains(&name);
+                (active || inactive.contains(&name)).then(|| DemoCertificate { active, ..certificate.clone() })
+            });
+            shown.collect()
         };
-        let cases = CASES.into_iter().map(|(name, active, inactive)| {
-            let own =
-                active.iter().filter_map(|name| named(name, true)).chain(inactive.and_then(|name| named(name, false)));
-            (name.map(str::to_owned), own.collect::<Vec<_>>())
+        let cases = PROJECTS
+            .map(|(name, active, inactive)| (name.map(str::to_owned), listed(active, inactive.as_slice()), None));
+        let regions = REGIONS.map(|region| {
+            let names: Vec<_> = (1..=GENERATIONS).map(|number| generation(region, number)).collect();
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            // The two newest are in use.
+            let (old, new) = names.split_at(names.len() - 2);
+            (Some(format!("Inference {region}")), listed(new, old), None)
         });
-        let regions = REGIONS.into_iter().map(|region| {
-            // The two newest generations are in use.
-            let own =
-                (1..=GENERATIONS).filter_map(|number| named(&fleet_name(region, number), number + 2 > GENERATIONS));
-            (Some(format!("Inference {region}")), own.collect())
-        });
-        let mut projects: Vec<_> = (0_u64..)
-            .zip(cases.chain(regions))
-            .map(|(number, (name, certificates))| Project {
+        let archived = (Some("Prototype (archived)".to_owned()), Vec::new(), Some(now - 100 * DAY));
+        let projects = (0_u64..)
+            .zip(cases.into_iter().chain(regions).chain([archived]))
+            .map(|(number, (name, certificates, archived_at))| DemoProject {
                 id: identifier("proj", 1_000 + number),
                 name,
-                created_at: now - 800 * DAY + DAY * number.cast_signed(),
-                archived_at: None,
+                created_at: now + (number.cast_signed() - 800) * DAY,
+                archived_at,
                 certificates,
             })
             .collect();
-        projects.push(Project {
-            id: identifier("proj", 2_000),
-            name: Some("Prototype (archived)".to_owned()),
-            created_at: now - 900 * DAY,
-            archived_at: Some(now - 100 * DAY),
-            certificates: Vec::new(),
-        });
-        certificates.sort_by_key(|certificate| certificate.created_at);
-        for project in &mut projects {
-            project.certificates.sort_by_key(|certificate| certificate.created_at);
-        }
         Self { certificates, projects }
-    }
-
-    /// Every certificate, oldest upload first.
-    #[must_use]
-    pub fn certificates(&self) -> &[Uploaded] {
-        &self.certificates
-    }
-
-    /// Every project.
-    #[must_use]
-    pub fn projects(&self) -> &[Project] {
-        &self.projects
     }
 }
 
-fn uploads(now: UnixSeconds) -> Vec<Uploaded> {
-    let kinds = KINDS.into_iter().map(|(name, active, begin, end)| (name.map(str::to_owned), active, begin, end));
+fn uploads(now: UnixSeconds) -> Vec<DemoCertificate> {
+    let each = CERTIFICATES.into_iter().map(|(name, active, begin, end)| (name.map(str::to_owned), active, begin, end));
     let fleet = (1..=GENERATIONS).flat_map(|number| {
         (0..).zip(REGIONS).map(move |(position, region)| {
             let begin = (number - GENERATIONS) * 180 * DAY - (30 + 7 * position) * DAY;
-            (Some(fleet_name(region, number)), false, Some(begin), Some(begin + 365 * DAY))
+            (Some(generation(region, number)), false, Some(begin), Some(begin + 365 * DAY))
         })
     });
     (0..)
-        .zip(kinds.chain(fleet))
-        .map(|(number, (name, active, begin, end))| Uploaded {
+        .zip(each.chain(fleet))
+        .map(|(number, (name, active, begin, end))| DemoCertificate {
             id: identifier("cert", number),
             name,
             active,
@@ -169,8 +162,8 @@ fn uploads(now: UnixSeconds) -> Vec<Uploaded> {
         .collect()
 }
 
-fn fleet_name(region: &str, generation: i64) -> String {
-    format!("inference-clients-{region} gen {generation}")
+fn generation(region: &str, number: i64) -> String {
+    format!("inference-clients-{region} gen {number}")
 }
 
 /// An opaque identifier that is the same in every run.
@@ -189,11 +182,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_has_48_certificates_of_every_kind() {
+    fn simulated_organization_has_48_certificates_of_every_kind() {
         let now = 1_800_000_000;
-        let organization = Organization::new(now);
-        let all = organization.certificates();
-        assert_eq!(all.len(), 48);
+        let all = Organization::simulated(now).certificates;
         assert_eq!(all.iter().map(|certificate| &certificate.id).collect::<HashSet<_>>().len(), 48);
         let ends_within = |from: i64, to: i64| {
             all.iter().any(|c| c.expires_at.is_some_and(|end| (now + from..now + to).contains(&end)))
@@ -207,5 +198,19 @@ mod tests {
         assert!(all.iter().any(|c| c.valid_at.is_none() && c.expires_at.is_none()), "without dates");
         assert!(all.iter().any(|c| !c.active), "inactive");
         assert!(all.iter().all(|c| c.created_at < now), "none uploaded in the future");
+    }
+
+    #[test]
+    fn simulated_projects_list_the_organizations_certificates() {
+        let organization = Organization::simulated(1_800_000_000);
+        let shown = |project: usize| -> Vec<_> {
+            let listed = organization.projects[project].certificates.iter();
+            listed.map(|c| (c.name.as_deref().unwrap_or_default(), c.active)).collect()
+        };
+        assert_eq!(shown(0), [("offline-root-2016", true), ("edge-gateway-2026", true)]);
+        assert_eq!(shown(1), []);
+        assert_eq!(shown(2), [("batch-pipeline-2024", false), ("batch-pipeline-2025", true)]);
+        assert_eq!(shown(5).iter().map(|(_, active)| *active).collect::<Vec<_>>(), [false, false, false, true, true]);
+        assert_eq!(organization.projects.iter().filter(|project| !project.is_archived()).count(), 11);
     }
 }

@@ -1,0 +1,128 @@
+//! SIGHUP: what a new configuration changes at once, and what it cannot.
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::api::{Api, DemoCertificate, With as _, certificate, certificates};
+use crate::binary::{Exporter, KEY, Launch};
+use crate::page::Page;
+use crate::wait::until;
+
+const SUCCESSFUL: &str = "openai_cert_exporter_config_last_reload_successful";
+const SUCCEEDED_AT: &str = "openai_cert_exporter_config_last_reload_success_timestamp_seconds";
+const HOURLY: &str = "[poll]\ninterval = \"1h\"\n";
+const OFTEN: &str = "[poll]\ninterval = \"100ms\"\n";
+
+/// An exporter, and the configuration file that it reads.
+struct Reloadable {
+    folder: TempDir,
+    exporter: Exporter,
+    _api: Api,
+}
+
+impl Reloadable {
+    async fn start(config: &str, certificates: Vec<DemoCertificate>) -> Self {
+        let api = Api::listing(certificates).await;
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("exporter.toml");
+        std::fs::write(&path, config).unwrap();
+        let exporter = Launch::bare(&["--web.listen-address=127.0.0.1:0", "--log.level=debug"])
+            .arg(&format!("--config.file={}", path.display()))
+            .env("OPENAI_ADMIN_KEY", KEY)
+            .env("OPENAI_BASE_URL", &api.base_url())
+            .start()
+            .await;
+        exporter.page_after_polls(1).await;
+        Self { folder, exporter, _api: api }
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("exporter.toml")
+    }
+
+    /// Reads this configuration, and waits until the log says what has come of it.
+    async fn reload(&self, config: &str) -> Page {
+        std::fs::write(self.path(), config).unwrap();
+        let count = || self.exporter.log_lines("the configuration was read anew").len();
+        let before = count();
+        self.exporter.signal(Signal::HUP);
+        until("the configuration is read anew", async || (count() > before).then_some(())).await;
+        self.exporter.page().await
+    }
+}
+
+#[tokio::test]
+async fn new_interval_holds_at_once() {
+    let reloadable = Reloadable::start(HOURLY, certificates(3)).await;
+    let before = reloadable.exporter.page().await;
+    assert_eq!(before.one(SUCCESSFUL), 1.0, "from the start");
+    let after = reloadable.reload(OFTEN).await;
+    assert_eq!(after.one(SUCCESSFUL), 1.0);
+    assert!(after.one(SUCCEEDED_AT) > before.one(SUCCEEDED_AT));
+    reloadable.exporter.page_after_polls(4).await;
+
+    reloadable.reload(HOURLY).await;
+    until("the next poll is far off", async || {
+        let planned = reloadable.exporter.log_lines("next poll");
+        let (_, seconds) = planned.last()?.rsplit_once("in_seconds=")?;
+        (seconds.parse::<f64>().unwrap() > 1_000.0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn invalid_configuration_changes_nothing_and_shows() {
+    let reloadable = Reloadable::start(OFTEN, certificates(3)).await;
+    let mut succeeded_at = reloadable.exporter.page().await.one(SUCCEEDED_AT);
+    for (config, fault) in [
+        ("[poll]\ninterval = \"1h\"\nintervall = \"1h\"\n", "poll.intervall"),
+        ("[poll]\ninterval = \"1h\"\n[api]\nca_file = \"/nonexistent/ca.pem\"\n", "api.ca_file"),
+        ("[poll\ninterval = \"1h\"\n", "exporter.toml"),
+    ] {
+        let page = reloadable.reload(config).await;
+        assert_eq!((page.one(SUCCESSFUL), page.one(SUCCEEDED_AT)), (0.0, succeeded_at), "{config}");
+        let errors = reloadable.exporter.log_lines("cannot be used; the one before stays");
+        let last = errors.last().unwrap();
+        assert!(last.contains("ERROR") && last.contains(fault), "{config}: {last}");
+        // Still at the interval from before.
+        reloadable.exporter.page_after_more_polls(3).await;
+
+        let mended = reloadable.reload(OFTEN).await;
+        assert_eq!(mended.one(SUCCESSFUL), 1.0, "{config}");
+        assert!(mended.one(SUCCEEDED_AT) > succeeded_at, "{config}");
+        succeeded_at = mended.one(SUCCEEDED_AT);
+    }
+    // A file that is gone is no empty one.
+    std::fs::remove_file(reloadable.path()).unwrap();
+    reloadable.exporter.signal(Signal::HUP);
+    reloadable.exporter.page_when("its absence shows", |page| page.one(SUCCESSFUL) == 0.0).await;
+}
+
+#[tokio::test]
+async fn key_that_needs_a_restart_is_named_and_the_rest_is_taken() {
+    let reloadable = Reloadable::start(HOURLY, certificates(3)).await;
+    let config = format!("{OFTEN}state_file = \"/nonexistent/state\"\n[log]\nformat = \"json\"\n");
+    for _ in 0..2 {
+        let page = reloadable.reload(&config).await;
+        assert_eq!(page.one(SUCCESSFUL), 1.0);
+    }
+    let named = reloadable.exporter.log_lines("only a restart will change");
+    assert_eq!(named.len(), 2, "as long as it is so: {named:?}");
+    assert!(named.iter().all(|line| line.contains("poll.state_file, log.format")), "{named:?}");
+    let page = reloadable.exporter.page_after_polls(3).await;
+    assert_eq!(page.one("openai_cert_exporter_state_write_failures_total"), 0.0, "nothing is written there yet");
+}
+
+#[tokio::test]
+async fn new_rotation_group_holds_for_lists_that_stay_the_same() {
+    let named = |name: &str, begin, end| certificate(name).named(name).dated(Some(begin), Some(end));
+    let list = vec![named("edge old", 1, 4_000_000_000), named("edge new", 2, 4_100_000_000)];
+    let reloadable = Reloadable::start(OFTEN, list).await;
+    let superseded = |page: &Page| page.of("edge old", "openai_certificate_superseded").unwrap();
+    assert_eq!(superseded(&reloadable.exporter.page().await), 0.0);
+    let page = reloadable.reload(&format!("{OFTEN}[certificates]\nrotation_group = \"^(.+) \"\n")).await;
+    assert_eq!(page.one(SUCCESSFUL), 1.0, "{}", reloadable.exporter.log());
+    reloadable.exporter.page_when("the new one supersedes the old one", |page| superseded(page) == 1.0).await;
+    reloadable.reload(OFTEN).await;
+    reloadable.exporter.page_when("it does so no longer", |page| superseded(page) == 0.0).await;
+}

@@ -1,0 +1,160 @@
+//! TLS to the API: a private authority, a client certificate, and both of them rotated while the exporter runs.
+
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+
+use crate::api::{Api, certificates};
+use crate::binary::Launch;
+use crate::tls::{Authority, Folder, Pair};
+use crate::wait::until;
+
+const NOT_AFTER: &str = "openai_cert_exporter_client_certificate_not_after_timestamp_seconds";
+const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+/// 1 January 2031 and 2041, as Unix times.
+const ENDS: [(i32, f64); 2] = [(2031, 1_924_992_000.0), (2041, 2_240_611_200.0)];
+
+/// What a server with a certificate of this authority speaks, which asks for one of `clients` where there is one.
+fn server(
+    authority: &Authority,
+    clients: Option<&Authority>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ServerConfig> {
+    let (pair, provider) = (authority.server(), Arc::new(default_provider()));
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions).unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(authority.certificate.as_bytes()).unwrap()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build().unwrap();
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+    Arc::new(builder.with_single_cert(vec![pair.der()], key).unwrap())
+}
+
+async fn api(tls: Arc<ServerConfig>) -> Api {
+    let api = Api::listing(certificates(3)).await;
+    api.speaks(tls);
+    api
+}
+
+/// A client's certificate until the first day of `year`.
+fn client_until(authority: &Authority, year: i32) -> Pair {
+    let mut params = CertificateParams::default();
+    params.not_after = rcgen::date_time_ymd(year, 1, 1);
+    authority.sign_with(params, ExtendedKeyUsagePurpose::ClientAuth)
+}
+
+/// The files of one exporter.
+fn files(ca: &Authority, client: Option<&Pair>) -> Folder {
+    let folder = Folder::with("");
+    folder.write("ca.pem", &ca.certificate);
+    if let Some(client) = client {
+        folder.write_pair("client", client);
+    }
+    folder
+}
+
+fn with_ca(launch: Launch, folder: &Folder) -> Launch {
+    launch.set("api.ca_file", &folder.name("ca.pem"))
+}
+
+fn with_client(launch: Launch, folder: &Folder) -> Launch {
+    with_ca(launch, folder)
+        .set("api.client_cert_file", &folder.name("client.pem"))
+        .set("api.client_key_file", &folder.name("client.key"))
+}
+
+#[tokio::test]
+async fn private_authority_is_trusted_where_its_file_is_given() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    for versions in [&[&TLS12], &[&TLS13]] {
+        let api = api(server(&authority, None, versions)).await;
+        let folder = files(&authority, None);
+        let page = with_ca(api.often(), &folder).start().await.page_when_up().await;
+        assert_eq!((page.certificates().len(), page.find(NOT_AFTER, &[])), (3, None));
+
+        let folder = files(&other, None);
+        let page = with_ca(api.often(), &folder).start().await.page_after_polls(1).await;
+        assert_eq!(page.reasons(), ["network"], "of another authority");
+    }
+}
+
+#[tokio::test]
+async fn client_certificate_is_shown_to_who_asks_and_its_end_is_exported() {
+    let authority = Authority::new();
+    let (year, end) = ENDS[0];
+    let client = client_until(&authority, year);
+    let api = api(server(&authority, Some(&authority), BOTH)).await;
+    let folder = files(&authority, Some(&client));
+    let page = with_client(api.often(), &folder).start().await.page_when_up().await;
+    assert_eq!(page.one(NOT_AFTER), end);
+    assert_eq!(api.requests()[0].client, Some(client.der()));
+
+    let page = with_ca(api.often(), &folder).start().await.page_after_polls(1).await;
+    assert_eq!(page.reasons(), ["network"], "without one");
+}
+
+#[tokio::test]
+async fn authority_and_client_certificate_are_rotated_between_polls() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let [(first_year, first_end), (second_year, second_end)] = ENDS;
+    let (first, second) = (client_until(&old, first_year), client_until(&new, second_year));
+    let api = api(server(&old, Some(&old), BOTH)).await;
+    let folder = files(&old, Some(&first));
+    let exporter = with_client(api.often(), &folder).start().await;
+    assert_eq!(exporter.page_when_up().await.one(NOT_AFTER), first_end);
+
+    api.speaks(server(&new, Some(&new), BOTH));
+    exporter.page_when("the server is strange", |page| !page.is_up()).await;
+    folder.write("ca.pem", &new.certificate);
+    folder.write_pair("client", &second);
+    let page = exporter.page_when_up().await;
+    assert_eq!(page.one(NOT_AFTER), second_end);
+    assert_eq!(api.requests().last().unwrap().client, Some(second.der()));
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_leave_those_before_in_force() {
+    let authority = Authority::new();
+    let (year, end) = ENDS[0];
+    let client = client_until(&authority, year);
+    let api = api(server(&authority, Some(&authority), BOTH)).await;
+    let folder = files(&authority, Some(&client));
+    let exporter = with_client(api.often(), &folder).start().await;
+    exporter.page_when_up().await;
+    let other = client_until(&Authority::new(), ENDS[1].0);
+    let empty_bundle = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";
+    for (round, (name, content)) in [
+        ("client.pem", "not PEM"),
+        ("client.key", ""),
+        ("client.key", other.key.as_str()),
+        ("ca.pem", "not PEM"),
+        ("ca.pem", empty_bundle),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        folder.write(name, content);
+        let warnings = || exporter.log_lines("cannot be used; those before stay");
+        until("it is told", async || (warnings().len() > round).then_some(())).await;
+        let page = exporter.page_after_more_polls(2).await;
+        assert!(page.is_up(), "{name}: {content}\n{}", exporter.log());
+        assert_eq!(page.one(NOT_AFTER), end, "{name}: {content}");
+        assert_eq!(warnings().len(), round + 1, "once for {name}, not for each poll: {:?}", warnings());
+        assert!(!exporter.log().contains("PRIVATE KEY"));
+        folder.write("ca.pem", &authority.certificate);
+        folder.write_pair("client", &client);
+        exporter.page_after_more_polls(2).await;
+    }
+    assert!(exporter.page().await.failures().is_empty());
+}
