@@ -82,8 +82,10 @@ fn certificates() -> Vec<Certificate> {
 
 /// Those of a project: other ones active than at the organization.
 fn of_project(project: usize, size: Size) -> Vec<Certificate> {
-    let certificate =
-        |(number, certificate)| Certificate { active: (project + number).is_multiple_of(2), ..certificate };
+    let certificate = |(number, certificate): (usize, Certificate)| Certificate {
+        active: (project + number).is_multiple_of(2),
+        ..certificate
+    };
     certificates().into_iter().cycle().skip(project).take(size.certificates).enumerate().map(certificate).collect()
 }
 
@@ -252,7 +254,7 @@ mod page {
     fn gzip_changed(bencher: Bencher<'_, '_>, size: Size) {
         let scraped = Scraped::new(size);
         let changed = Inventory::following(None, lists_with_one_changed(size), &ROTATION_GROUP);
-        let mut inventories = [scraped.inventory(), changed].into_iter().cycle();
+        let mut inventories = [changed, scraped.inventory()].into_iter().cycle();
         scraped.bench(bencher, |scraped| {
             scraped.now += 1.0;
             inventories.by_ref().take(1).for_each(|inventory| scraped.read(inventory));
