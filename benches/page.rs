@@ -254,7 +254,7 @@ mod page {
     fn gzip_changed(bencher: Bencher<'_, '_>, size: Size) {
         let scraped = Scraped::new(size);
         let changed = Inventory::following(None, lists_with_one_changed(size), &ROTATION_GROUP);
-        let mut inventories = [scraped.inventory(), changed].into_iter().cycle();
+        let mut inventories = [changed, scraped.inventory()].into_iter().cycle();
         scraped.bench(bencher, |scraped| {
             scraped.now += 1.0;
             inventories.by_ref().take(1).for_each(|inventory| scraped.read(inventory));
