@@ -80,13 +80,11 @@ impl App {
     }
 
     /// Where metrics are served.
-    #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
     /// `http` or `https`, at the start.
-    #[must_use]
     pub fn scheme(&self) -> &'static str {
         self.server.scheme()
     }

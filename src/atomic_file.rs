@@ -10,7 +10,7 @@ const TEMP_SUFFIX: &str = ".tmp";
 /// Replaces the content of a file. Readers find the old content or the new one, whole, also after a crash. The file behind
 /// a link is replaced, not the link; a device or a pipe is written to, not replaced. `mode` is that of the new file, less
 /// the process's umask.
-pub fn replace(path: &Path, content: &[&[u8]], mode: u32) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, content: &[&[u8]], mode: u32) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         let mut special = OpenOptions::new().write(true).open(path)?;
         return content.iter().try_for_each(|part| special.write_all(part));
@@ -31,7 +31,7 @@ pub fn replace(path: &Path, content: &[&[u8]], mode: u32) -> io::Result<()> {
 }
 
 /// Removes what a process that was killed while it replaced this file has left beside it.
-pub fn remove_leftovers(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_leftovers(path: &Path) -> io::Result<()> {
     let path = target(path);
     let prefix = temp_prefix(&path);
     for entry in fs::read_dir(folder(&path))? {

@@ -117,7 +117,6 @@ impl Cli {
 
     /// Whether arguments that cannot be parsed are those of a check: `check` is the first that is neither a flag nor a
     /// flag's value.
-    #[must_use]
     pub fn is_check(arguments: &[OsString]) -> bool {
         let command = Self::command();
         let takes_next = |argument: &OsString| {

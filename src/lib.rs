@@ -30,7 +30,7 @@
 //! never looks like a certificate that went away.
 
 pub mod app;
-pub mod atomic_file;
+mod atomic_file;
 pub mod check;
 pub mod cli;
 pub mod config;
@@ -42,7 +42,7 @@ pub mod inventory;
 pub mod openai;
 pub mod poll_state;
 pub mod poller;
-pub mod presentation;
+mod presentation;
 pub mod signals;
 pub mod telemetry;
 pub mod web;

@@ -36,7 +36,6 @@ pub struct PollState {
 
 impl PollState {
     /// Before the first poll.
-    #[must_use]
     pub fn new(liveness_deadline: Instant, timing: PollTiming) -> Self {
         Self {
             snapshot: None,
@@ -68,38 +67,32 @@ impl PollState {
     }
 
     /// Whether the last poll read every list.
-    #[must_use]
     pub fn up(&self) -> bool {
         self.last_poll.as_ref().is_some_and(|poll| poll.failed.is_empty())
     }
 
     /// The lists that the last poll could not read.
-    #[must_use]
     pub fn failed(&self) -> &[FailedList] {
         self.last_poll.as_ref().map_or(&[], |poll| &poll.failed)
     }
 
     /// Whether the last poll missed a list; before the first it did not.
-    #[must_use]
     pub fn is_failing(&self) -> bool {
         !self.failed().is_empty()
     }
 
     /// When the list that was not read for longest was read, in seconds since the epoch; none before the first snapshot.
-    #[must_use]
     pub fn oldest_read_at(&self) -> Option<f64> {
         self.snapshot.as_deref().map(Snapshot::oldest_read_at)
     }
 
     /// Whether something that is shown is older at `now` than it would be if polls succeeded.
-    #[must_use]
     pub fn is_stale(&self, now: f64) -> bool {
         self.oldest_read_at().is_some_and(|read_at| self.is_late(read_at, now))
     }
 
     /// Whether a list that was read at `read_at` is older at `now` than it would be if polls succeeded: than two intervals
     /// where the last poll failed, and otherwise, since one may be under way, than two intervals and the longest poll.
-    #[must_use]
     pub fn is_late(&self, read_at: f64, now: f64) -> bool {
         let poll = if self.is_failing() { Duration::ZERO } else { self.timing.timeout };
         now - read_at > (self.timing.interval * 2 + poll).as_secs_f64()
@@ -118,7 +111,6 @@ pub struct PollResult {
 
 impl PollResult {
     /// Why it failed; a poll that misses many lists fails once for each reason.
-    #[must_use]
     pub fn reasons(&self) -> BTreeSet<FailureReason> {
         self.failed.iter().map(|failed| failed.reason).collect()
     }
@@ -188,7 +180,6 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// The value of the label `reason`.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }

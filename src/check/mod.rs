@@ -42,7 +42,6 @@ pub enum CheckError {
 
 impl Status {
     /// The exit code, as monitoring plugins have it.
-    #[must_use]
     pub const fn code(self) -> u8 {
         match self {
             Self::Ok => 0,
@@ -81,7 +80,7 @@ pub async fn run(loaded: Loaded, check: &Check) -> Result<Status, CheckError> {
 }
 
 /// What is printed of a state.
-pub fn report(
+pub(crate) fn report(
     format: Format,
     summary: &Summary<'_>,
     state: &Arc<PollState>,
@@ -99,7 +98,6 @@ pub fn report(
 }
 
 /// The line that a monitoring plugin prints where it cannot even begin.
-#[must_use]
 pub fn unknown(check: &Check, error: &dyn std::error::Error) -> Option<String> {
     (check.output == Format::Nagios).then(|| output::nagios_line(Status::Unknown, &error.to_string(), ""))
 }

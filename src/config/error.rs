@@ -57,8 +57,7 @@ impl From<figment::Error> for ConfigError {
 
 /// Whether text from a configuration may be repeated: it has the form of a name, which no hash, no line of a PEM block and
 /// no admin key has.
-#[must_use]
-pub fn is_safe_to_echo(text: &str) -> bool {
+pub(crate) fn is_safe_to_echo(text: &str) -> bool {
     /// More than the longest name of a cipher suite, less than a line of PEM.
     const MAX_BYTES: usize = 48;
     let is_of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'@');
@@ -66,8 +65,7 @@ pub fn is_safe_to_echo(text: &str) -> bool {
 }
 
 /// A part of a key as messages show it.
-#[must_use]
-pub fn name_to_echo(name: &str) -> &str {
+pub(crate) fn name_to_echo(name: &str) -> &str {
     if is_safe_to_echo(name) { name } else { "<not a name>" }
 }
 

@@ -20,7 +20,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Config, ConfigError};
 
 /// Both the documentation of every key and the lowest layer.
-pub const DEFAULTS: &str = include_str!("../../config/default.toml");
+pub(crate) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 const DEFAULT_ORIGIN: &str = "default";
 const REDACTED: &str = "[redacted]";
@@ -40,14 +40,13 @@ impl Demo {
         ["base_url", "admin_key", "admin_key_file", "insecure_http", "ca_file", "client_cert_file", "client_key_file"];
 
     /// The organization whose API listens on `address` and takes `admin_key`.
-    #[must_use]
     pub fn at(address: SocketAddr, admin_key: &str) -> Self {
         Self(format!("api.base_url = 'http://{address}/v1'\napi.admin_key = '{admin_key}'\n"))
     }
 }
 
 /// Values of one origin, as messages name it.
-pub struct Layer {
+pub(crate) struct Layer {
     pub origin: String,
     pub values: Dict,
 }
@@ -205,7 +204,6 @@ impl Layers {
     }
 
     /// Whether no layer of the user sets a key.
-    #[must_use]
     pub fn is_default(&self, key: &str) -> bool {
         self.origin(key) == DEFAULT_ORIGIN
     }

@@ -11,13 +11,11 @@ pub struct ListenAddress(Box<str>);
 
 impl ListenAddress {
     /// A free port of this machine.
-    #[must_use]
     pub fn free_on_loopback() -> Self {
         Self("127.0.0.1:0".into())
     }
 
     /// As `host:port`, the host never empty.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

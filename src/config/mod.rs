@@ -7,7 +7,7 @@ mod credentials;
 mod error;
 mod layers;
 mod listen_address;
-pub mod values;
+pub(crate) mod values;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,8 +17,10 @@ use serde::Deserialize;
 use url::{Host, Url};
 
 pub use credentials::{Credentials, CredentialsError};
-pub use error::{ConfigError, is_safe_to_echo, name_to_echo};
-pub use layers::{DEFAULTS, Demo, Layer, Layers};
+pub use error::ConfigError;
+pub(crate) use error::name_to_echo;
+pub(crate) use layers::Layer;
+pub use layers::{Demo, Layers};
 pub use listen_address::ListenAddress;
 
 /// What the layers come to, in two parts: no admin key is in the configuration, so whatever holds that may print it.
@@ -226,8 +228,7 @@ impl Config {
 }
 
 /// Whether a URL's host is this machine: plain HTTP is allowed there, and no proxy is used, which would see the key.
-#[must_use]
-pub fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
@@ -238,6 +239,7 @@ pub fn is_loopback(url: &Url) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::layers::DEFAULTS;
     use super::*;
 
     fn load(variables: &[(&str, &str)]) -> Loaded {

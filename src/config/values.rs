@@ -22,7 +22,7 @@ use url::Url;
 use super::{ListenAddress, LogFormat};
 
 /// A value of any type. `parse` gives `None` for what is not `expected`.
-pub fn value<'de, D: Deserializer<'de>, T>(
+pub(crate) fn value<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     expected: impl Display,
     parse: impl FnOnce(&Value) -> Option<T>,
@@ -32,7 +32,7 @@ pub fn value<'de, D: Deserializer<'de>, T>(
 }
 
 /// Text, white space around it aside. A number is none: what was written (`007`, `1e3`) would be lost.
-pub fn text<'de, D: Deserializer<'de>, T>(
+pub(crate) fn text<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     expected: impl Display,
     parse: impl FnOnce(&str) -> Option<T>,
@@ -53,7 +53,7 @@ fn texts<'de, D: Deserializer<'de>, T>(
 }
 
 /// A struct or map that only a section gives; derived readers would take a list too, its values in the order of the fields.
-pub fn section<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+pub(crate) fn section<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     struct Section<T>(PhantomData<T>);
 
     impl<'de, T: Deserialize<'de>> Visitor<'de> for Section<T> {
@@ -71,23 +71,25 @@ pub fn section<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) 
     deserializer.deserialize_map(Section(PhantomData))
 }
 
-pub fn string<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub(crate) fn string<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     value(deserializer, "a string", |value| value.as_str().map(|text| Some(text.to_owned())))
 }
 
-pub fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+pub(crate) fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     text(deserializer, "the path of a file", |text| (!text.is_empty()).then(|| Some(text.into())))
 }
 
 /// The path of a file that holds a key. A key in its place would be repeated by every message that names the path.
-pub fn key_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+pub(crate) fn key_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     text(deserializer, "the path of a file (a key itself belongs into api.admin_key)", |text| {
         (!text.is_empty() && !text.starts_with("sk-")).then(|| Some(text.into()))
     })
 }
 
 /// A whole number within bounds, both included.
-pub fn number<'de, D: Deserializer<'de>, const MIN: u32, const MAX: u32>(deserializer: D) -> Result<u32, D::Error> {
+pub(crate) fn number<'de, D: Deserializer<'de>, const MIN: u32, const MAX: u32>(
+    deserializer: D,
+) -> Result<u32, D::Error> {
     value(deserializer, format_args!("a whole number from {MIN} to {MAX}"), |value| {
         let number = match value {
             Value::String(_, text) => text.trim().parse().ok()?,
@@ -98,7 +100,7 @@ pub fn number<'de, D: Deserializer<'de>, const MIN: u32, const MAX: u32>(deseria
 }
 
 /// A duration within bounds in milliseconds, both included.
-pub fn duration<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
+pub(crate) fn duration<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
     deserializer: D,
 ) -> Result<Duration, D::Error> {
     let [min, max] = [MIN, MAX].map(Duration::from_millis);
@@ -108,26 +110,26 @@ pub fn duration<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
     })
 }
 
-pub fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+pub(crate) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     value(deserializer, "true or false", |value| match value {
         Value::String(_, text) => text.trim().to_ascii_lowercase().parse().ok(),
         value => value.to_bool(),
     })
 }
 
-pub fn log_level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Level, D::Error> {
+pub(crate) fn log_level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Level, D::Error> {
     text(deserializer, "one of error, warn, info, debug, trace", |text| {
         // `Level` reads numbers too.
         Level::from_str(text).ok().filter(|level| level.as_str().eq_ignore_ascii_case(text))
     })
 }
 
-pub fn log_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LogFormat, D::Error> {
+pub(crate) fn log_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LogFormat, D::Error> {
     text(deserializer, "text or json", |text| text.parse().ok())
 }
 
 /// A URL that a path can be added to: a query, fragment or user would be lost or leaked on the way.
-pub fn base_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
+pub(crate) fn base_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
     let mut url = text(deserializer, "a URL such as \"https://api.openai.com/v1\"", |text| {
         Url::parse(text).ok().filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
     })?;
@@ -143,24 +145,24 @@ pub fn base_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Er
 }
 
 /// A list, or text with commas.
-pub fn listen_addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ListenAddress>, D::Error> {
+pub(crate) fn listen_addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ListenAddress>, D::Error> {
     texts(deserializer, "an address such as \"0.0.0.0:10099\" or \":10099\", or a list of them", |texts| {
         let addresses = texts.iter().flat_map(|text| text.split(',')).map(|text| text.trim().parse());
         addresses.collect::<Result<Vec<_>, _>>().ok().filter(|addresses| !addresses.is_empty())
     })
 }
 
-pub fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ListenAddress>, D::Error> {
+pub(crate) fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ListenAddress>, D::Error> {
     text(deserializer, "an address such as \"0.0.0.0:10098\" or \":10098\"", |text| text.parse().ok().map(Some))
 }
 
-pub fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Regex>, D::Error> {
+pub(crate) fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Regex>, D::Error> {
     texts(deserializer, "a regular expression, or a list of them", |texts| {
         texts.into_iter().map(|text| Regex::new(text).ok()).collect()
     })
 }
 
-pub fn pattern_with_group<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Regex, D::Error> {
+pub(crate) fn pattern_with_group<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Regex, D::Error> {
     value(deserializer, "a regular expression with a group, such as \"^(.+)-[0-9]{4}$\"", |value| {
         // Not trimmed: a space at its end may be part of the pattern.
         Regex::new(value.as_str()?).ok().filter(|pattern| pattern.captures_len() > 1)

@@ -41,13 +41,11 @@ pub async fn bind(address: ListenAddress) -> io::Result<DemoApi> {
 
 impl DemoApi {
     /// What a configuration needs to poll it.
-    #[must_use]
     pub fn overrides(&self) -> Demo {
         Demo::at(self.address, ADMIN_KEY)
     }
 
     /// What the demo command prints: where to look.
-    #[must_use]
     pub fn welcome(&self, scheme: &str, web: &[SocketAddr]) -> String {
         let certificates = self.organization.certificates.len();
         let projects = self.organization.projects.iter().filter(|project| !project.is_archived()).count();

@@ -104,7 +104,6 @@ const PROJECTS: [ProjectSpec; 5] = [
 
 impl Organization {
     /// The demo's, as of `now`.
-    #[must_use]
     pub fn simulated(now: UnixSeconds) -> Self {
         let mut certificates = uploads(now);
         certificates.sort_by_key(|certificate| certificate.created_at);

@@ -2,7 +2,7 @@ use std::any::Any;
 use std::sync::{Arc, Weak};
 
 /// The value that was made last, and the key that it was made from.
-pub struct Memo<K, V>(Option<(K, V)>);
+pub(crate) struct Memo<K, V>(Option<(K, V)>);
 
 impl<K, V> Default for Memo<K, V> {
     fn default() -> Self {
@@ -12,7 +12,7 @@ impl<K, V> Default for Memo<K, V> {
 
 impl<K: PartialEq, V: Clone> Memo<K, V> {
     /// The value of `key`, made anew where the last one is of another key. That one is dropped first: there are never two.
-    pub fn get_or_make<E>(&mut self, key: K, make: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
+    pub(crate) fn get_or_make<E>(&mut self, key: K, make: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
         if let Some((last, value)) = &self.0
             && *last == key
         {
@@ -27,11 +27,10 @@ impl<K: PartialEq, V: Clone> Memo<K, V> {
 
 /// Which object it is, whatever it holds. While an identity is there, no other object comes to have the same; what the
 /// object holds is dropped without regard to it.
-pub struct Identity(Weak<dyn Any + Send + Sync>);
+pub(crate) struct Identity(Weak<dyn Any + Send + Sync>);
 
 impl Identity {
-    #[must_use]
-    pub fn of<T: Any + Send + Sync>(object: &Arc<T>) -> Self {
+    pub(crate) fn of<T: Any + Send + Sync>(object: &Arc<T>) -> Self {
         let object = Arc::downgrade(object);
         Self(object)
     }

@@ -23,13 +23,13 @@ use tokio::sync::Mutex;
 use crate::inventory::{UnixSeconds, whole_second};
 use crate::poll_state::PollState;
 use fragment::{Compressor, Fragment, gzip_member};
-pub use memo::{Identity, Memo};
+pub(crate) use memo::{Identity, Memo};
 use metrics::{Lifetime, METRICS, Metric};
 use text_body::Registered;
 pub use text_body::TextBody;
 
 /// The media type of the page: the text format 0.0.4, which is UTF-8.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A new inventory with more certificates of projects than this is compressed beside the thread that serves requests: a
 /// thousand series take half a millisecond.
@@ -71,7 +71,6 @@ impl Exposition {
     }
 
     /// What states say, and nothing of this process: for a file that another exporter serves beside its own figures.
-    #[must_use]
     pub fn of_state_only() -> Self {
         Self::of(Registry::new())
     }

@@ -19,7 +19,6 @@ pub enum Change<'a> {
 
 impl Listing<Certificate> {
     /// Every change since `earlier`, in the order of identifiers; several for a certificate that changed in several ways.
-    #[must_use]
     pub fn changes_since<'a>(&'a self, earlier: &'a Self) -> Vec<Change<'a>> {
         let mut changes = Vec::new();
         let (mut old, mut new) = (earlier.items.iter().peekable(), self.items.iter().peekable());

@@ -48,7 +48,6 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    #[must_use]
     pub fn new(lists: Lists, group: &RotationGroup) -> Self {
         let project_scope = |list: &ProjectList| Scope::new(in_effect(&list.certificates, &lists.organization));
         let organization = std::iter::once(Scope::new(active(&lists.organization)));
@@ -66,7 +65,6 @@ impl Inventory {
     }
 
     /// The inventory of these lists: `before` itself where it is of equal ones.
-    #[must_use]
     pub fn following(before: Option<&Arc<Self>>, lists: Lists, group: &RotationGroup) -> Arc<Self> {
         match before {
             Some(before) if before.lists == lists && before.group == *group => Arc::clone(before),
@@ -74,23 +72,19 @@ impl Inventory {
         }
     }
 
-    #[must_use]
     pub fn lists(&self) -> &Lists {
         &self.lists
     }
 
-    #[must_use]
     pub fn organization(&self) -> &Arc<Listing<Certificate>> {
         &self.lists.organization
     }
 
-    #[must_use]
     pub fn projects(&self) -> &[ProjectList] {
         &self.lists.projects
     }
 
     /// The project with this identifier, and its position among the projects.
-    #[must_use]
     pub fn project(&self, id: &str) -> Option<(usize, &ProjectList)> {
         let position = self.lists.projects.binary_search_by(|list| (*list.project.id).cmp(id)).ok()?;
         Some((position, &self.lists.projects[position]))
@@ -103,45 +97,38 @@ impl Inventory {
     }
 
     /// The scope at a position among [`Self::scopes`].
-    #[must_use]
     pub fn scope(&self, position: usize) -> Option<(Option<&Project>, &Scope)> {
         let scope = self.scopes.get(position)?;
         Some((position.checked_sub(1).map(|project| &self.lists.projects[project].project), scope))
     }
 
     /// Every certificate of any list once, sorted by identifier.
-    #[must_use]
     pub fn certificates(&self) -> &[CertificateUse] {
         &self.certificates
     }
 
     /// What supersedes a certificate of this inventory.
-    #[must_use]
     pub fn successor(&self, of: &CertificateUse) -> Option<&CertificateUse> {
         Some(&self.certificates[of.successor?])
     }
 
     /// The projects at which a certificate of this inventory is active.
-    #[must_use]
     pub fn active_projects<'a>(&'a self, of: &'a CertificateUse) -> impl ExactSizeIterator<Item = &'a Project> {
         of.active_at_projects.iter().map(|position| &self.lists.projects[*position as usize].project)
     }
 
     /// Entries that could not be read, of all lists.
-    #[must_use]
     pub fn malformed(&self) -> &Malformed {
         &self.malformed
     }
 
     /// Entries that came twice, of all lists.
-    #[must_use]
     pub fn duplicates(&self) -> u64 {
         self.duplicates
     }
 
     /// How many boundaries have passed at `now`. While it stays the same, so does every answer of every scope, also when
     /// the clock is set back.
-    #[must_use]
     pub fn epoch(&self, now: UnixSeconds) -> usize {
         self.boundaries.partition_point(|boundary| *boundary <= now)
     }

@@ -31,7 +31,6 @@ impl<T> Default for Listing<T> {
 impl<T: Identified> Listing<T> {
     /// Sorts what was read, given in the order in which it came. Of two objects with one identifier the later one stays:
     /// it is the fresher one.
-    #[must_use]
     pub fn new(mut read: Vec<T>, malformed: Malformed) -> Self {
         let total = read.len();
         // A stable sort of the reversed list puts the later of two first, and `dedup` keeps the first.
@@ -42,14 +41,13 @@ impl<T: Identified> Listing<T> {
         Self { duplicates: (total - read.len()) as u64, items: read, malformed }
     }
 
-    #[must_use]
     pub fn get(&self, id: &str) -> Option<&T> {
         self.items.binary_search_by(|item| item.id().cmp(id)).ok().map(|index| &self.items[index])
     }
 }
 
 /// `before` itself where `now` equals it, so that whoever holds it can compare pointers.
-pub fn unchanged_or<T: PartialEq>(before: Option<&Arc<T>>, now: T) -> Arc<T> {
+pub(crate) fn unchanged_or<T: PartialEq>(before: Option<&Arc<T>>, now: T) -> Arc<T> {
     match before {
         Some(before) if **before == now => Arc::clone(before),
         _ => Arc::new(now),
@@ -67,7 +65,6 @@ impl Malformed {
         *self.0.entry(Cow::Borrowed(field)).or_default() += 1;
     }
 
-    #[must_use]
     pub fn count(&self) -> u64 {
         self.0.values().copied().fold(0, u64::saturating_add)
     }

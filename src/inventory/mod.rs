@@ -16,12 +16,14 @@ mod time;
 mod usage;
 
 pub use certificate::Certificate;
-pub use changes::Change;
+pub(crate) use changes::Change;
 pub use inventory::{Inventory, Lists, ProjectFaults, ProjectList};
-pub use listing::{Identified, Listing, Malformed, unchanged_or};
+pub(crate) use listing::unchanged_or;
+pub use listing::{Identified, Listing, Malformed};
 pub use project::Project;
 pub use scope::Scope;
-pub use severity::{Coverage, Severity, Thresholds};
+pub(crate) use severity::{Coverage, Severity, Thresholds};
 pub use snapshot::Snapshot;
-pub use time::{SECONDS_PER_DAY, UnixSeconds, days_until, unix_now, whole_second};
+pub(crate) use time::{SECONDS_PER_DAY, days_until, whole_second};
+pub use time::{UnixSeconds, unix_now};
 pub use usage::{CertificateUse, RotationGroup};

@@ -60,27 +60,23 @@ impl Scope {
     }
 
     /// Whether mutual TLS is enforced: whether any anchor is active, valid or not.
-    #[must_use]
     pub fn is_enforced(&self) -> bool {
         self.enforced
     }
 
     /// How many anchors are valid at `now`.
-    #[must_use]
     pub fn valid(&self, now: UnixSeconds) -> usize {
         let dated = self.dated.iter().filter(|(begin, end)| (*begin..*end).contains(&now)).count();
         dated + self.undated.iter().filter(|begin| **begin <= now).count()
     }
 
     /// How many anchors have no known end. The runway is computed without them.
-    #[must_use]
     pub fn unknown_expiry(&self) -> usize {
         self.undated.len()
     }
 
     /// When at least one anchor with a known end is valid: spans from begin to end, sorted, none touching another. What
     /// has no known begin begins at the beginning of time.
-    #[must_use]
     pub fn coverage(&self) -> &[(UnixSeconds, UnixSeconds)] {
         &self.coverage
     }
@@ -94,7 +90,6 @@ impl Scope {
     /// instant at which the last one ended. `None` where none has ever been valid.
     ///
     /// An anchor that begins only after the others have ended does not cover the gap.
-    #[must_use]
     pub fn runway_end(&self, now: UnixSeconds) -> Option<UnixSeconds> {
         // The last span that has begun: either it lasts, or it was the last to end.
         let begun = self.coverage.partition_point(|(begin, _)| *begin <= now);

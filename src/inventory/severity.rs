@@ -20,7 +20,6 @@ impl Default for Thresholds {
 
 impl Thresholds {
     /// How bad it is that something ends at `end`.
-    #[must_use]
     pub fn judge(self, end: UnixSeconds, now: f64) -> Severity {
         let left = end as f64 - now;
         if left <= 0.0 || left < self.critical {
@@ -44,7 +43,6 @@ pub enum Severity {
 impl CertificateUse {
     /// A certificate that is active nowhere harms nobody. A superseded one only warns: a new anchor does not move the old
     /// one's clients.
-    #[must_use]
     pub fn severity(&self, now: f64, thresholds: Thresholds) -> Severity {
         if !self.is_active() {
             return Severity::Ok;
@@ -58,7 +56,7 @@ impl CertificateUse {
 
 /// What holds for the requests of a scope at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coverage {
+pub(crate) enum Coverage {
     /// No certificate is active: any client is let in.
     NotEnforced,
     /// No active certificate is valid: every request is refused. `since` is the end of the last one whose end is known.
@@ -70,8 +68,7 @@ pub enum Coverage {
 }
 
 impl Coverage {
-    #[must_use]
-    pub fn of(scope: &Scope, now: UnixSeconds) -> Self {
+    pub(crate) fn of(scope: &Scope, now: UnixSeconds) -> Self {
         match scope.runway_end(now) {
             _ if !scope.is_enforced() => Self::NotEnforced,
             since if scope.valid(now) == 0 => Self::Refused { since },
@@ -81,8 +78,7 @@ impl Coverage {
     }
 
     /// When coverage by certificates with a known end ends, or ended.
-    #[must_use]
-    pub fn end(self) -> Option<UnixSeconds> {
+    pub(crate) fn end(self) -> Option<UnixSeconds> {
         match self {
             Self::NotEnforced => None,
             Self::Covered { until } => Some(until),
@@ -90,8 +86,7 @@ impl Coverage {
         }
     }
 
-    #[must_use]
-    pub fn severity(self, now: f64, thresholds: Thresholds) -> Severity {
+    pub(crate) fn severity(self, now: f64, thresholds: Thresholds) -> Severity {
         match self {
             Self::NotEnforced | Self::Undated { since: None } => Severity::Ok,
             // Anchors without a known end do not count towards a runway, here as in the alert rules.
@@ -101,8 +96,7 @@ impl Coverage {
     }
 
     /// Sorts what is refused first, then by what ends first, what is not enforced last.
-    #[must_use]
-    pub fn order(self) -> (u8, UnixSeconds) {
+    pub(crate) fn order(self) -> (u8, UnixSeconds) {
         match self {
             Self::Refused { since } => (0, since.unwrap_or(UnixSeconds::MIN)),
             Self::Undated { since: Some(since) } => (1, since),

@@ -13,7 +13,6 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// When the list that was not read for longest was read: everything that is shown is at least as fresh.
-    #[must_use]
     pub fn oldest_read_at(&self) -> f64 {
         self.projects_read_at.iter().copied().fold(self.organization_read_at, f64::min)
     }

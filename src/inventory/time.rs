@@ -6,28 +6,25 @@ use std::time::SystemTime;
 pub type UnixSeconds = i64;
 
 /// Unix time has no leap seconds, so every day is as long.
-pub const SECONDS_PER_DAY: f64 = 86_400.0;
+pub(crate) const SECONDS_PER_DAY: f64 = 86_400.0;
 
 /// Days from `now` (seconds since the epoch, with fraction) to `instant`, negative once it is past, rounded to 1e-5 day
 /// (0.9 s): more digits would only be noise, and cost bytes in every scrape.
-#[must_use]
-pub fn days_until(instant: UnixSeconds, now: f64) -> f64 {
+pub(crate) fn days_until(instant: UnixSeconds, now: f64) -> f64 {
     let days = (instant as f64 - now) / SECONDS_PER_DAY;
     // Adding 0.0 turns -0.0, which would be printed as "-0", into 0.0.
     (days * 1e5).round() / 1e5 + 0.0
 }
 
 /// The whole second that has begun at `now`. Validity changes on whole seconds.
-#[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "a float beyond the range becomes the nearest bound")]
-pub fn whole_second(now: f64) -> UnixSeconds {
+pub(crate) fn whole_second(now: f64) -> UnixSeconds {
     now.floor() as UnixSeconds
 }
 
 /// The wall clock as seconds since the epoch, with fraction; negative before 1970.
 ///
 /// The only reader of the wall clock; `inventory` takes `now` as an argument.
-#[must_use]
 pub fn unix_now() -> f64 {
     match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => since.as_secs_f64(),

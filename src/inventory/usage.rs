@@ -16,7 +16,6 @@ pub struct RotationGroup(Regex);
 
 impl RotationGroup {
     /// The first group of `pattern` names the authority. A pattern without groups names none.
-    #[must_use]
     pub fn new(pattern: Regex) -> Self {
         Self(pattern)
     }
@@ -57,29 +56,24 @@ impl CertificateUse {
     }
 
     /// Whether it is active anywhere.
-    #[must_use]
     pub fn is_active(&self) -> bool {
         self.active_at_organization || !self.active_at_projects.is_empty()
     }
 
     /// Whether another certificate has taken over wherever it is active.
-    #[must_use]
     pub fn is_superseded(&self) -> bool {
         self.successor.is_some()
     }
 
     /// Whether it is active, and not superseded.
-    #[must_use]
     pub fn is_current(&self) -> bool {
         self.is_active() && !self.is_superseded()
     }
 
-    #[must_use]
     pub fn has_expired(&self, now: f64) -> bool {
         self.certificate.expires_at.is_some_and(|end| end as f64 <= now)
     }
 
-    #[must_use]
     pub fn is_not_yet_valid(&self, now: f64) -> bool {
         self.certificate.valid_at.is_some_and(|begin| begin as f64 > now)
     }

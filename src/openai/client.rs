@@ -43,7 +43,6 @@ impl Client {
     }
 
     /// How many pages of any list have been read so far; shows the progress of a poll.
-    #[must_use]
     pub fn pages(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.pages)
     }

@@ -45,13 +45,11 @@ impl Error {
         Self { status: Some(status.as_u16()), ..Self::new(reason(status, code), message) }
     }
 
-    #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.status == Some(404)
     }
 
     /// Whether the answer was a 429, or nothing was sent because of one. It is about the key, and so about every list.
-    #[must_use]
     pub fn is_rate_limit(&self) -> bool {
         self.reason == FailureReason::RateLimited && self.status.is_none_or(|status| status == 429)
     }

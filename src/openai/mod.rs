@@ -33,7 +33,6 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }

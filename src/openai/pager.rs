@@ -51,7 +51,6 @@ pub enum PageError {
 
 impl PageError {
     /// Whether the page itself is at fault, not what it says of the others.
-    #[must_use]
     pub fn is_decode(self) -> bool {
         matches!(self, Self::NotJson | Self::NotAPage | Self::TooLarge)
     }
@@ -71,14 +70,12 @@ pub struct Pager<'a, T> {
 impl<'a, T: Entry> Pager<'a, T> {
     /// Before the first page. `secret` is cut out of every name: an upstream could repeat the key anywhere, and names
     /// are logged and exported.
-    #[must_use]
     pub fn new(secret: &'a SecretString) -> Self {
         let (items, malformed) = (Vec::new(), Malformed::default());
         Self { secret, items, malformed, text_bytes: 0, cursors: HashSet::new(), pages: 0 }
     }
 
     /// Pages pushed so far.
-    #[must_use]
     pub fn pages(&self) -> usize {
         self.pages
     }
@@ -108,7 +105,6 @@ impl<'a, T: Entry> Pager<'a, T> {
     }
 
     /// The whole list, once [`Pager::push`] has returned [`Next::Complete`].
-    #[must_use]
     pub fn finish(self) -> Listing<T> {
         Listing::new(self.items, self.malformed)
     }

@@ -50,7 +50,6 @@ pub struct PollerConfig {
 }
 
 impl PollerConfig {
-    #[must_use]
     pub fn new(client: Arc<Client>, config: &Config, credentials: Credentials) -> Self {
         let Config { poll, certificates, .. } = config;
         let (include, exclude) = (poll.project_include.clone(), poll.project_exclude.clone());

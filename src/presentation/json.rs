@@ -10,7 +10,7 @@ use crate::inventory::{CertificateUse, Inventory, Project, Scope, UnixSeconds, w
 /// Instants by name, to be flattened into an object. Each comes twice: `x` as RFC 3339 and `x_unix` in seconds, both null
 /// where it is not known.
 #[derive(Debug)]
-pub struct Instants<const N: usize>(pub [(&'static str, Option<UnixSeconds>); N]);
+pub(crate) struct Instants<const N: usize>(pub [(&'static str, Option<UnixSeconds>); N]);
 
 impl<const N: usize> Serialize for Instants<N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -24,7 +24,7 @@ impl<const N: usize> Serialize for Instants<N> {
 }
 
 #[derive(Debug, serde::Serialize)]
-pub struct Document<'a> {
+pub(crate) struct Document<'a> {
     certificates: Vec<CertificateEntry<'a>>,
     scopes: Vec<ScopeEntry<'a>>,
     malformed_certificates: u64,
@@ -63,8 +63,7 @@ struct ScopeEntry<'a> {
 
 impl<'a> Document<'a> {
     /// What `inventory` says. Of all of it, `runway_end` alone depends on `now`, and changes only with the epoch.
-    #[must_use]
-    pub fn new(inventory: &'a Inventory, now: f64) -> Self {
+    pub(crate) fn new(inventory: &'a Inventory, now: f64) -> Self {
         let certificates = inventory.certificates().iter();
         Self {
             certificates: certificates.map(|used| CertificateEntry::new(inventory, used)).collect(),

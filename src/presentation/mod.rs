@@ -8,8 +8,9 @@ mod sentences;
 mod summary;
 mod text;
 
-pub use json::{Document, Instants};
-pub use rows::{CertificateRow, ScopeRow, Span, StatusColor};
-pub use sentences::name_failures;
-pub use summary::{Status, Summary};
-pub use text::{Timestamp, ago, format_timestamp, humanize};
+pub(crate) use json::{Document, Instants};
+pub(crate) use rows::{CertificateRow, ScopeRow, Span, StatusColor};
+pub(crate) use sentences::name_failures;
+pub use summary::Status;
+pub(crate) use summary::Summary;
+pub(crate) use text::{Timestamp, ago, format_timestamp, humanize};

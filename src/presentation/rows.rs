@@ -15,7 +15,7 @@ const NAMED_PROJECTS: usize = 2;
 /// A colour with an icon; the state is always in words beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
 #[strum(serialize_all = "lowercase")]
-pub enum StatusColor {
+pub(crate) enum StatusColor {
     /// Neither good nor bad, or not known.
     Off,
     Ok,
@@ -34,10 +34,10 @@ impl From<Severity> for StatusColor {
 }
 
 /// A span of time; without a begin or an end, from or to for ever.
-pub type Span = (Option<UnixSeconds>, Option<UnixSeconds>);
+pub(crate) type Span = (Option<UnixSeconds>, Option<UnixSeconds>);
 
 #[derive(Debug)]
-pub struct ScopeRow<'a> {
+pub(crate) struct ScopeRow<'a> {
     pub label: &'static str,
     pub color: StatusColor,
     /// None where the project has no name.
@@ -103,18 +103,17 @@ impl<'a> ScopeRow<'a> {
         }
     }
 
-    #[must_use]
-    pub fn ends_at(&self) -> Option<UnixSeconds> {
+    pub(crate) fn ends_at(&self) -> Option<UnixSeconds> {
         self.coverage?.end()
     }
 
-    pub fn spans(&self) -> impl Iterator<Item = Span> {
+    pub(crate) fn spans(&self) -> impl Iterator<Item = Span> {
         self.covered.iter().map(|(begin, end)| (Some(*begin), Some(*end)))
     }
 }
 
 #[derive(Debug)]
-pub struct CertificateRow<'a> {
+pub(crate) struct CertificateRow<'a> {
     pub used: &'a CertificateUse,
     pub label: &'static str,
     pub color: StatusColor,
@@ -166,12 +165,11 @@ impl<'a> CertificateRow<'a> {
         }
     }
 
-    #[must_use]
-    pub fn ends_at(&self) -> Option<UnixSeconds> {
+    pub(crate) fn ends_at(&self) -> Option<UnixSeconds> {
         self.used.certificate.expires_at
     }
 
-    pub fn spans(&self) -> impl Iterator<Item = Span> {
+    pub(crate) fn spans(&self) -> impl Iterator<Item = Span> {
         std::iter::once((self.used.certificate.valid_at, self.used.certificate.expires_at))
     }
 }

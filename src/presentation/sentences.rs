@@ -168,8 +168,7 @@ pub(super) fn caveats(state: &PollState, now: f64) -> Vec<String> {
 }
 
 /// Which lists could not be read and why: the first few, then a count.
-#[must_use]
-pub fn name_failures(failed: &[FailedList]) -> String {
+pub(crate) fn name_failures(failed: &[FailedList]) -> String {
     let named = failed.iter().take(NAMED_FAILURES).map(|failed| {
         let FailedList { list, reason, request_id, message, .. } = failed;
         let list = match list {

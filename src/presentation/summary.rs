@@ -19,7 +19,7 @@ pub enum Status {
 
 /// What a state comes to at a moment: the only place that judges it and puts it into words.
 #[derive(Debug)]
-pub struct Summary<'a> {
+pub(crate) struct Summary<'a> {
     pub status: Status,
     pub color: StatusColor,
     /// The status for people, in a few words.
@@ -41,8 +41,7 @@ pub struct Summary<'a> {
 }
 
 impl<'a> Summary<'a> {
-    #[must_use]
-    pub fn new(state: &'a PollState, now: f64, thresholds: Thresholds) -> Self {
+    pub(crate) fn new(state: &'a PollState, now: f64, thresholds: Thresholds) -> Self {
         let (failed, is_failing, is_stale) = (state.failed(), state.is_failing(), state.is_stale(now));
         let (mut scopes, mut certificates, mut malformed) = (Vec::new(), Vec::new(), 0);
         if let Some(snapshot) = &state.snapshot {
@@ -83,14 +82,12 @@ impl<'a> Summary<'a> {
     }
 
     /// How many certificates are active anywhere.
-    #[must_use]
-    pub fn active(&self) -> usize {
+    pub(crate) fn active(&self) -> usize {
         self.certificates.iter().filter(|row| row.used.is_active()).count()
     }
 
     /// All of it in one line. What decides the status comes first.
-    #[must_use]
-    pub fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         let state = std::iter::once(&self.headline).chain(&self.detail);
         let sentences: Vec<&str> = match self.status {
             Status::Unknown => self.caveats.iter().chain(state).map(String::as_str).collect(),

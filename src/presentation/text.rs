@@ -13,7 +13,7 @@ const YEAR_ZERO: UnixSeconds = -62_167_219_200;
 
 /// An instant as RFC 3339 in UTC, or `out of range` where its year is not one of 0 to 9999.
 #[derive(Clone, Copy, Debug)]
-pub struct Timestamp(pub UnixSeconds);
+pub(crate) struct Timestamp(pub UnixSeconds);
 
 impl Timestamp {
     fn calendar(self) -> Option<OffsetDateTime> {
@@ -36,8 +36,7 @@ impl Serialize for Timestamp {
 }
 
 /// The instant in columns: `2026-03-14 09:30:00Z`.
-#[must_use]
-pub fn format_timestamp(instant: UnixSeconds) -> String {
+pub(crate) fn format_timestamp(instant: UnixSeconds) -> String {
     Timestamp(instant).to_string().replacen('T', " ", 1)
 }
 
@@ -50,8 +49,7 @@ pub(super) fn format_date(instant: UnixSeconds, now: f64) -> String {
 }
 
 /// A length of time in one unit, rounded down: `3 days`, `90 minutes`. The sign is left out.
-#[must_use]
-pub fn humanize(seconds: f64) -> String {
+pub(crate) fn humanize(seconds: f64) -> String {
     const UNITS: [(f64, &str); 3] = [(SECONDS_PER_DAY, "day"), (3_600.0, "hour"), (60.0, "minute")];
     let seconds = seconds.abs();
     // Below two of a unit, the next smaller one is more exact.
@@ -61,8 +59,7 @@ pub fn humanize(seconds: f64) -> String {
 }
 
 /// How long ago an instant was that is not to come.
-#[must_use]
-pub fn ago(instant: f64, now: f64) -> String {
+pub(crate) fn ago(instant: f64, now: f64) -> String {
     format!("{} ago", humanize((now - instant).max(0.0)))
 }
 

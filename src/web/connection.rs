@@ -45,7 +45,6 @@ pub struct Limits {
 
 impl Limits {
     /// That many connections, with time-outs far beyond those of any scraper.
-    #[must_use]
     pub const fn new(connections: usize) -> Self {
         Self {
             connections,

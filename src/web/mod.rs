@@ -20,7 +20,8 @@ use crate::poll_state::PollState;
 pub use connection::Limits;
 pub use router::{probes, router};
 pub use security::{Reload, Security};
-pub use server::{BindError, Server, raise_descriptor_limit, share_with_probes};
+pub use server::{BindError, Server};
+pub(crate) use server::{raise_descriptor_limit, share_with_probes};
 
 /// What handlers read. None of it can be written through this.
 #[derive(Clone)]

@@ -44,8 +44,7 @@ pub struct BindError {
 
 /// Raises the soft limit of this process's descriptors where it is low, and returns how many connections the limit leaves
 /// room for, in all servers together.
-#[must_use]
-pub fn raise_descriptor_limit() -> usize {
+pub(crate) fn raise_descriptor_limit() -> usize {
     let wanted = MAX_CONNECTIONS + RESERVED_DESCRIPTORS;
     let limit = getrlimit(Resource::Nofile);
     let mut allowed = limit.current.unwrap_or(u64::MAX);
@@ -61,8 +60,7 @@ pub fn raise_descriptor_limit() -> usize {
 
 /// Divides connections between the pages and a port for probes: with its own, a crowd of scrapers does not look like a
 /// process that hangs.
-#[must_use]
-pub fn share_with_probes(connections: usize) -> (usize, usize) {
+pub(crate) fn share_with_probes(connections: usize) -> (usize, usize) {
     let probes = (connections / 4).clamp(1, MAX_PROBE_CONNECTIONS);
     (connections.saturating_sub(probes).max(1), probes)
 }
@@ -104,7 +102,6 @@ impl Server {
     }
 
     /// `http` or `https`.
-    #[must_use]
     pub fn scheme(&self) -> &'static str {
         if self.security.as_ref().is_some_and(|(security, _)| security.speaks_tls()) { "https" } else { "http" }
     }
