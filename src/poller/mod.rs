@@ -92,8 +92,10 @@ impl Poller {
         loop {
             let started = Instant::now();
             let Some(pause) = shutdown.run_until_cancelled(self.poll()).await else { return };
-            let not_before = Instant::now() + pause;
-            let mut next = schedule.next(not_before, fastrand::f64);
+            let now = Instant::now();
+            let not_before = now + pause;
+            schedule.poll_ended(self.state.borrow().up());
+            let mut next = schedule.next(now, not_before, fastrand::f64);
             loop {
                 self.publish_next_poll(next);
                 tokio::select! {
@@ -101,9 +103,9 @@ impl Poller {
                     () = sleep_until(next) => break,
                     Some(config) = reloads.recv() => {
                         if config.timing.interval != self.config.timing.interval {
-                            // As if it had been so since the last poll.
-                            schedule = Schedule::new(started, config.timing.interval);
-                            next = schedule.next(not_before.max(Instant::now()), fastrand::f64);
+                            let now = Instant::now();
+                            schedule.set_interval(started, config.timing.interval);
+                            next = schedule.next(now, not_before.max(now), fastrand::f64);
                         }
                         self.config = config;
                     }
