@@ -44,13 +44,18 @@ labels = workload["spec"]["template"]["metadata"]["labels"]
 selectors = {
     "workload": spec["selector"]["matchLabels"],
     "service": only("Service")["spec"]["selector"],
-    "budget": only("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
     "policy": only("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
-    "spread": pod["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"],
 }
+# One replica has nothing to spread, and a budget would stand in the way of a drain or do nothing.
+assert (spec["replicas"] > 1) == ("PodDisruptionBudget" in by_kind) == ("topologySpreadConstraints" in pod)
+if spec["replicas"] > 1:
+    selectors["budget"] = only("PodDisruptionBudget")["spec"]["selector"]["matchLabels"]
+    selectors["spread"] = pod["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"]
 for monitor in by_kind.get("PodMonitor", []):
     selectors["monitor"] = monitor["spec"]["selector"]["matchLabels"]
     assert "jobLabel" not in monitor["spec"], "organizations are told apart by namespace"
+    for endpoint in monitor["spec"]["podMetricsEndpoints"]:
+        assert {"action": "labeldrop", "regex": "endpoint"} in endpoint["relabelings"], "`endpoint` is the exporter's own"
 for who, selector in selectors.items():
     assert selector and selector.items() <= labels.items(), f"{who} selects the pods"
 
