@@ -28,6 +28,8 @@ pub(super) enum Series {
     CertificateUses(fn(&CertificateUse) -> f64),
     /// The organization and each project, as the scope of its requests.
     Scopes(fn(&Scope, UnixSeconds) -> Option<f64>),
+    /// The same, with the instant at which the scope's own list was last read whole.
+    ScopeReads,
     /// Each certificate of each project's list.
     ProjectCertificates(fn(&Certificate) -> f64),
     /// Each project, with the instant at which its list was last read whole.
@@ -56,7 +58,7 @@ impl Series {
             Self::State(_) | Self::FailureReasons => Lifetime::Poll,
             Self::Certificates(_) | Self::CertificateUses(_) | Self::ProjectCertificates(_) => Lifetime::Inventory,
             Self::Scopes(_) => Lifetime::Epoch,
-            Self::ProjectReads => Lifetime::Reads,
+            Self::ScopeReads | Self::ProjectReads => Lifetime::Reads,
             Self::CertificatesNow(_) => Lifetime::Second,
         }
     }
@@ -68,7 +70,7 @@ impl Series {
             Self::Certificates(_) | Self::CertificatesNow(_) | Self::CertificateUses(_) => {
                 &["certificate_id", "certificate_name"]
             }
-            Self::Scopes(_) => &["scope", "project_id", "project_name"],
+            Self::Scopes(_) | Self::ScopeReads => &["scope", "project_id", "project_name"],
             Self::ProjectCertificates(_) => &["project_id", "project_name", "certificate_id", "certificate_name"],
             Self::ProjectReads => &["project_id", "project_name"],
         }
@@ -106,6 +108,11 @@ pub(super) const METRICS: &[Metric] = &[
         "openai_cert_exporter_poll_failures_total",
         "Polls that failed, in part or as a whole, by reason.",
         Series::FailureReasons,
+    ),
+    gauge(
+        "openai_cert_exporter_poll_interval_seconds",
+        "The interval between the starts of polls, as configured.",
+        Series::State(|state| Some(state.timing.interval.as_secs_f64())),
     ),
     counter(
         "openai_cert_exporter_polls_total",
@@ -166,6 +173,11 @@ pub(super) const METRICS: &[Metric] = &[
         "openai_mtls_enforced",
         "Whether any certificate is active in the scope, valid or not, so that mutual TLS is enforced there: 1 or 0.",
         Series::Scopes(|scope, _| Some(f64::from(scope.is_enforced()))),
+    ),
+    gauge(
+        "openai_mtls_read_timestamp_seconds",
+        "When the list of the scope itself was last read whole, as a Unix time.",
+        Series::ScopeReads,
     ),
     gauge(
         "openai_mtls_runway_end_timestamp_seconds",

@@ -41,6 +41,10 @@ impl Metric {
                 let (project, scope) = inventory?.scope(row)?;
                 write_if_any(&of_scope(project), value(scope, now));
             }
+            Series::ScopeReads => {
+                let (project, _) = inventory?.scope(row)?;
+                write(&of_scope(project), state.snapshot.as_ref()?.read_at(row));
+            }
             Series::ProjectCertificates(value) => {
                 let ProjectList { project, certificates } = inventory?.projects().get(row)?;
                 let [project_id, project_name] = of_project(project);

@@ -12,6 +12,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// When the own list of the scope at this position was read, in the order of the inventory's scopes.
+    pub(crate) fn read_at(&self, scope: usize) -> f64 {
+        scope.checked_sub(1).map_or(self.organization_read_at, |project| self.projects_read_at[project])
+    }
+
     /// When the list that was not read for longest was read: everything that is shown is at least as fresh.
     pub fn oldest_read_at(&self) -> f64 {
         self.projects_read_at.iter().copied().fold(self.organization_read_at, f64::min)

@@ -10,7 +10,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 use crate::inventory::{Certificate, Project, UnixSeconds, days_until};
 use crate::poll_state::{FailureReason, PollState};
 
-pub(super) const FAMILIES: [(&str, MetricType, &str); 22] = [
+pub(super) const FAMILIES: [(&str, MetricType, &str); 24] = [
     (
         "openai_cert_exporter_duplicate_certificates",
         MetricType::GAUGE,
@@ -40,6 +40,11 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 22] = [
         "openai_cert_exporter_poll_failures_total",
         MetricType::COUNTER,
         "Polls that failed, in part or as a whole, by reason.",
+    ),
+    (
+        "openai_cert_exporter_poll_interval_seconds",
+        MetricType::GAUGE,
+        "The interval between the starts of polls, as configured.",
     ),
     ("openai_cert_exporter_polls_total", MetricType::COUNTER, "Polls that ended, whatever came of them."),
     (
@@ -88,6 +93,11 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 22] = [
         "openai_mtls_enforced",
         MetricType::GAUGE,
         "Whether any certificate is active in the scope, valid or not, so that mutual TLS is enforced there: 1 or 0.",
+    ),
+    (
+        "openai_mtls_read_timestamp_seconds",
+        MetricType::GAUGE,
+        "When the list of the scope itself was last read whole, as a Unix time.",
     ),
     (
         "openai_mtls_runway_end_timestamp_seconds",
@@ -139,6 +149,8 @@ impl Reference {
         add("openai_cert_exporter_last_poll_duration_seconds", vec![], last_poll);
         add("openai_cert_exporter_last_poll_timestamp_seconds", vec![], poll.map(|poll| poll.ended_at));
         add("openai_cert_exporter_last_success_timestamp_seconds", vec![], state.last_success_at);
+        let interval = state.timing.interval.as_secs_f64();
+        add("openai_cert_exporter_poll_interval_seconds", vec![], Some(interval));
         add("openai_cert_exporter_polls_total", vec![], Some(state.polls as f64));
         add("openai_cert_exporter_state_write_failures_total", vec![], Some(state.state_write_failures as f64));
         let up = poll.is_some_and(|poll| poll.failed.is_empty());
@@ -179,12 +191,14 @@ impl Reference {
             let is_superseded = inventory.successor(used).is_some();
             add("openai_certificate_superseded", certificate(&used.certificate), Some(number(is_superseded)));
         }
-        for (p, scope) in inventory.scopes() {
+        let reads = std::iter::once(&snapshot.organization_read_at).chain(&snapshot.projects_read_at);
+        for ((p, scope), read_at) in inventory.scopes().zip(reads) {
             let none = vec![("project_id", String::new()), ("project_name", String::new())];
             let kind = if p.is_some() { "project" } else { "organization" };
             let labels = [vec![("scope", kind.to_owned())], p.map_or(none, project)].concat();
             add("openai_mtls_active_certificates", labels.clone(), Some(scope.valid(*now) as f64));
             add("openai_mtls_enforced", labels.clone(), Some(number(scope.is_enforced())));
+            add("openai_mtls_read_timestamp_seconds", labels.clone(), Some(*read_at));
             add("openai_mtls_runway_end_timestamp_seconds", labels.clone(), instant(scope.runway_end(*now)));
             add("openai_mtls_unknown_expiry_certificates", labels, Some(scope.unknown_expiry() as f64));
         }
