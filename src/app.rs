@@ -33,7 +33,6 @@ pub enum StartError {
 }
 
 /// An exporter that is bound, but does nothing yet.
-#[derive(Debug)]
 pub struct App {
     poller: Poller,
     server: Server,
@@ -53,10 +52,10 @@ impl App {
         let (mut connections, mut probe_server) = (raise_descriptor_limit(), None);
         if let Some(address) = config.web.probe_listen_address.clone() {
             let (rest, probes) = share_with_probes(connections);
-            probe_server = Some(Server::bind(&[address], Limits::new(probes)).await?);
+            probe_server = Some(Server::bind(&[address], Limits::new(probes), None).await?);
             connections = rest;
         }
-        let server = Server::bind(&config.web.listen_address, Limits::new(connections)).await?.secured(security);
+        let server = Server::bind(&config.web.listen_address, Limits::new(connections), security).await?;
         let addresses = server.addresses()?;
 
         let registry = Registry::new();

@@ -19,6 +19,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::io::{InspectReader, InspectWriter};
 use tokio_util::sync::CancellationToken;
@@ -59,6 +60,7 @@ impl Limits {
 pub(super) struct ConnectionState {
     progress: Mutex<Progress>,
     evicted: CancellationToken,
+    _permit: OwnedSemaphorePermit,
 }
 
 struct Progress {
@@ -78,22 +80,20 @@ enum Phase {
 }
 
 impl ConnectionState {
-    pub(super) fn new() -> Arc<Self> {
+    /// For a connection that begins now, and holds the permit as long as it lasts.
+    pub(super) fn new(permit: OwnedSemaphorePermit) -> Self {
         let now = Instant::now();
         let progress = Progress { phase: Phase::Head { since: now }, last_request: now, last_byte: now };
-        Arc::new(Self { progress: Mutex::new(progress), evicted: CancellationToken::new() })
+        Self { progress: Mutex::new(progress), evicted: CancellationToken::new(), _permit: permit }
     }
 
     /// The stream, whose bytes are noted here.
-    pub(super) fn track<S: AsyncRead + AsyncWrite>(
-        self: &Arc<Self>,
-        stream: S,
-    ) -> impl AsyncRead + AsyncWrite + use<S> {
-        let (reading, writing) = (Arc::clone(self), Arc::clone(self));
+    pub(super) fn track(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite) -> impl AsyncRead + AsyncWrite {
+        let writing = Arc::clone(&self);
         let stream = InspectWriter::new(stream, move |_: &[u8]| writing.bytes_written());
         InspectReader::new(stream, move |bytes: &[u8]| {
             if !bytes.is_empty() {
-                reading.bytes_read();
+                self.bytes_read();
             }
         })
     }
@@ -101,6 +101,10 @@ impl ConnectionState {
     /// Closes the connection, whatever it is doing.
     pub(super) fn evict(&self) {
         self.evicted.cancel();
+    }
+
+    pub(super) fn is_evicted(&self) -> bool {
+        self.evicted.is_cancelled()
     }
 
     /// Waits until the connection is evicted or has used up its time. What moves the connection on must be polled by the
@@ -211,6 +215,7 @@ pub(super) async fn serve_http(
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::Semaphore;
     use tokio::time::sleep;
 
     use super::*;
@@ -228,9 +233,14 @@ mod tests {
 
     const LIMITS: Limits = Limits::new(1);
 
+    fn opened() -> (Arc<ConnectionState>, Instant) {
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        (Arc::new(ConnectionState::new(permit)), Instant::now())
+    }
+
     /// How many seconds the connection is open.
     async fn lifetime(events: impl IntoIterator<Item = Event>) -> u64 {
-        let (state, opened) = (ConnectionState::new(), Instant::now());
+        let (state, opened) = opened();
         let client = async {
             let mut answer = None;
             for event in events {
@@ -278,7 +288,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn evicted_connection_is_closed_at_once() {
-        let (state, opened) = (ConnectionState::new(), Instant::now());
+        let (state, opened) = opened();
         state.evict();
         state.expired(&LIMITS).await;
         assert!(opened.elapsed().is_zero());
