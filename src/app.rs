@@ -14,7 +14,7 @@ use crate::exposition::Exposition;
 use crate::inventory::unix_now;
 use crate::openai::{self, Client, ClientError};
 use crate::poller::{Poller, PollerConfig};
-use crate::web::{self, BindError, Limits, Security, Server, raise_descriptor_limit, share_with_probes};
+use crate::web::{self, Limits, Security, Server, raise_descriptor_limit, share_with_probes};
 
 /// Why the exporter cannot start, or cannot use a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +24,7 @@ pub enum StartError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
-    Bind(#[from] BindError),
-    #[error("the listening sockets have no address: {0}")]
-    Address(#[from] io::Error),
+    Bind(#[from] io::Error),
     /// Two metrics have one name.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),

@@ -184,7 +184,7 @@ pub(super) async fn serve_http(
             let has_body = !request.body().is_end_stream();
             let request = request.map(Body::new);
             let mut response = match policy {
-                Some(policy) => policy.answer(request, async |request| router.call(request).await).await?,
+                Some(policy) => policy.answer(request, router).await?,
                 None => router.call(request).await?,
             };
             // No endpoint takes a body. Close after a request that has one, so that no smuggled request behind it is

@@ -33,14 +33,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// For want of descriptors or memory, the accept after one that failed would fail too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The address that cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}")]
-pub struct BindError {
-    address: ListenAddress,
-    source: io::Error,
-}
-
 /// Raises the soft limit of this process's descriptors where it is low, and returns how many connections the limit leaves
 /// room for, in all servers together.
 pub(crate) fn raise_descriptor_limit() -> usize {
@@ -78,11 +70,11 @@ impl Server {
         addresses: &[ListenAddress],
         limits: Limits,
         security: Option<(Security, Reload)>,
-    ) -> Result<Self, BindError> {
+    ) -> io::Result<Self> {
         let mut listeners = Vec::with_capacity(addresses.len());
         for address in addresses {
-            let listener = listen(address).await.map_err(|source| BindError { address: address.clone(), source })?;
-            listeners.push(listener);
+            let listener = listen(address).await;
+            listeners.push(listener.map_err(|error| io::Error::other(format!("cannot listen on {address}: {error}")))?);
         }
         Ok(Self { listeners, limits, security })
     }
@@ -94,7 +86,8 @@ impl Server {
 
     /// `http` or `https`.
     pub fn scheme(&self) -> &'static str {
-        if self.security.as_ref().is_some_and(|(security, _)| security.speaks_tls()) { "https" } else { "http" }
+        let speaks_tls = |(security, _): &(Security, Reload)| security.policy().tls().is_some();
+        if self.security.as_ref().is_some_and(speaks_tls) { "https" } else { "http" }
     }
 
     /// Serves until `shutdown`, then lets the answers under way end for a moment.
