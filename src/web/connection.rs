@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::io::{InspectReader, InspectWriter};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::security::ConnectionPolicy;
 
@@ -59,7 +59,8 @@ impl Limits {
 /// What a connection is doing: its stream sees bytes, its service requests, and its time-outs follow from both.
 pub(super) struct ConnectionState {
     progress: Mutex<Progress>,
-    evicted: CancellationToken,
+    /// Cancelled to close the connection, whatever it is doing.
+    pub(super) evicted: CancellationToken,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -73,10 +74,8 @@ struct Progress {
 enum Phase {
     /// A head is due.
     Head { since: Instant },
-    /// The body of an answer is being produced.
-    Answering,
-    /// What is left of the answer is being written, or there is nothing to do.
-    Idle,
+    /// The body of an answer is being produced; then what is left of it is being written, or there is nothing to do.
+    Answer { produced: CancellationToken },
 }
 
 impl ConnectionState {
@@ -98,15 +97,6 @@ impl ConnectionState {
         })
     }
 
-    /// Closes the connection, whatever it is doing.
-    pub(super) fn evict(&self) {
-        self.evicted.cancel();
-    }
-
-    pub(super) fn is_evicted(&self) -> bool {
-        self.evicted.is_cancelled()
-    }
-
     /// Waits until the connection is evicted or has used up its time. What moves the connection on must be polled by the
     /// same task, before this.
     pub(super) async fn expired(&self, limits: &Limits) {
@@ -125,9 +115,7 @@ impl ConnectionState {
         let Progress { phase, last_request, last_byte } = &*self.progress();
         match phase {
             Phase::Head { since } => *since + limits.head_timeout,
-            Phase::Answering | Phase::Idle => {
-                (*last_byte + limits.idle_timeout).min(*last_request + limits.answer_timeout)
-            }
+            Phase::Answer { .. } => (*last_byte + limits.idle_timeout).min(*last_request + limits.answer_timeout),
         }
     }
 
@@ -146,26 +134,20 @@ impl ConnectionState {
     fn bytes_read(&self) {
         let (mut progress, now) = (self.progress(), Instant::now());
         progress.last_byte = now;
-        if matches!(progress.phase, Phase::Idle) {
+        // While a body is produced, these belong to a request that was sent early.
+        if matches!(&progress.phase, Phase::Answer { produced } if produced.is_cancelled()) {
             progress.phase = Phase::Head { since: now };
         }
     }
 
-    /// The head of a request is complete; what is returned goes with the body of its answer.
-    fn begin_answer(self: &Arc<Self>) -> AnswerGuard {
+    /// The head of a request is complete. What is returned goes with the body of its answer, which is produced, or given
+    /// up, when that is dropped.
+    fn begin_answer(&self) -> DropGuard {
+        let produced = CancellationToken::new();
         let mut progress = self.progress();
         progress.last_request = Instant::now();
-        progress.phase = Phase::Answering;
-        AnswerGuard(Arc::clone(self))
-    }
-}
-
-/// Ends the phase of an answer when its body is dropped: produced whole, or given up.
-struct AnswerGuard(Arc<ConnectionState>);
-
-impl Drop for AnswerGuard {
-    fn drop(&mut self) {
-        self.0.progress().phase = Phase::Idle;
+        progress.phase = Phase::Answer { produced: produced.clone() };
+        produced.drop_guard()
     }
 }
 
@@ -174,7 +156,7 @@ pub(super) async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     router: Router,
     policy: Option<&ConnectionPolicy>,
-    state: &Arc<ConnectionState>,
+    state: &ConnectionState,
     shutdown: &CancellationToken,
 ) {
     let router = &TowerToHyperService::new(router);
@@ -289,7 +271,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn evicted_connection_is_closed_at_once() {
         let (state, opened) = opened();
-        state.evict();
+        state.evicted.cancel();
         state.expired(&LIMITS).await;
         assert!(opened.elapsed().is_zero());
     }

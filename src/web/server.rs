@@ -172,9 +172,9 @@ impl Connections {
     async fn admit(&self) -> Option<Arc<ConnectionState>> {
         if self.permits.available_permits() == 0 {
             let open = self.open();
-            let staying = open.iter().filter_map(Weak::upgrade).filter(|state| !state.is_evicted());
+            let staying = open.iter().filter_map(Weak::upgrade).filter(|state| !state.evicted.is_cancelled());
             if let Some(longest) = staying.min_by_key(|state| state.last_request()) {
-                longest.evict();
+                longest.evicted.cancel();
             }
         }
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
