@@ -14,7 +14,7 @@ use crate::exposition::Exposition;
 use crate::inventory::unix_now;
 use crate::openai::{self, Client, ClientError};
 use crate::poller::{Poller, PollerConfig};
-use crate::web::{self, BindError, Limits, Security, Server, raise_descriptor_limit, share_with_probes};
+use crate::web::{self, Limits, Security, Server, raise_descriptor_limit, share_with_probes};
 
 /// Why the exporter cannot start, or cannot use a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -24,16 +24,13 @@ pub enum StartError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
-    Bind(#[from] BindError),
-    #[error("the listening sockets have no address: {0}")]
-    Address(#[from] io::Error),
+    Bind(#[from] io::Error),
     /// Two metrics have one name.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
 }
 
 /// An exporter that is bound, but does nothing yet.
-#[derive(Debug)]
 pub struct App {
     poller: Poller,
     server: Server,
@@ -53,10 +50,10 @@ impl App {
         let (mut connections, mut probe_server) = (raise_descriptor_limit(), None);
         if let Some(address) = config.web.probe_listen_address.clone() {
             let (rest, probes) = share_with_probes(connections);
-            probe_server = Some(Server::bind(&[address], Limits::new(probes)).await?);
+            probe_server = Some(Server::bind(&[address], Limits::new(probes), None).await?);
             connections = rest;
         }
-        let server = Server::bind(&config.web.listen_address, Limits::new(connections)).await?.secured(security);
+        let server = Server::bind(&config.web.listen_address, Limits::new(connections), security).await?;
         let addresses = server.addresses()?;
 
         let registry = Registry::new();

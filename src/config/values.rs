@@ -3,10 +3,9 @@
 //! Each reader takes the type that a file gives and the text that the environment and the flags give, says what the value
 //! must be where it is something else, and never repeats it. Another format makes a `Dict` of its document (null
 //! is `Empty`, which an `Option` takes as none), puts that into a [`Layer`](super::Layer), and extracts a struct of
-//! `deny_unknown_fields`, these readers, and [`section`] for what is nested.
+//! `deny_unknown_fields` and these readers.
 
-use std::fmt::{self, Display};
-use std::marker::PhantomData;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,8 +13,7 @@ use std::time::Duration;
 use figment::value::Value;
 use regex::Regex;
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserializer, Error};
 use tracing::Level;
 use url::Url;
 
@@ -50,25 +48,6 @@ fn texts<'de, D: Deserializer<'de>, T>(
         Value::Array(_, values) => parse(values.iter().map(Value::as_str).collect::<Option<_>>()?),
         value => parse(vec![value.as_str()?]),
     })
-}
-
-/// A struct or map that only a section gives; derived readers would take a list too, its values in the order of the fields.
-pub(crate) fn section<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
-    struct Section<T>(PhantomData<T>);
-
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Section<T> {
-        type Value = T;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a section")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-            T::deserialize(MapAccessDeserializer::new(map))
-        }
-    }
-
-    deserializer.deserialize_map(Section(PhantomData))
 }
 
 pub(crate) fn string<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -183,9 +162,7 @@ mod tests {
     #[derive(Debug, Default, PartialEq, Deserialize)]
     #[serde(deny_unknown_fields, default)]
     struct Document {
-        #[serde(deserialize_with = "section")]
         server: Server,
-        #[serde(deserialize_with = "section")]
         users: BTreeMap<String, String>,
     }
 
@@ -217,10 +194,9 @@ mod tests {
         let list = || Value::from(vec![secret]);
         let keys = "unknown key; there are: file, strict";
         for (key, value, message) in [
-            ("server", list(), "server: must be a section"),
-            ("server", secret.into(), "server: must be a section"),
-            ("server", Empty::Unit.into(), "server: must be a section"),
-            ("users", list(), "users: must be a section"),
+            ("users", list(), "users: must be a map"),
+            ("users", secret.into(), "users: must be a map"),
+            ("users", Empty::Unit.into(), "users: must be a map"),
             ("server.file", list(), "server.file: must be the path of a file"),
             ("server.file", 7.into(), "server.file: must be the path of a file"),
             ("server.file", "".into(), "server.file: must be the path of a file"),

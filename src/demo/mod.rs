@@ -24,7 +24,6 @@ pub const ADMIN_KEY: &str = "demo";
 const CONNECTIONS: usize = 64;
 
 /// The API of the demo's organization, bound but not served yet.
-#[derive(Debug)]
 pub struct DemoApi {
     organization: Organization,
     server: Server,
@@ -34,7 +33,7 @@ pub struct DemoApi {
 /// Binds the API of an organization whose certificates are dated from now.
 pub async fn bind(address: ListenAddress) -> io::Result<DemoApi> {
     let organization = Organization::simulated(whole_second(unix_now()));
-    let server = Server::bind(&[address], Limits::new(CONNECTIONS)).await.map_err(io::Error::other)?;
+    let server = Server::bind(&[address], Limits::new(CONNECTIONS), None).await?;
     let address = server.addresses()?[0];
     Ok(DemoApi { organization, server, address })
 }

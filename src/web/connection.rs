@@ -19,9 +19,10 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::io::{InspectReader, InspectWriter};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::security::ConnectionPolicy;
 
@@ -58,7 +59,9 @@ impl Limits {
 /// What a connection is doing: its stream sees bytes, its service requests, and its time-outs follow from both.
 pub(super) struct ConnectionState {
     progress: Mutex<Progress>,
-    evicted: CancellationToken,
+    /// Cancelled to close the connection, whatever it is doing.
+    pub(super) evicted: CancellationToken,
+    _permit: OwnedSemaphorePermit,
 }
 
 struct Progress {
@@ -71,36 +74,27 @@ struct Progress {
 enum Phase {
     /// A head is due.
     Head { since: Instant },
-    /// The body of an answer is being produced.
-    Answering,
-    /// What is left of the answer is being written, or there is nothing to do.
-    Idle,
+    /// The body of an answer is being produced; then what is left of it is being written, or there is nothing to do.
+    Answer { produced: CancellationToken },
 }
 
 impl ConnectionState {
-    pub(super) fn new() -> Arc<Self> {
+    /// For a connection that begins now, and holds the permit as long as it lasts.
+    pub(super) fn new(permit: OwnedSemaphorePermit) -> Self {
         let now = Instant::now();
         let progress = Progress { phase: Phase::Head { since: now }, last_request: now, last_byte: now };
-        Arc::new(Self { progress: Mutex::new(progress), evicted: CancellationToken::new() })
+        Self { progress: Mutex::new(progress), evicted: CancellationToken::new(), _permit: permit }
     }
 
     /// The stream, whose bytes are noted here.
-    pub(super) fn track<S: AsyncRead + AsyncWrite>(
-        self: &Arc<Self>,
-        stream: S,
-    ) -> impl AsyncRead + AsyncWrite + use<S> {
-        let (reading, writing) = (Arc::clone(self), Arc::clone(self));
+    pub(super) fn track(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite) -> impl AsyncRead + AsyncWrite {
+        let writing = Arc::clone(&self);
         let stream = InspectWriter::new(stream, move |_: &[u8]| writing.bytes_written());
         InspectReader::new(stream, move |bytes: &[u8]| {
             if !bytes.is_empty() {
-                reading.bytes_read();
+                self.bytes_read();
             }
         })
-    }
-
-    /// Closes the connection, whatever it is doing.
-    pub(super) fn evict(&self) {
-        self.evicted.cancel();
     }
 
     /// Waits until the connection is evicted or has used up its time. What moves the connection on must be polled by the
@@ -121,9 +115,7 @@ impl ConnectionState {
         let Progress { phase, last_request, last_byte } = &*self.progress();
         match phase {
             Phase::Head { since } => *since + limits.head_timeout,
-            Phase::Answering | Phase::Idle => {
-                (*last_byte + limits.idle_timeout).min(*last_request + limits.answer_timeout)
-            }
+            Phase::Answer { .. } => (*last_byte + limits.idle_timeout).min(*last_request + limits.answer_timeout),
         }
     }
 
@@ -142,26 +134,20 @@ impl ConnectionState {
     fn bytes_read(&self) {
         let (mut progress, now) = (self.progress(), Instant::now());
         progress.last_byte = now;
-        if matches!(progress.phase, Phase::Idle) {
+        // While a body is produced, these belong to a request that was sent early.
+        if matches!(&progress.phase, Phase::Answer { produced } if produced.is_cancelled()) {
             progress.phase = Phase::Head { since: now };
         }
     }
 
-    /// The head of a request is complete; what is returned goes with the body of its answer.
-    fn begin_answer(self: &Arc<Self>) -> AnswerGuard {
+    /// The head of a request is complete. What is returned goes with the body of its answer, which is produced, or given
+    /// up, when that is dropped.
+    fn begin_answer(&self) -> DropGuard {
+        let produced = CancellationToken::new();
         let mut progress = self.progress();
         progress.last_request = Instant::now();
-        progress.phase = Phase::Answering;
-        AnswerGuard(Arc::clone(self))
-    }
-}
-
-/// Ends the phase of an answer when its body is dropped: produced whole, or given up.
-struct AnswerGuard(Arc<ConnectionState>);
-
-impl Drop for AnswerGuard {
-    fn drop(&mut self) {
-        self.0.progress().phase = Phase::Idle;
+        progress.phase = Phase::Answer { produced: produced.clone() };
+        produced.drop_guard()
     }
 }
 
@@ -170,7 +156,7 @@ pub(super) async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     router: Router,
     policy: Option<&ConnectionPolicy>,
-    state: &Arc<ConnectionState>,
+    state: &ConnectionState,
     shutdown: &CancellationToken,
 ) {
     let router = &TowerToHyperService::new(router);
@@ -180,7 +166,7 @@ pub(super) async fn serve_http(
             let has_body = !request.body().is_end_stream();
             let request = request.map(Body::new);
             let mut response = match policy {
-                Some(policy) => policy.answer(request, async |request| router.call(request).await).await?,
+                Some(policy) => policy.answer(request, router).await?,
                 None => router.call(request).await?,
             };
             // No endpoint takes a body. Close after a request that has one, so that no smuggled request behind it is
@@ -211,6 +197,7 @@ pub(super) async fn serve_http(
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::Semaphore;
     use tokio::time::sleep;
 
     use super::*;
@@ -228,9 +215,14 @@ mod tests {
 
     const LIMITS: Limits = Limits::new(1);
 
+    fn opened() -> (Arc<ConnectionState>, Instant) {
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        (Arc::new(ConnectionState::new(permit)), Instant::now())
+    }
+
     /// How many seconds the connection is open.
     async fn lifetime(events: impl IntoIterator<Item = Event>) -> u64 {
-        let (state, opened) = (ConnectionState::new(), Instant::now());
+        let (state, opened) = opened();
         let client = async {
             let mut answer = None;
             for event in events {
@@ -278,8 +270,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn evicted_connection_is_closed_at_once() {
-        let (state, opened) = (ConnectionState::new(), Instant::now());
-        state.evict();
+        let (state, opened) = opened();
+        state.evicted.cancel();
         state.expired(&LIMITS).await;
         assert!(opened.elapsed().is_zero());
     }

@@ -20,7 +20,7 @@ use crate::poll_state::PollState;
 pub use connection::Limits;
 pub use router::{probes, router};
 pub use security::{Reload, Security};
-pub use server::{BindError, Server};
+pub use server::Server;
 pub(crate) use server::{raise_descriptor_limit, share_with_probes};
 
 /// What handlers read. None of it can be written through this.

@@ -71,10 +71,8 @@ impl Serving {
     }
 
     async fn start_with(self, router: Router) -> Port {
-        let mut server = Server::bind(&["127.0.0.1:0".parse().unwrap()], self.limits).await.unwrap();
-        if let Some(folder) = &self.folder {
-            server = server.secured(Some(Security::load(&folder.web_config()).unwrap()));
-        }
+        let security = self.folder.as_ref().map(|folder| Security::load(&folder.web_config()).unwrap());
+        let server = Server::bind(&["127.0.0.1:0".parse().unwrap()], self.limits, security).await.unwrap();
         let address = server.addresses().unwrap()[0];
         let end = CancellationToken::new();
         tokio::spawn(server.run(router, end.clone()));

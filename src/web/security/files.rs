@@ -17,7 +17,7 @@ const MAX_BYTES: u64 = 4 << 20;
 /// Reading is repeatable: while the hash stays the same, reading again ends the same way. That holds too where it ended
 /// with a fault and the files behind it were never reached.
 pub(super) struct WatchedFiles {
-    config: PathBuf,
+    pub(super) config: PathBuf,
     /// In the order in which they were read.
     read: Vec<PathBuf>,
     hasher: DefaultHasher,
@@ -29,10 +29,6 @@ impl WatchedFiles {
         Self { config: config.to_owned(), read: Vec::new(), hasher: DefaultHasher::new() }
     }
 
-    pub(super) fn config(&self) -> &Path {
-        &self.config
-    }
-
     /// Where relative paths in the web configuration file start.
     pub(super) fn folder(&self) -> &Path {
         let folder = self.config.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -40,18 +36,18 @@ impl WatchedFiles {
     }
 
     pub(super) fn read_config(&mut self) -> io::Result<Zeroizing<Vec<u8>>> {
-        self.read(&self.config.clone())
+        self.read(self.config.clone())
     }
 
     /// A file that the web configuration file names.
     pub(super) fn read_named(&mut self, path: &str) -> io::Result<Zeroizing<Vec<u8>>> {
-        self.read(&self.folder().join(path))
+        self.read(self.folder().join(path))
     }
 
-    fn read(&mut self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-        let contents = read_bounded(path);
+    fn read(&mut self, path: PathBuf) -> io::Result<Zeroizing<Vec<u8>>> {
+        let contents = read_bounded(&path);
         contents.as_ref().map(|bytes| bytes.as_slice()).map_err(io::Error::kind).hash(&mut self.hasher);
-        self.read.push(path.to_owned());
+        self.read.push(path);
         contents
     }
 
@@ -59,7 +55,7 @@ impl WatchedFiles {
         let mut now = Self::of(&self.config);
         for path in &self.read {
             // An error is part of the hash.
-            let _ = now.read(path);
+            let _ = now.read(path.clone());
         }
         now.hasher.finish() != self.hasher.finish()
     }

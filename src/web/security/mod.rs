@@ -5,27 +5,50 @@
 mod basic_auth;
 mod files;
 mod reload;
-mod rules;
 mod tls;
 mod web_config;
 mod yaml;
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use axum::response::IntoResponse as _;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
 
-use self::basic_auth::{BasicAuth, Decision};
+use self::basic_auth::{BasicAuth, Decision, Users};
 use self::files::WatchedFiles;
 pub use self::reload::Reload;
-use self::rules::Rules;
 use self::tls::Tls;
+use self::web_config::WebConfig;
 use super::HEALTH_PATHS;
 use crate::config::ConfigError;
+
+/// What a web configuration file says, for every client of a port.
+struct Rules {
+    tls: Option<Tls>,
+    /// Without any, no credentials are asked for.
+    users: Users,
+    /// Of every response, instead of its own.
+    headers: HeaderMap,
+}
+
+impl Rules {
+    fn read(files: &mut WatchedFiles) -> Result<Self, ConfigError> {
+        let config = WebConfig::read(files)?;
+        Ok(Self {
+            tls: config.tls_server_config.map(|tls| Tls::new(tls, files)).transpose()?,
+            users: config.basic_auth_users.unwrap_or_default(),
+            headers: config.http_server_config.map(|http| http.headers).unwrap_or_default(),
+        })
+    }
+}
 
 /// Guards a port.
 #[derive(Clone)]
@@ -46,10 +69,6 @@ impl Security {
         Ok((Self { rules, basic_auth: Arc::new(basic_auth) }, Reload { files, rules: sender }))
     }
 
-    pub(super) fn speaks_tls(&self) -> bool {
-        self.rules().tls.is_some()
-    }
-
     /// For a connection that begins now.
     pub(super) fn policy(&self) -> ConnectionPolicy {
         ConnectionPolicy { accepted_under: self.rules(), security: self.clone() }
@@ -57,14 +76,6 @@ impl Security {
 
     fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.rules.borrow())
-    }
-
-    async fn decide(&self, rules: &Rules, path: &str, headers: &HeaderMap) -> Decision {
-        if rules.users.is_empty() || HEALTH_PATHS.contains(&path) {
-            Decision::Allow
-        } else {
-            self.basic_auth.check(&rules.users, headers).await
-        }
     }
 }
 
@@ -79,15 +90,20 @@ impl ConnectionPolicy {
         self.accepted_under.tls.as_ref()
     }
 
-    /// Answers a request: with `respond` where the rules allow it.
-    pub(super) async fn answer<E>(
+    /// Answers a request, where the rules allow it as the router does.
+    pub(super) async fn answer(
         &self,
         request: Request<Body>,
-        respond: impl AsyncFnOnce(Request<Body>) -> Result<Response<Body>, E>,
-    ) -> Result<Response<Body>, E> {
+        router: &TowerToHyperService<Router>,
+    ) -> Result<Response<Body>, Infallible> {
         let rules = self.security.rules();
-        let mut response = match self.security.decide(&rules, request.uri().path(), request.headers()).await {
-            Decision::Allow => respond(request).await?,
+        let decision = if rules.users.is_empty() || HEALTH_PATHS.contains(&request.uri().path()) {
+            Decision::Allow
+        } else {
+            self.security.basic_auth.check(&rules.users, request.headers()).await
+        };
+        let mut response = match decision {
+            Decision::Allow => router.call(request).await?,
             Decision::Deny => {
                 let challenge = [(WWW_AUTHENTICATE, "Basic realm=\"openai-cert-exporter\"")];
                 (StatusCode::UNAUTHORIZED, challenge, "unauthorized\n").into_response()

@@ -8,7 +8,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::files::WatchedFiles;
-use super::rules::Rules;
+use super::{Rules, Tls};
+use crate::config::ConfigError;
 
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -39,15 +40,34 @@ impl Reload {
         if !self.files.have_changed() {
             return;
         }
-        self.files = WatchedFiles::of(self.files.config());
+        self.files = WatchedFiles::of(&self.files.config);
         let in_force = Arc::clone(&self.rules.borrow());
-        let rules = Rules::read(&mut self.files).and_then(|rules| rules.reject_weaker(&in_force, &self.files));
+        let rules = Rules::read(&mut self.files).and_then(|rules| reject_weaker(rules, &in_force, &self.files));
         match rules {
             Ok(rules) => {
                 self.rules.send_replace(Arc::new(rules));
-                tracing::info!(file = %self.files.config().display(), "the web configuration has changed and is in force");
+                tracing::info!(file = %self.files.config.display(), "the web configuration has changed and is in force");
             }
             Err(error) => tracing::error!("{error}; what was in force before stays so"),
         }
+    }
+}
+
+/// Refuses rules that open the port wider than those `in_force`, as a file that is being written, or was emptied by
+/// accident, would.
+fn reject_weaker(rules: Rules, in_force: &Rules, files: &WatchedFiles) -> Result<Rules, ConfigError> {
+    let is_lost = |has: fn(&Rules) -> bool| has(in_force) && !has(&rules);
+    let client_auth = |rules: &Rules| rules.tls.as_ref().map(|tls| tls.client_auth);
+    let verifies_less = client_auth(&rules) < client_auth(in_force);
+    let needs_no_name = is_lost(|rules| rules.tls.as_ref().is_some_and(Tls::has_san_allowlist));
+    let weaker = [
+        (is_lost(|rules| rules.tls.is_some()), "tls_server_config", "TLS"),
+        (verifies_less, "tls_server_config.client_auth_type", "the verification of clients"),
+        (needs_no_name, "tls_server_config.client_allowed_sans", "the names that clients must have"),
+        (is_lost(|rules| !rules.users.is_empty()), "basic_auth_users", "the last user"),
+    ];
+    match weaker.into_iter().find(|(is_weaker, ..)| *is_weaker) {
+        Some((_, key, what)) => Err(files.refuse(key, format!("{what} would be gone, which takes a restart"))),
+        None => Ok(rules),
     }
 }

@@ -16,7 +16,6 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{Error, RootCertStore, ServerConfig, SupportedCipherSuite};
-use tokio_rustls::server::TlsStream;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
@@ -46,7 +45,6 @@ impl Tls {
             (TlsVersion::Tls13, TlsVersion::Tls13) => &[&TLS13],
             (TlsVersion::Tls13, TlsVersion::Tls12) => return Err(refuse(files, "min_version", "is above max_version")),
         };
-        let prefer_own_order = settings.prefer_server_cipher_suites.unwrap_or(true);
         let client_auth = settings.client_auth_type.unwrap_or_default();
         let allowed_sans = settings.client_allowed_sans.unwrap_or_default();
 
@@ -71,7 +69,7 @@ impl Tls {
                 Error::InvalidCertificate(_) => refuse(files, "cert_file", "has a certificate that cannot be read"),
                 _ => refuse(files, "key_file", "has a private key of a kind that is not supported"),
             })?;
-        config.ignore_client_order = prefer_own_order;
+        config.ignore_client_order = settings.prefer_server_cipher_suites.unwrap_or(true);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { config: Arc::new(config), client_auth, allowed_sans })
     }
@@ -81,10 +79,10 @@ impl Tls {
     }
 
     /// Speaks TLS on a stream, and checks the names of the client's certificate, if it shows one.
-    pub(in crate::web) async fn accept<S>(&self, stream: S) -> io::Result<TlsStream<S>>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
+    pub(in crate::web) async fn accept(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+    ) -> io::Result<impl AsyncRead + AsyncWrite + Unpin> {
         let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await?;
         // They are there for a resumed session too.
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();

@@ -19,9 +19,7 @@ use crate::config::{ConfigError, Layer, name_to_echo, values};
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct WebConfig {
-    #[serde(deserialize_with = "section")]
     pub(super) tls_server_config: Option<TlsServerConfig>,
-    #[serde(deserialize_with = "section")]
     pub(super) http_server_config: Option<HttpServerConfig>,
     pub(super) basic_auth_users: Option<Users>,
 }
@@ -69,6 +67,11 @@ impl WebConfig {
         if values.remove("rate_limit").is_some_and(|value| !is_empty(&value)) {
             return Err(files.refuse("rate_limit", "is not supported"));
         }
+        // Derived readers would take a list too, its values in the order of the fields.
+        let is_section = |key: &&str| matches!(values.get(*key), None | Some(Value::Dict(..) | Value::Empty(..)));
+        if let Some(key) = ["tls_server_config", "http_server_config"].iter().find(|key| !is_section(key)) {
+            return Err(files.refuse(*key, "must be a section"));
+        }
         // An empty section asks for nothing; one with any value is expected to bring TLS.
         if values.get("tls_server_config").is_some_and(is_empty) {
             values.remove("tls_server_config");
@@ -87,14 +90,6 @@ impl WebConfig {
 fn is_empty(section: &Value) -> bool {
     let is_null = |value: &Value| matches!(value, Value::Empty(..));
     is_null(section) || section.as_dict().is_some_and(|keys| keys.values().all(is_null))
-}
-
-fn section<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(bound = "T: Deserialize<'de>")]
-    struct Section<T>(#[serde(deserialize_with = "values::section")] T);
-
-    Ok(Option::deserialize(deserializer)?.map(|Section(section)| section))
 }
 
 /// In the words of YAML 1.1 too.

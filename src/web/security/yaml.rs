@@ -29,19 +29,17 @@ fn to_value(yaml: Yaml) -> Result<Value, String> {
         Yaml::String(text) => text.into(),
         Yaml::Sequence(values) => values.into_iter().map(to_value).collect::<Result<Vec<_>, _>>()?.into(),
         Yaml::Mapping(entries) => {
-            let entries = entries.into_iter().map(|(key, value)| Ok((to_key(key)?, to_value(value)?)));
-            entries.collect::<Result<Dict, String>>()?.into()
+            let mut dict = Dict::new();
+            for (key, value) in entries {
+                let key = to_value(key)?.into_string().ok_or("a key is not text")?;
+                if dict.insert(key, to_value(value)?).is_some() {
+                    return Err("a key is there twice, as a number and as text".into());
+                }
+            }
+            dict.into()
         }
         Yaml::Tagged(_) => return Err("tags are not supported".into()),
     })
-}
-
-fn to_key(yaml: Yaml) -> Result<String, String> {
-    match yaml {
-        Yaml::String(key) => Ok(key),
-        Yaml::Number(key) => Ok(key.to_string()),
-        _ => Err("a key is not text".into()),
-    }
 }
 
 #[cfg(test)]
@@ -53,6 +51,7 @@ mod tests {
         for (text, expected) in [
             ("SECRET: {SECRET: 1, SECRET: 2}", "a key is there twice at line 1 column 9"),
             ("SECRET: {? [SECRET] : 1, ? [SECRET] : 2}", "a key is there twice at line 1 column 9"),
+            ("SECRET: {1: SECRET, '1': SECRET}", "a key is there twice, as a number and as text"),
             ("SECRET: {SECRET: !SECRET SECRET}", "tags are not supported"),
             ("{SECRET: 1}: SECRET", "a key is not text"),
             ("SECRET: *SECRET", "unknown anchor at line 1 column 9"),
