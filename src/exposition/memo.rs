@@ -1,7 +1,7 @@
 use std::any::Any;
 use std::sync::{Arc, Weak};
 
-/// The value that was made last, and the key that it was made from.
+/// A cache of one value: the last one, and the key that it was made from.
 pub(crate) struct Memo<K, V>(Option<(K, V)>);
 
 impl<K, V> Default for Memo<K, V> {
@@ -11,7 +11,7 @@ impl<K, V> Default for Memo<K, V> {
 }
 
 impl<K: PartialEq, V: Clone> Memo<K, V> {
-    /// The value of `key`, made anew where the last one is of another key. That one is dropped first: there are never two.
+    /// The value of `key`, made anew where the cached one has another key. That one is dropped first: there are never two.
     pub(crate) fn get_or_make<E>(&mut self, key: K, make: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
         if let Some((last, value)) = &self.0
             && *last == key
@@ -25,8 +25,8 @@ impl<K: PartialEq, V: Clone> Memo<K, V> {
     }
 }
 
-/// Which object it is, whatever it holds. While an identity is there, no other object comes to have the same; what the
-/// object holds is dropped without regard to it.
+/// The identity of an object behind an `Arc`, compared by address. It keeps the address from being used again, but does
+/// not keep the object's content.
 pub(crate) struct Identity(Weak<dyn Any + Send + Sync>);
 
 impl Identity {

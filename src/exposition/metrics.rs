@@ -4,7 +4,7 @@
 use crate::inventory::{Certificate, CertificateUse, Scope, UnixSeconds, days_until};
 use crate::poll_state::PollState;
 
-/// A family: what it is called, and where its series come from.
+/// A metric family: its name, and where its series come from.
 pub(super) struct Metric {
     pub(super) name: &'static str,
     /// Without a backslash or a line feed, which would have to be escaped.
@@ -14,7 +14,7 @@ pub(super) struct Metric {
     pub(super) series: Series,
 }
 
-/// What there is a series for, and its value; no series where that is `None`.
+/// What has a series, and how its value is computed; `None`: no series.
 pub(super) enum Series {
     /// The state of the polls, once.
     State(fn(&PollState) -> Option<f64>),
@@ -22,7 +22,7 @@ pub(super) enum Series {
     FailureReasons,
     /// Each certificate of the organization's list.
     Certificates(fn(&Certificate, UnixSeconds) -> Option<f64>),
-    /// The same, by a value that time changes.
+    /// The same, with a value that changes with time.
     CertificatesNow(fn(&Certificate, UnixSeconds) -> Option<f64>),
     /// Each certificate of any list.
     CertificateUses(fn(&CertificateUse) -> f64),

@@ -1,4 +1,4 @@
-//! From the state of the polls, and the second of a scrape, to the metrics page.
+//! The metrics page, made from the state of the polls and the second of a scrape.
 //!
 //! [`METRICS`] is the table of what is shown, `rows` writes a metric's series, and [`TextBody`] is the page as text, written
 //! as it is read. Compressed, the page is one gzip member made of a [`Fragment`] for each run of neighbouring families with
@@ -31,11 +31,11 @@ pub use text_body::TextBody;
 /// The media type of the page: the text format 0.0.4, which is UTF-8.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A new inventory with more certificates of projects than this is compressed beside the thread that serves requests: a
-/// thousand series take half a millisecond.
+/// A new inventory with more certificates of projects than this is compressed on a blocking thread, not on the one that
+/// serves requests: a thousand series take half a millisecond.
 const LONG: usize = 20_000;
 
-/// Why there is no page. Nothing that an upstream sends can bring it about.
+/// Why there is no page. Nothing that an upstream sends can cause it.
 #[derive(Debug, thiserror::Error)]
 pub enum ExpositionError {
     #[error("the metrics cannot be encoded: {0}")]
@@ -53,7 +53,7 @@ pub struct Exposition {
 }
 
 impl Exposition {
-    /// What states say, what `registry` holds, and this process's own figures.
+    /// A page of the state of the polls, of what `registry` holds, and of this process's own metrics.
     pub fn new(registry: Registry) -> Result<Self, prometheus::Error> {
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let build_info = Gauge::with_opts(
@@ -70,7 +70,7 @@ impl Exposition {
         Ok(Self::of(registry))
     }
 
-    /// What states say, and nothing of this process: for a file that another exporter serves beside its own figures.
+    /// A page of the state of the polls alone: for the node exporter's textfile collector, which has `process_*` of its own.
     pub fn of_state_only() -> Self {
         Self::of(Registry::new())
     }
@@ -101,7 +101,7 @@ fn registered(registry: &Registry) -> Result<Vec<Registered>, prometheus::Error>
     families.map(|family| Ok((family.name().to_owned(), encoder.encode_to_string(&[family])?))).collect()
 }
 
-/// Neighbouring metrics with one lifetime, and a last run for what the registry has beyond all metrics.
+/// Neighbouring metrics with one lifetime, and an empty last run for families of the registry that sort after all of them.
 fn runs() -> impl Iterator<Item = &'static [Metric]> {
     METRICS.chunk_by(|a, b| a.series.lifetime() == b.series.lifetime()).chain([&[][..]])
 }
@@ -110,10 +110,10 @@ fn runs() -> impl Iterator<Item = &'static [Metric]> {
 #[derive(Default)]
 struct Cache {
     compressor: Compressor,
-    /// Of each run.
+    /// One for each run.
     fragments: Vec<Memo<Key, Fragment>>,
     page: Memo<(UnixSeconds, Identity), Bytes>,
-    /// Whose certificates the page shows.
+    /// The one that the page shows.
     inventory: Option<Identity>,
 }
 
@@ -141,7 +141,7 @@ impl Cache {
         })
     }
 
-    /// Whether most of the next page has to be compressed first, and takes long.
+    /// Whether the next page takes long, since its inventory is large and was not compressed yet.
     fn is_long(&self, state: &PollState) -> bool {
         state.snapshot.as_ref().is_some_and(|snapshot| {
             let inventory = &snapshot.inventory;
@@ -151,7 +151,7 @@ impl Cache {
     }
 }
 
-/// What the text of a run depends on: what is written for each page anyway, an object, and a moment.
+/// What the text of a run depends on: the part that is written for each page anyway, an object, and a second or epoch.
 type Key = (String, Option<Identity>, Option<i64>);
 
 fn key(run: &'static [Metric], registered: &[Registered], state: &Arc<PollState>, now: UnixSeconds) -> Key {

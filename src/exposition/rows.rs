@@ -10,7 +10,7 @@ use crate::inventory::{Certificate, Project, ProjectList, UnixSeconds};
 use crate::poll_state::{FailureReason, PollState};
 
 impl Metric {
-    /// Gives each series of a row to `write`: the values of its labels and its own. `None` past the last row.
+    /// Calls `write` with the label values and the value of each series of a row. `None` past the last row.
     pub(super) fn for_each_series(
         &self,
         row: usize,

@@ -6,14 +6,14 @@ use super::metrics::Metric;
 use crate::inventory::UnixSeconds;
 use crate::poll_state::PollState;
 
-/// A family of the registry as the library writes it, by its name.
+/// A family of the registry: its name, and its text as the library writes it.
 pub(super) type Registered = (String, String);
 
-/// A piece of text ends with the row that makes it so long, in bytes.
+/// Bytes of a chunk, at least: it ends with the row that reaches this length.
 const PIECE: usize = 16 << 10;
 
-/// Metrics as text that is written as it is read: only a piece is ever held, however long the text is and however many
-/// read it.
+/// Metrics as text in chunks, each written when it is read: only one is in memory for each reader, however long the text
+/// is.
 pub struct TextBody {
     metrics: &'static [Metric],
     registered: Peekable<IntoIter<Registered>>,

@@ -13,9 +13,9 @@ pub struct Certificate {
     pub active: bool,
     /// When it was uploaded.
     pub created_at: Option<UnixSeconds>,
-    /// The first instant at which it is valid; without it, it always has been.
+    /// The first instant at which it is valid. Missing: it always has been.
     pub valid_at: Option<UnixSeconds>,
-    /// The first instant at which it is no longer valid; without it, it stays valid.
+    /// The first instant at which it is no longer valid. Missing: it stays valid.
     pub expires_at: Option<UnixSeconds>,
 }
 

@@ -2,7 +2,7 @@ use std::cmp::Ordering;
 
 use super::{Certificate, Listing};
 
-/// What became of one certificate between two reads of the same list.
+/// One difference in one certificate between two reads of the same list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change<'a> {
     Added(&'a Certificate),
@@ -13,7 +13,7 @@ pub enum Change<'a> {
         from: &'a Certificate,
         to: &'a Certificate,
     },
-    /// One of its dates is another. Nothing documented does that, which is why somebody should know.
+    /// One of its dates differs. No documented request changes a date, so people should know.
     Redated(&'a Certificate),
 }
 

@@ -23,7 +23,7 @@ pub struct ProjectList {
     pub certificates: Arc<Listing<Certificate>>,
 }
 
-/// What could not be taken over from the list of projects.
+/// What was wrong with the list of projects.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProjectFaults {
     pub malformed: Malformed,
@@ -33,7 +33,7 @@ pub struct ProjectFaults {
     pub vanished: u64,
 }
 
-/// The lists, and all that follows from them. Built whole, never changed.
+/// The lists, and everything derived from them. Built whole, never changed.
 #[derive(Debug)]
 pub struct Inventory {
     lists: Lists,
@@ -64,7 +64,7 @@ impl Inventory {
         Self { lists, group: group.clone(), scopes, certificates, boundaries, malformed, duplicates }
     }
 
-    /// The inventory of these lists: `before` itself where it is of equal ones.
+    /// The inventory of these lists: `before` itself where its lists and group are equal.
     pub fn following(before: Option<&Arc<Self>>, lists: Lists, group: &RotationGroup) -> Arc<Self> {
         match before {
             Some(before) if before.lists == lists && before.group == *group => Arc::clone(before),
@@ -107,7 +107,7 @@ impl Inventory {
         &self.certificates
     }
 
-    /// What supersedes a certificate of this inventory.
+    /// The certificate that supersedes one of this inventory.
     pub fn successor(&self, of: &CertificateUse) -> Option<&CertificateUse> {
         Some(&self.certificates[of.successor?])
     }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Something that a list holds under an identifier of its own.
+/// An object of a list, identified within it.
 pub trait Identified {
     /// Opaque and never empty.
     fn id(&self) -> &str;
 }
 
-/// A whole list as it was read. Two lists are equal where they say the same, whenever they were read.
+/// A whole list as it was read. Equality is of contents, not of when they were read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing<T> {
     /// Each object once, sorted by identifier.
@@ -29,8 +29,8 @@ impl<T> Default for Listing<T> {
 }
 
 impl<T: Identified> Listing<T> {
-    /// Sorts what was read, given in the order in which it came. Of two objects with one identifier the later one stays:
-    /// it is the fresher one.
+    /// Sorts `read`, which is in the order of arrival. Of two objects with one identifier the later one is kept: it is the
+    /// fresher one.
     pub fn new(mut read: Vec<T>, malformed: Malformed) -> Self {
         let total = read.len();
         // A stable sort of the reversed list puts the later of two first, and `dedup` keeps the first.
@@ -46,7 +46,7 @@ impl<T: Identified> Listing<T> {
     }
 }
 
-/// `before` itself where `now` equals it, so that whoever holds it can compare pointers.
+/// `before` itself where `now` equals it, so that later comparisons of the two are of pointers.
 pub(crate) fn unchanged_or<T: PartialEq>(before: Option<&Arc<T>>, now: T) -> Arc<T> {
     match before {
         Some(before) if **before == now => Arc::clone(before),
@@ -54,7 +54,8 @@ pub(crate) fn unchanged_or<T: PartialEq>(before: Option<&Arc<T>>, now: T) -> Arc
     }
 }
 
-/// How many entries of a list could not be read, by the field at fault. Sums saturate: in a state file they may be anything.
+/// How many entries of a list could not be read, by the field at fault. Sums saturate: the
+/// counts of a state file may be anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Malformed(BTreeMap<Cow<'static, str>, u64>);

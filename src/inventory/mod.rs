@@ -1,7 +1,7 @@
-//! What an organization's certificates are, as pure data, and what follows from it.
+//! The certificates of an organization as pure data, and what is derived from them.
 //!
 //! Nothing here reads a clock, a socket or a file: `now` is an argument. [`Lists`] is what was read, [`Inventory`] what
-//! follows from it (scopes, rotation), [`Snapshot`] adds when each list was read; [`Severity`] says how bad it is.
+//! is derived from it (scopes, rotation), [`Snapshot`] adds when each list was read; [`Severity`] says how urgent it is.
 
 mod certificate;
 mod changes;

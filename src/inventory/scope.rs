@@ -23,8 +23,8 @@ pub(super) fn in_effect<'a>(
     active(own).chain(active(organization).filter(only_at_organization))
 }
 
-/// When an anchor is valid: from the first instant (inclusive) to the second (exclusive; `None`: for ever). Without a
-/// known begin it begins at the beginning of time. `None` where it ends before it begins.
+/// When an anchor is valid: from the first instant (inclusive) to the second (exclusive; `None`: for ever). A missing
+/// begin is `UnixSeconds::MIN`. `None` where it ends before it begins.
 pub(super) fn validity(certificate: &Certificate) -> Option<(UnixSeconds, Option<UnixSeconds>)> {
     let begin = certificate.valid_at.unwrap_or(UnixSeconds::MIN);
     certificate.expires_at.is_none_or(|end| begin < end).then_some((begin, certificate.expires_at))
@@ -33,13 +33,13 @@ pub(super) fn validity(certificate: &Certificate) -> Option<(UnixSeconds, Option
 /// The anchors in effect in one scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// Whether any is active, if never valid.
+    /// Whether any anchor is active, valid or not.
     enforced: bool,
     /// When anchors with a known end are valid, sorted.
     dated: Box<[(UnixSeconds, UnixSeconds)]>,
     /// When anchors without a known end begin.
     undated: Box<[UnixSeconds]>,
-    /// Where at least one anchor with a known end is valid: spans from begin to end, sorted, none touching another.
+    /// When at least one anchor with a known end is valid: spans from begin to end, sorted, none touching another.
     coverage: Box<[(UnixSeconds, UnixSeconds)]>,
 }
 
@@ -75,8 +75,8 @@ impl Scope {
         self.undated.len()
     }
 
-    /// When at least one anchor with a known end is valid: spans from begin to end, sorted, none touching another. What
-    /// has no known begin begins at the beginning of time.
+    /// When at least one anchor with a known end is valid: spans from begin to end, sorted, none touching another. A
+    /// missing begin is `UnixSeconds::MIN`.
     pub fn coverage(&self) -> &[(UnixSeconds, UnixSeconds)] {
         &self.coverage
     }

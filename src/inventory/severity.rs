@@ -1,13 +1,13 @@
-//! How bad it is: certificates by their own dates, scopes by what covers them.
+//! How urgent it is: certificates by their own dates, scopes by their coverage.
 
 use super::{CertificateUse, SECONDS_PER_DAY, Scope, UnixSeconds};
 
-/// How soon is too soon, in seconds before an end.
+/// How much time must be left before an end, in seconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Thresholds {
-    /// Less is a warning.
+    /// Less time left is a warning.
     pub warning: f64,
-    /// Less is critical, and so is anything that has ended.
+    /// Less time left is critical, and so is anything that has ended.
     pub critical: f64,
 }
 
@@ -19,7 +19,7 @@ impl Default for Thresholds {
 }
 
 impl Thresholds {
-    /// How bad it is that something ends at `end`.
+    /// The severity of an end at `end`.
     pub fn judge(self, end: UnixSeconds, now: f64) -> Severity {
         let left = end as f64 - now;
         if left <= 0.0 || left < self.critical {
@@ -41,8 +41,8 @@ pub enum Severity {
 }
 
 impl CertificateUse {
-    /// A certificate that is active nowhere harms nobody. A superseded one only warns: a new anchor does not move the old
-    /// one's clients.
+    /// A certificate that is active nowhere is `Ok`: no request depends on it. A superseded one only warns: a new anchor
+    /// does not move the old one's clients.
     pub fn severity(&self, now: f64, thresholds: Thresholds) -> Severity {
         if !self.is_active() {
             return Severity::Ok;
@@ -54,7 +54,7 @@ impl CertificateUse {
     }
 }
 
-/// What holds for the requests of a scope at a moment.
+/// What mutual TLS means for the requests of a scope at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coverage {
     /// No certificate is active: any client is let in.

@@ -1,4 +1,4 @@
-//! Where each certificate is in use, and which has a successor in place: a planned rotation warns, and pages nobody.
+//! Where each certificate is active, and which have a successor in place: a planned rotation warns, and pages nobody.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use regex::Regex;
 
 use super::{Certificate, Lists};
 
-/// Certificates of one authority among which successors are looked for, each with each. An organization has room for 50 in
-/// all; in a larger group none counts as superseded, which is the side that pages.
+/// The largest rotation group, since each of its certificates is compared with each. An organization has room for 50
+/// certificates in all. In a larger group none counts as superseded, so that their alerts stay critical.
 const MAX_GROUP: usize = 1_000;
 
-/// How a certificate's name tells its authority from its rotation generation, as OpenAI's guide asks names to do.
+/// How the authority is told from the generation in a certificate's name, as OpenAI's guide asks for in names.
 #[derive(Clone, Debug)]
 pub struct RotationGroup(Regex);
 
@@ -33,15 +33,15 @@ impl PartialEq for RotationGroup {
     }
 }
 
-/// A certificate, with what all lists together say of it.
+/// A certificate, and where it is active by all lists together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateUse {
-    /// As the first list that has it shows it; `active` is that list's alone.
+    /// From the first list that has it; its `active` is for that list alone.
     pub certificate: Certificate,
     pub active_at_organization: bool,
     /// Positions among the inventory's projects, ascending.
     pub(super) active_at_projects: Vec<u32>,
-    /// The position of what supersedes it; of several, of the one that ends last.
+    /// The position of the certificate that supersedes it; of several, of the one that ends last.
     pub(super) successor: Option<usize>,
 }
 
@@ -92,7 +92,7 @@ impl CertificateUse {
     }
 }
 
-/// Whether `new` is of a later generation than `old`: valid later or, where one of the begins is unknown, uploaded later.
+/// Whether `new` is of a later generation than `old`: valid later or, where a begin is unknown, uploaded later.
 fn begins_later(old: &Certificate, new: &Certificate) -> bool {
     let later = |old: Option<_>, new: Option<_>| Some(new? > old?);
     later(old.valid_at, new.valid_at).or_else(|| later(old.created_at, new.created_at)).unwrap_or(false)
@@ -120,7 +120,7 @@ pub(super) fn uses(lists: &Lists, group: &RotationGroup) -> Vec<CertificateUse> 
     uses
 }
 
-/// The positions of what is superseded, each with the position of its successor.
+/// The position of each superseded certificate, with that of its successor.
 fn successors(uses: &[CertificateUse], group: &RotationGroup) -> Vec<(usize, usize)> {
     let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (position, used) in uses.iter().enumerate().filter(|(_, used)| used.is_active()) {

@@ -55,7 +55,7 @@ impl Client {
     }
 }
 
-/// One poll's use of the client. What a 429 or a 401 says holds for all requests of the poll.
+/// The requests of one poll. A 429 pauses all of them, a 401 ends them.
 #[derive(Debug)]
 pub struct Session<'a> {
     pub(super) client: &'a Client,
@@ -68,7 +68,7 @@ pub struct Session<'a> {
     pub(super) unauthorized: OnceLock<FailureReason>,
 }
 
-/// Certificates are listed in the order of their upload, so that what is uploaded meanwhile lands at the end of the list.
+/// Oldest upload first, so that a certificate that is uploaded meanwhile lands at the end of the list.
 const BY_UPLOAD: (&str, &str) = ("order", "asc");
 
 impl Session<'_> {

@@ -16,7 +16,7 @@ pub struct Error {
     pub status: Option<u16>,
     /// `x-request-id`, which OpenAI's support asks for.
     pub request_id: Option<Box<str>>,
-    /// How long the API wants no further request.
+    /// How long the API asks to wait before the next request.
     pub retry_after: Option<Duration>,
     /// For people.
     pub message: String,
@@ -25,7 +25,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// Without an answer, and not worth another try.
+    /// Without an answer, and not retryable.
     pub(super) fn new(reason: FailureReason, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { reason, status: None, request_id: None, retry_after: None, message, retryable: false }
@@ -49,7 +49,7 @@ impl Error {
         self.status == Some(404)
     }
 
-    /// Whether the answer was a 429, or nothing was sent because of one. It is about the key, and so about every list.
+    /// Whether the answer was a 429, or nothing was sent because of one. The limit is the key's, and so every list's.
     pub fn is_rate_limit(&self) -> bool {
         self.reason == FailureReason::RateLimited && self.status.is_none_or(|status| status == 429)
     }

@@ -14,7 +14,7 @@ pub struct Metrics {
     client_certificate_not_after: IntGaugeVec,
 }
 
-/// From a fast answer nearby to the default of `api.request_timeout` and one doubling more, in seconds.
+/// In seconds: from a fast answer nearby to twice the default of `api.request_timeout`.
 const DURATION_BUCKETS: [f64; 10] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
 
 impl Metrics {

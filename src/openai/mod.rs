@@ -20,7 +20,7 @@ pub use pager::{Next, PageError, Pager};
 pub use transport::TlsFileError;
 pub use wire::Entry;
 
-/// As metrics and logs name what was requested.
+/// What was requested, as the label `endpoint` and the log name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Endpoint {

@@ -16,7 +16,7 @@ const MAX_PAGES: usize = 2_000;
 const MAX_ITEMS: usize = MAX_PAGES * 100;
 /// Bytes of identifiers and names of one list, at most. An organization's 50 certificates have some 4 KiB of them.
 const MAX_TEXT_BYTES: usize = 16 << 20;
-/// A shorter key is no real one; cutting it out of every name would only garble names.
+/// No real key is shorter; cutting a shorter one out of names would only garble them.
 const MIN_SECRET_LEN: usize = 8;
 
 /// Where a list goes on.
@@ -56,7 +56,7 @@ impl PageError {
     }
 }
 
-/// A list, read up to some page.
+/// A list that is being read, page by page.
 #[derive(Debug)]
 pub struct Pager<'a, T> {
     secret: &'a SecretString,
@@ -109,7 +109,7 @@ impl<'a, T: Entry> Pager<'a, T> {
         Listing::new(self.items, self.malformed)
     }
 
-    /// Takes an object in, its name without the key. An error names the field at fault.
+    /// Keeps an object, with the key redacted from its name. An error names the field at fault.
     fn keep(&mut self, mut item: T) -> Result<(), &'static str> {
         let secret = self.secret.expose_secret();
         if secret.len() >= MIN_SECRET_LEN {

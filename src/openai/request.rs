@@ -30,7 +30,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The error where its page is refused.
+    /// The error of an answer whose page is refused.
     pub(super) fn refused(&self, fault: PageError) -> Error {
         let reason = if fault.is_decode() { FailureReason::Decode } else { FailureReason::Pagination };
         let (status, request_id) = (Some(self.status.as_u16()), self.request_id.clone());
@@ -57,7 +57,7 @@ impl Session<'_> {
                 Err(error) => error,
             };
             if error.status == Some(401) {
-                // The first reason stands for all.
+                // The first 401 gives the reason for all requests.
                 let _ = self.unauthorized.set(error.reason);
             }
             if !error.retryable {
@@ -159,11 +159,11 @@ impl Session<'_> {
     }
 }
 
-/// The error that an answer other than a success stands for.
+/// The error of an answer that is not a success.
 async fn classify(response: &mut Response, deadline: Instant) -> Error {
     let status = response.status();
     let retryable = retry::is_retryable(status, response.headers());
-    // People mend a key that is refused, and the next poll should see that at once: no wait counts here.
+    // Ignored with 401 and 403: once people have mended the key, the next poll should see that at once.
     let may_wait = !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
     let retry_after = retry::retry_after(response.headers(), SystemTime::now()).filter(|_| may_wait);
     // The code only refines what the status says, so a body that cannot be read is no error of its own.

@@ -1,11 +1,11 @@
-//! Which answers are worth another try, and when: as the official clients decide it.
+//! Which answers are retried, and when: by the rules of the official clients.
 
 use std::time::{Duration, SystemTime};
 
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 
-/// The first retry waits up to the one, each further one up to twice as long as the one before, none beyond the other.
+/// The longest wait before the first retry. It doubles with each further one, up to [`MAX_BACKOFF`].
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(8);
 
@@ -40,7 +40,7 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
         .or_else(|| text(RETRY_AFTER.as_str()).and_then(|text| seconds(text, 1.0).or_else(|| date(text))))
 }
 
-/// Exponential backoff with full jitter: anything from nothing to the bound of retry number `retry`, which counts from 0.
+/// Exponential backoff with full jitter: uniform from 0 to the bound of retry number `retry`, which counts from 0.
 /// `random` is uniform in 0..1.
 pub(super) fn backoff(retry: u32, random: f64) -> Duration {
     let bound = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(retry)).min(MAX_BACKOFF);

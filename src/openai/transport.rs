@@ -1,5 +1,5 @@
-//! The HTTP client below the requests: connection pool, proxies and TLS. The files that TLS is made of are read again for
-//! every poll, so that certificates rotate without a restart.
+//! The HTTP client below the requests: connection pool, proxies and TLS. The TLS files are read again for every poll, so
+//! that certificates rotate without a restart.
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub(super) struct Transport {
 #[derive(Debug)]
 struct Current {
     http: reqwest::Client,
-    /// Digest of what the files held last, usable or not; none where they could not be read.
+    /// Digest of the TLS files when last read, usable or not; none where they could not be read.
     seen: Option<u64>,
 }
 
@@ -36,8 +36,8 @@ impl Transport {
         Ok(Self { api, metrics, current: Mutex::new(current) })
     }
 
-    /// The client as the files are now. While they cannot be used, or where reading them takes until `deadline`, it is
-    /// the one before.
+    /// The client with the present TLS files; the previous one while they cannot be used, or where reading them takes until
+    /// `deadline`.
     pub(super) async fn current(self: &Arc<Self>, deadline: Instant) -> reqwest::Client {
         if self.api.ca_file.is_some() || self.api.client_cert_file.is_some() {
             let transport = Arc::clone(self);
@@ -47,7 +47,7 @@ impl Transport {
         self.lock().http.clone()
     }
 
-    /// Makes the client anew where the files have changed. Blocks.
+    /// Rebuilds the client where the TLS files have changed. Blocks.
     fn reload(&self) {
         // Before the lock: a file system may hang.
         let files = TlsFiles::read(&self.api);
@@ -79,7 +79,7 @@ fn build(api: &Api, files: &TlsFiles, metrics: &Metrics) -> Result<reqwest::Clie
     let mut http = reqwest::Client::builder()
         .user_agent(concat!("openai-cert-exporter/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
-        // Retries happen above; here they would multiply the tries.
+        // `request` retries; retries here would multiply its tries.
         .retry(retry::never());
     if is_loopback(&api.base_url) {
         http = http.no_proxy();
@@ -97,7 +97,7 @@ fn build(api: &Api, files: &TlsFiles, metrics: &Metrics) -> Result<reqwest::Clie
     Ok(http)
 }
 
-/// The files that TLS is made of, where any are configured.
+/// The certificate authorities, client certificate and key, where configured.
 struct TlsFiles {
     ca: Option<TlsFile>,
     client_cert: Option<TlsFile>,
@@ -111,7 +111,7 @@ struct TlsFile {
     content: Zeroizing<Vec<u8>>,
 }
 
-/// Why TLS cannot be made of a file.
+/// Why a TLS file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{key}: {} {fault}", path.display())]
 pub struct TlsFileError {
@@ -162,7 +162,7 @@ impl TlsFile {
         TlsFileError { key: self.key, path: self.path.clone(), fault: format!("does not hold {expected} in PEM") }
     }
 
-    /// When its first certificate ends, in seconds since the epoch.
+    /// `notAfter` of its first certificate, in seconds since the epoch.
     fn leaf_not_after(&self) -> Option<i64> {
         let (_, block) = parse_x509_pem(&self.content).ok()?;
         Some(block.parse_x509().ok()?.validity().not_after.timestamp())

@@ -1,5 +1,5 @@
-//! The shape of a list page. The page as a whole must be right, while each entry is decoded alone, so that one that
-//! cannot be read costs nothing but itself.
+//! The shape of a list page. The page as a whole must be right, while each entry is decoded alone, so that a malformed
+//! one costs nothing but itself.
 
 use std::borrow::Cow;
 
@@ -57,8 +57,8 @@ pub(super) fn as_text(body: &[u8]) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// What malformed entries are counted by: these names, and what is no field. serde's own messages and paths repeat what
-/// an answer says, which must not be logged.
+/// The fields that malformed entries are counted by, beside the two below. serde's own messages and paths repeat what an
+/// answer says, which must not be logged.
 const FIELDS: [&str; 7] = ["id", "name", "active", "created_at", "certificate_details", "status", "archived_at"];
 const NOT_AN_OBJECT: &str = "not an object";
 /// A field that comes twice, or whose name is not Unicode.
@@ -72,7 +72,7 @@ fn object<'a, T: Deserialize<'a>>(json: &'a RawValue) -> Result<T, &'static str>
     T::deserialize(json).map_err(|_| field_at_fault::<T>(json))
 }
 
-/// Reads an entry that was refused once more, with a path to where.
+/// Decodes a refused entry once more, with the path to its fault.
 fn field_at_fault<'a, T: Deserialize<'a>>(json: &'a RawValue) -> &'static str {
     let error = serde_path_to_error::deserialize::<_, T>(json).err();
     let known = error.and_then(|error| match error.path().iter().next()? {
@@ -123,7 +123,7 @@ struct WireProject {
 impl Entry for Project {
     fn decode(json: &RawValue) -> Result<Self, &'static str> {
         let WireProject { id, name, status, archived_at } = object(json)?;
-        // It becomes a segment of a path, which "." and ".." are not.
+        // It becomes a segment of a path, where "." and ".." would be resolved.
         let id = identifier(id).and_then(|id| if matches!(&*id, "." | "..") { Err("id") } else { Ok(id) })?;
         let archived = archived_at.is_some() || status.as_deref() == Some("archived");
         Ok(Self { id, name, archived })

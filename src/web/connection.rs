@@ -1,6 +1,7 @@
 //! One connection: its requests and answers, and how long its client may take over them.
 //!
-//! hyper has a time-out for heads, but it runs between requests too, and it has none for a client that does not read.
+//! hyper has a time-out for request heads, but it runs between requests too, and it has none for a client that does not
+//! read.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -29,10 +30,10 @@ use super::security::ConnectionPolicy;
 /// A request with a larger head is refused with 431.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
-/// What clients may take.
+/// How many connections there may be, and how long each may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Open at once.
+    /// How many may be open at once.
     pub connections: usize,
     /// For the whole head of a request, from its first byte; for the first one from the start of the connection, so that
     /// a TLS handshake counts too.

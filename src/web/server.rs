@@ -1,4 +1,4 @@
-//! Listens, accepts and serves, and never has more connections open than the process can bear.
+//! Listens, accepts and serves, with no more connections at once than the limit of descriptors allows.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -23,8 +23,8 @@ const MAX_CONNECTIONS: u64 = 4_096;
 const MAX_PROBE_CONNECTIONS: usize = 32;
 /// Descriptors kept for the rest: listeners, the upstream, files, the runtime.
 const RESERVED_DESCRIPTORS: u64 = 64;
-/// What the system takes of an answer before the client does: unbounded, a thousand scrapes would fill gigabytes of socket
-/// buffers with large pages. The system doubles it.
+/// The socket's send buffer. With an unbounded one, a thousand scrapes of large pages would fill gigabytes. The system
+/// doubles it.
 const SEND_BUFFER_BYTES: u32 = 128 << 10;
 /// Connections that wait to be accepted. Linux allows as many unless told otherwise (`net.core.somaxconn`).
 const BACKLOG: u32 = 4_096;

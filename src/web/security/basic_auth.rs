@@ -1,6 +1,6 @@
-//! `basic_auth_users`: whose requests are answered, and how that is found out without giving away which users there are.
+//! `basic_auth_users`: checks credentials, without giving away which users there are.
 //!
-//! To verify a password takes a bcrypt, which is slow on purpose. So verified credentials are cached, as a keyed hash: a
+//! Verifying a password takes a bcrypt, which is slow on purpose. So verified credentials are cached, as a keyed hash: a
 //! scraper pays for one check, and a flood of wrong passwords cannot keep it out.
 
 use std::collections::BTreeMap;
@@ -48,13 +48,13 @@ impl<'de> Deserialize<'de> for PasswordHash {
 pub(super) enum Decision {
     Allow,
     Deny,
-    /// Too many checks wait already.
+    /// Too many checks are waiting already.
     Overloaded,
 }
 
 /// Checks credentials.
 pub(super) struct BasicAuth {
-    /// Of this process alone, so that the cache is worth nothing elsewhere.
+    /// Made anew by each process, so that what is cached is worth nothing elsewhere.
     key: Key,
     /// For each user the credentials that were right last.
     verified: Mutex<BTreeMap<String, Tag>>,
@@ -105,8 +105,8 @@ impl BasicAuth {
         checking.await.unwrap_or(Decision::Deny)
     }
 
-    /// The hash that the password of an unknown user is checked against, always the same one, and in vain: neither time nor
-    /// load tells which users there are.
+    /// The hash that the password of an unknown user is checked against, the same one for the same name. The result does not
+    /// count: it is checked so that neither time nor load tells which users there are.
     fn decoy<'u>(&self, users: &'u Users, name: &str) -> Option<&'u PasswordHash> {
         let index = usize::from(self.tag(&[name]).as_ref()[0]) % users.len().max(1);
         users.values().nth(index)

@@ -1,4 +1,5 @@
-//! `--web.config.file`: TLS, users and response headers for a port, in the format of the Prometheus exporter-toolkit.
+//! `--web.config.file`: TLS, users and response headers for a port, in the format of the Prometheus exporter-toolkit, which
+//! is "the reference" here.
 //!
 //! What the file says becomes rules, whole or not at all. While the port is served, they follow the files.
 
@@ -58,7 +59,7 @@ pub struct Security {
 }
 
 impl Security {
-    /// The rules of a web configuration file, and what keeps them up to date.
+    /// The rules of a web configuration file, and the task that keeps them up to date.
     pub fn load(file: &Path) -> Result<(Self, Reload), ConfigError> {
         let mut files = WatchedFiles::of(file);
         let (sender, rules) = watch::channel(Arc::new(Rules::read(&mut files)?));

@@ -1,4 +1,4 @@
-//! `tls_server_config`: from the reference's words to rustls.
+//! `tls_server_config`: its settings as a configuration of rustls.
 
 use std::io;
 use std::net::IpAddr;
