@@ -13,36 +13,30 @@ const JITTER: f64 = 0.1;
 pub(super) struct Schedule {
     start: Instant,
     interval: Duration,
-    last: u64,
+    /// A whole number.
+    last: f64,
 }
 
 impl Schedule {
     /// Poll 0 starts at `start`.
     pub(super) fn new(start: Instant, interval: Duration) -> Self {
-        Self { start, interval, last: 0 }
+        Self { start, interval, last: 0.0 }
     }
 
     /// The start of the next poll: after the last tick, the earliest tick >= `not_before`. `random` gives numbers uniform in
     /// 0..1.
     pub(super) fn next(&mut self, not_before: Instant, mut random: impl FnMut() -> f64) -> Instant {
         // The tick before `not_before` may be moved past it; any earlier one may not.
-        let passed = not_before.saturating_duration_since(self.start).div_duration_f64(self.interval);
-        // A share of the interval per tick, so the cast loses nothing that matters.
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "passed is positive and far below 2^64"
-        )]
-        let passed = passed as u64;
-        self.last = (self.last + 1).max(passed);
+        let passed = not_before.saturating_duration_since(self.start).div_duration_f64(self.interval).floor();
+        self.last = (self.last + 1.0).max(passed);
         loop {
             let shift = 1.0 + JITTER * (2.0 * random() - 1.0);
             // One interval less the jitter's share, so that the duration never goes below zero.
-            let tick = self.start + self.interval.mul_f64((self.last - 1) as f64 + shift);
+            let tick = self.start + self.interval.mul_f64(self.last - 1.0 + shift);
             if tick >= not_before {
                 return tick;
             }
-            self.last += 1;
+            self.last += 1.0;
         }
     }
 }
