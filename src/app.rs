@@ -57,8 +57,7 @@ impl App {
         let addresses = server.addresses()?;
 
         let registry = Registry::new();
-        let client_metrics = Arc::new(openai::Metrics::new()?);
-        client_metrics.register(&registry)?;
+        let client_metrics = Arc::new(openai::Metrics::new(&registry)?);
         let client = Arc::new(Client::new(&config.api, Arc::clone(&client_metrics))?);
         let poller_config = PollerConfig::new(Arc::clone(&client), &config, credentials);
         let (poller, state) = Poller::new(poller_config, config.poll.state_file.as_deref(), &config.api.base_url).await;
@@ -71,7 +70,7 @@ impl App {
 
     /// Whether everything that a configuration names can be used, without binding anything.
     pub fn check(config: &Config) -> Result<(), StartError> {
-        Client::new(&config.api, Arc::new(openai::Metrics::new()?))?;
+        Client::new(&config.api, Arc::new(openai::Metrics::new(&Registry::new())?))?;
         config.web.config_file.as_deref().map(Security::load).transpose()?;
         Ok(())
     }

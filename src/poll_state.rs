@@ -2,12 +2,11 @@
 //! `watch` channel as an `Arc<PollState>`; readers cannot write.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use strum::{EnumCount, IntoStaticStr, VariantArray};
+use strum::{Display, EnumCount, IntoStaticStr, VariantArray};
 
 use crate::inventory::Snapshot;
 
@@ -35,7 +34,6 @@ pub struct PollState {
 }
 
 impl PollState {
-    /// Before the first poll.
     pub fn new(liveness_deadline: Instant, timing: PollTiming) -> Self {
         Self {
             snapshot: None,
@@ -99,7 +97,6 @@ impl PollState {
     }
 }
 
-/// A poll that ended.
 #[derive(Clone, Debug)]
 pub struct PollResult {
     /// In seconds since the epoch.
@@ -150,9 +147,11 @@ pub struct PollTiming {
 }
 
 /// Why a poll failed. Closed, so that it can be a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, EnumCount, IntoStaticStr, VariantArray)]
+#[derive(
+    Clone, Copy, Debug, Display, PartialEq, Eq, PartialOrd, Ord, Serialize, EnumCount, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum FailureReason {
     /// 401: the key is not accepted.
     Unauthorized,
@@ -176,19 +175,6 @@ pub enum FailureReason {
     Pagination,
     /// The admin key's file is missing, empty or unreadable.
     Credentials,
-}
-
-impl FailureReason {
-    /// The value of the label `reason`.
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-}
-
-impl fmt::Display for FailureReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 #[cfg(test)]
@@ -235,6 +221,6 @@ mod tests {
             (count(FailureReason::Server), count(FailureReason::Timeout), count(FailureReason::Client)),
             (1, 1, 0)
         );
-        assert_eq!(FailureReason::MtlsRequired.as_str(), "mtls_required");
+        assert_eq!(FailureReason::MtlsRequired.into_str(), "mtls_required");
     }
 }

@@ -7,6 +7,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use prometheus::Registry;
+
 use crate::atomic_file;
 use crate::cli::{Check, Format};
 use crate::config::Loaded;
@@ -103,9 +105,9 @@ pub fn unknown(check: &Check, error: &dyn std::error::Error) -> Option<String> {
 }
 
 async fn poll(Loaded { config, credentials }: Loaded) -> Result<Arc<PollState>, CheckError> {
-    let metrics = Arc::new(openai::Metrics::new()?);
+    let metrics = Arc::new(openai::Metrics::new(&Registry::new())?);
     let client = Client::new(&config.api, metrics)?;
-    let pages = client.pages();
+    let pages = Arc::clone(&client.pages);
     // The state file is the daemon's: a check reports what it has read itself, and keeps nothing.
     let (poller, _) =
         Poller::new(PollerConfig::new(Arc::new(client), &config, credentials), None, &config.api.base_url).await;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Gauge, Opts, Registry, TextEncoder};
+use prometheus::{Registry, TextEncoder, register_gauge_vec_with_registry};
 use tokio::sync::Mutex;
 
 use crate::inventory::{UnixSeconds, whole_second};
@@ -41,12 +41,11 @@ pub enum ExpositionError {
     #[error("the metrics cannot be encoded: {0}")]
     Encode(#[from] prometheus::Error),
     #[error("the metrics page cannot be compressed: {0}")]
-    Compress(#[from] flate2::CompressError),
+    Compress(#[from] std::io::Error),
     #[error("the thread that compresses the metrics page ended early: {0}")]
     Thread(#[from] tokio::task::JoinError),
 }
 
-/// The metrics page.
 pub struct Exposition {
     registry: Registry,
     cache: Arc<Mutex<Cache>>,
@@ -56,27 +55,20 @@ impl Exposition {
     /// A page of the state of the polls, of what `registry` holds, and of this process's own metrics.
     pub fn new(registry: Registry) -> Result<Self, prometheus::Error> {
         registry.register(Box::new(ProcessCollector::for_self()))?;
-        let build_info = Gauge::with_opts(
-            Opts::new(
-                "openai_cert_exporter_build_info",
-                "A constant 1, with what this program was built from as labels.",
-            )
-            .const_label("version", env!("CARGO_PKG_VERSION"))
-            .const_label("revision", env!("BUILD_REVISION"))
-            .const_label("rustc", env!("BUILD_RUSTC")),
+        let build_info = register_gauge_vec_with_registry!(
+            "openai_cert_exporter_build_info",
+            "A constant 1, with what this program was built from as labels.",
+            &["version", "revision", "rustc"],
+            registry
         )?;
-        build_info.set(1.0);
-        registry.register(Box::new(build_info))?;
-        Ok(Self::of(registry))
+        let built_from = [env!("CARGO_PKG_VERSION"), env!("BUILD_REVISION"), env!("BUILD_RUSTC")];
+        build_info.with_label_values(&built_from).set(1.0);
+        Ok(Self { registry, cache: Arc::default() })
     }
 
     /// A page of the state of the polls alone: for the node exporter's textfile collector, which has `process_*` of its own.
     pub fn of_state_only() -> Self {
-        Self::of(Registry::new())
-    }
-
-    fn of(registry: Registry) -> Self {
-        Self { registry, cache: Arc::default() }
+        Self { registry: Registry::new(), cache: Arc::default() }
     }
 
     /// The page as of the second of `now`, in pieces.
@@ -110,8 +102,8 @@ fn runs() -> impl Iterator<Item = &'static [Metric]> {
 #[derive(Default)]
 struct Cache {
     compressor: Compressor,
-    /// One for each run.
-    fragments: Vec<Memo<Key, Fragment>>,
+    /// Of each run.
+    fragments: Vec<Memo<Key, Arc<Fragment>>>,
     page: Memo<(UnixSeconds, Identity), Bytes>,
     /// The one that the page shows.
     inventory: Option<Identity>,
@@ -133,7 +125,8 @@ impl Cache {
                 let beyond = registered.split_off(registered.partition_point(is_before));
                 let registered = std::mem::replace(&mut registered, beyond);
                 let key = key(run, &registered, state, now);
-                fragment.get_or_make(key, || compressor.compress(TextBody::new(run, registered, state, now)))
+                fragment
+                    .get_or_make(key, || compressor.compress(TextBody::new(run, registered, state, now)).map(Arc::new))
             });
             let page = gzip_member(&fragments.collect::<Result<Vec<_>, _>>()?);
             *inventory = state.snapshot.as_ref().map(|snapshot| Identity::of(&snapshot.inventory));
@@ -160,13 +153,13 @@ fn key(run: &'static [Metric], registered: &[Registered], state: &Arc<PollState>
     let text = TextBody::new(written, registered.to_vec(), state, now).collect();
     let snapshot = state.snapshot.as_ref();
     let inventory = snapshot.map(|snapshot| Identity::of(&snapshot.inventory));
-    match lifetime {
-        Lifetime::Poll => (text, None, None),
-        Lifetime::Inventory => (text, inventory, None),
-        Lifetime::Epoch => {
-            (text, inventory, snapshot.and_then(|snapshot| i64::try_from(snapshot.inventory.epoch(now)).ok()))
-        }
-        Lifetime::Reads => (text, snapshot.map(Identity::of), None),
-        Lifetime::Second => (text, inventory, Some(now)),
-    }
+    let epoch = || i64::try_from(snapshot?.inventory.epoch(now)).ok();
+    let (object, moment) = match lifetime {
+        Lifetime::Poll => (None, None),
+        Lifetime::Inventory => (inventory, None),
+        Lifetime::Epoch => (inventory, epoch()),
+        Lifetime::Reads => (snapshot.map(Identity::of), None),
+        Lifetime::Second => (inventory, Some(now)),
+    };
+    (text, object, moment)
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use flate2::bufread::GzDecoder;
 use prometheus::core::Collector;
-use prometheus::{IntCounter, IntCounterVec};
+use prometheus::{IntCounter, IntCounterVec, Opts};
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
@@ -49,7 +49,7 @@ impl Scraped {
             process: IntCounter::new("process_cpu_seconds_total", "Seconds.").unwrap(),
             runtime: Builder::new_current_thread().build().unwrap(),
         };
-        scraped.exposition = Exposition::of(scraped.registry());
+        scraped.exposition.registry = scraped.registry();
         scraped
     }
 

@@ -1,7 +1,8 @@
 //! The client, and the lists that a session of it reads.
 
+use std::cell::{Cell, OnceCell};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::SecretString;
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::transport::Transport;
-use super::{Endpoint, Entry, Error, Metrics, Next, Pager, TlsFileError};
+use super::{ClientError, Endpoint, Entry, Error, Metrics, Next, Pager};
 use crate::config::Api;
 use crate::inventory::{Certificate, Listing, Project};
 use crate::poll_state::FailureReason;
@@ -17,45 +18,32 @@ use crate::poll_state::FailureReason;
 /// Escaped in a segment of a path: everything but the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// TLS cannot be set up, for example because the system has no trusted roots.
-    #[error("the HTTP client cannot be set up: {0}")]
-    Http(String),
-    #[error(transparent)]
-    Tls(#[from] TlsFileError),
-}
-
 /// The connection pool to one upstream, and how to use it.
 #[derive(Debug)]
 pub struct Client {
     pub(super) api: Api,
     pub(super) metrics: Arc<Metrics>,
-    transport: Arc<Transport>,
-    pages: Arc<AtomicU64>,
+    pub(super) transport: Mutex<Transport>,
+    /// How many pages of any list have been read so far; shows the progress of a poll.
+    pub(crate) pages: Arc<AtomicU64>,
 }
 
 impl Client {
     /// Reads the TLS files, where there are any; sends nothing.
     pub fn new(api: &Api, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
-        let transport = Arc::new(Transport::new(api.clone(), Arc::clone(&metrics))?);
+        let transport = Mutex::new(Transport::new(api, &metrics)?);
         Ok(Self { api: api.clone(), metrics, transport, pages: Arc::default() })
     }
 
-    /// How many pages of any list have been read so far; shows the progress of a poll.
-    pub fn pages(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.pages)
-    }
-
     /// What one poll needs: this key, until this deadline, with the TLS files as they are now.
-    pub async fn session(&self, key: SecretString, deadline: Instant) -> Session<'_> {
-        let http = self.transport.current(deadline).await;
-        let (paused_until, unauthorized) = (Mutex::new(Instant::now()), OnceLock::new());
+    pub async fn session(self: &Arc<Self>, key: SecretString, deadline: Instant) -> Session<'_> {
+        let http = self.http(deadline).await;
+        let (paused_until, unauthorized) = (Cell::new(Instant::now()), OnceCell::new());
         Session { client: self, http, key, deadline, paused_until, unauthorized }
     }
 }
 
-/// The requests of one poll. A 429 pauses all of them, a 401 ends them.
+/// One poll's use of the client, on one thread. What a 429 or a 401 says holds for all requests of the poll.
 #[derive(Debug)]
 pub struct Session<'a> {
     pub(super) client: &'a Client,
@@ -63,9 +51,9 @@ pub struct Session<'a> {
     pub(super) key: SecretString,
     pub(super) deadline: Instant,
     /// Until when nothing is sent; a 429 moves it.
-    pub(super) paused_until: Mutex<Instant>,
+    pub(super) paused_until: Cell<Instant>,
     /// The reason of a 401, after which nothing is sent.
-    pub(super) unauthorized: OnceLock<FailureReason>,
+    pub(super) unauthorized: OnceCell<FailureReason>,
 }
 
 /// Oldest upload first, so that a certificate that is uploaded meanwhile lands at the end of the list.
@@ -96,10 +84,10 @@ impl Session<'_> {
         let mut after = None;
         loop {
             let url = self.url(path, query, after.as_deref());
-            let page = self.send(endpoint, &url).await?;
+            let page = self.send(endpoint, || self.send_once(endpoint, &url)).await?;
             let next = pager.push(&page.body).map_err(|error| page.refused(error))?;
             self.client.pages.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(endpoint = endpoint.as_str(), page = pager.pages(), bytes = page.body.len(), "page read");
+            tracing::debug!(endpoint = endpoint.into_str(), page = pager.pages, bytes = page.body.len(), "page read");
             match next {
                 Next::After(id) => after = Some(id),
                 Next::Complete => return Ok(pager.finish()),

@@ -16,7 +16,7 @@ pub struct Error {
     pub status: Option<u16>,
     /// `x-request-id`, which OpenAI's support asks for.
     pub request_id: Option<Box<str>>,
-    /// How long the API asks to wait before the next request.
+    /// How long the API asks for no further requests.
     pub retry_after: Option<Duration>,
     /// For people.
     pub message: String,
@@ -25,8 +25,8 @@ pub struct Error {
 }
 
 impl Error {
-    /// Without an answer, and not retryable.
-    pub(super) fn new(reason: FailureReason, message: impl Into<String>) -> Self {
+    /// Without an answer, and not worth another try.
+    pub(crate) fn new(reason: FailureReason, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { reason, status: None, request_id: None, retry_after: None, message, retryable: false }
     }
@@ -38,18 +38,12 @@ impl Error {
 
     /// An answer that is not a success.
     pub(super) fn status(status: StatusCode, code: Option<&'static str>) -> Self {
-        let message = match code {
-            Some(code) => format!("answered {status}, {code}"),
-            None => format!("answered {status}"),
-        };
+        let code_suffix = code.map(|code| format!(", {code}")).unwrap_or_default();
+        let message = format!("answered {status}{code_suffix}");
         Self { status: Some(status.as_u16()), ..Self::new(reason(status, code), message) }
     }
 
-    pub fn is_not_found(&self) -> bool {
-        self.status == Some(404)
-    }
-
-    /// Whether the answer was a 429, or nothing was sent because of one. The limit is the key's, and so every list's.
+    /// Whether the answer was a 429, or nothing was sent because of one. It is about the key, and so about every list.
     pub fn is_rate_limit(&self) -> bool {
         self.reason == FailureReason::RateLimited && self.status.is_none_or(|status| status == 429)
     }
@@ -151,7 +145,7 @@ mod tests {
         ] {
             let error = Error::status(StatusCode::from_u16(status).unwrap(), known_code(body.as_bytes()));
             assert_eq!((error.reason, error.status), (expected, Some(status)), "{status} {body}");
-            assert_eq!((error.is_rate_limit(), error.is_not_found()), (status == 429, status == 404), "{status}");
+            assert_eq!(error.is_rate_limit(), status == 429, "{status}");
         }
     }
 

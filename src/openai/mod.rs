@@ -13,16 +13,16 @@ mod retry;
 mod transport;
 mod wire;
 
-pub use client::{Client, ClientError, Session};
+pub use client::{Client, Session};
 pub use error::Error;
 pub use metrics::Metrics;
 pub use pager::{Next, PageError, Pager};
-pub use transport::TlsFileError;
+pub use transport::ClientError;
 pub use wire::Entry;
 
 /// What was requested, as the label `endpoint` and the log name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum Endpoint {
     /// `/organization/certificates`
     Certificates,
@@ -30,10 +30,4 @@ pub enum Endpoint {
     Projects,
     /// `/organization/projects/{project_id}/certificates`
     ProjectCertificates,
-}
-
-impl Endpoint {
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
 }

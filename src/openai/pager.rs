@@ -49,14 +49,7 @@ pub enum PageError {
     TooLong,
 }
 
-impl PageError {
-    /// Whether the page itself is at fault, not what it says of the others.
-    pub fn is_decode(self) -> bool {
-        matches!(self, Self::NotJson | Self::NotAPage | Self::TooLarge)
-    }
-}
-
-/// A list that is being read, page by page.
+/// A list, read up to some page.
 #[derive(Debug)]
 pub struct Pager<'a, T> {
     secret: &'a SecretString,
@@ -64,7 +57,8 @@ pub struct Pager<'a, T> {
     malformed: Malformed,
     text_bytes: usize,
     cursors: HashSet<String>,
-    pages: usize,
+    /// Pages pushed so far.
+    pub(super) pages: usize,
 }
 
 impl<'a, T: Entry> Pager<'a, T> {
@@ -73,11 +67,6 @@ impl<'a, T: Entry> Pager<'a, T> {
     pub fn new(secret: &'a SecretString) -> Self {
         let (items, malformed) = (Vec::new(), Malformed::default());
         Self { secret, items, malformed, text_bytes: 0, cursors: HashSet::new(), pages: 0 }
-    }
-
-    /// Pages pushed so far.
-    pub fn pages(&self) -> usize {
-        self.pages
     }
 
     /// Takes the next page's body.

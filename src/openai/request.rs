@@ -1,7 +1,6 @@
 //! One request: sent, its answer classified, and sent again where that can help. A 429 pauses every request of the poll,
 //! a 401 ends them.
 
-use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use reqwest::{Response, StatusCode};
@@ -30,21 +29,20 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The error of an answer whose page is refused.
+    /// The error where its page is refused: it is at fault itself, or in what it says of the others.
     pub(super) fn refused(&self, fault: PageError) -> Error {
-        let reason = if fault.is_decode() { FailureReason::Decode } else { FailureReason::Pagination };
+        let reason = match fault {
+            PageError::NotJson | PageError::NotAPage | PageError::TooLarge => FailureReason::Decode,
+            _ => FailureReason::Pagination,
+        };
         let (status, request_id) = (Some(self.status.as_u16()), self.request_id.clone());
         Error { status, request_id, ..Error::new(reason, fault.to_string()) }
     }
 }
 
 impl Session<'_> {
-    /// Sends a GET, and again as often as that can help and the poll has time.
-    pub(super) async fn send(&self, endpoint: Endpoint, url: &Url) -> Result<Answer, Error> {
-        self.retry(endpoint, || self.send_once(endpoint, url)).await
-    }
-
-    async fn retry<F: Future<Output = Result<Answer, Error>>>(
+    /// Sends a request, and again as often as that can help and the poll has time.
+    pub(super) async fn send<F: Future<Output = Result<Answer, Error>>>(
         &self,
         endpoint: Endpoint,
         send_once: impl Fn() -> F,
@@ -77,17 +75,17 @@ impl Session<'_> {
                 return Err(error);
             }
             let (request_id, wait_seconds) = (error.request_id.as_deref(), wait.as_secs_f64());
-            tracing::debug!(endpoint = endpoint.as_str(), request_id, wait_seconds, "trying again: {error}");
+            tracing::debug!(endpoint = endpoint.into_str(), request_id, wait_seconds, "trying again: {error}");
             sleep(wait).await;
             retries += 1;
-            self.client.metrics.retried();
+            self.client.metrics.retries.inc();
         }
     }
 
     /// Waits for the end of a pause; fails where the poll may send nothing more.
     async fn wait_until_allowed(&self) -> Result<(), Error> {
         loop {
-            let until = *self.paused_until();
+            let until = self.paused_until.get();
             let wait = until.saturating_duration_since(Instant::now());
             if wait.is_zero() {
                 break;
@@ -107,16 +105,11 @@ impl Session<'_> {
 
     /// Pauses every request; an earlier pause that lasts longer stays.
     fn pause(&self, wait: Duration) {
-        let mut paused_until = self.paused_until();
-        *paused_until = (*paused_until).max(Instant::now() + wait.min(MAX_POLL));
-    }
-
-    fn paused_until(&self) -> MutexGuard<'_, Instant> {
-        self.paused_until.lock().unwrap_or_else(PoisonError::into_inner)
+        self.paused_until.set(self.paused_until.get().max(Instant::now() + wait.min(MAX_POLL)));
     }
 
     /// One try, counted.
-    async fn send_once(&self, endpoint: Endpoint, url: &Url) -> Result<Answer, Error> {
+    pub(super) async fn send_once(&self, endpoint: Endpoint, url: &Url) -> Result<Answer, Error> {
         let started = Instant::now();
         let result = self.exchange(url, started + self.client.api.request_timeout).await;
         let code = match &result {
@@ -202,14 +195,17 @@ mod tests {
     use std::collections::VecDeque;
     use std::sync::Arc;
 
+    use prometheus::Registry;
+
     use super::*;
     use crate::openai::{Client, Metrics};
 
     const POLL_TIMEOUT: Duration = Duration::from_secs(240);
 
-    fn client() -> Client {
+    fn client() -> Arc<Client> {
         let api = "base_url = 'http://127.0.0.1:1'\npage_size = 100\nrequest_timeout = '10s'\nmax_retries = 3\ninsecure_http = false";
-        Client::new(&toml::from_str(api).unwrap(), Arc::new(Metrics::new().unwrap())).unwrap()
+        let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
+        Arc::new(Client::new(&toml::from_str(api).unwrap(), metrics).unwrap())
     }
 
     /// An answer with this status, and the `Retry-After` that came with it, in seconds.
@@ -232,7 +228,7 @@ mod tests {
     }
 
     impl<'a> Script<'a> {
-        async fn new(client: &'a Client, answers: impl IntoIterator<Item = Result<Answer, Error>>) -> Self {
+        async fn new(client: &'a Arc<Client>, answers: impl IntoIterator<Item = Result<Answer, Error>>) -> Self {
             let (start, answers) = (Instant::now(), RefCell::new(answers.into_iter().collect()));
             let session = client.session("sk-admin-abc".into(), start + POLL_TIMEOUT).await;
             Self { session, start, answers, sent_at: RefCell::default() }
@@ -245,7 +241,7 @@ mod tests {
                 tokio::task::yield_now().await;
                 self.answers.borrow_mut().pop_front().unwrap_or_else(|| answer(200, None))
             };
-            self.session.retry(Endpoint::Certificates, send_once).await.map(drop)
+            self.session.send(Endpoint::Certificates, send_once).await.map(drop)
         }
 
         fn sent_at(&self) -> Vec<u64> {

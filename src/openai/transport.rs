@@ -3,63 +3,64 @@
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use reqwest::tls::Version;
 use reqwest::{Certificate, ClientBuilder, Identity, redirect, retry};
 use secrecy::zeroize::Zeroizing;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 use x509_parser::pem::parse_x509_pem;
 
 use super::error::error_chain;
-use super::{ClientError, Metrics};
+use super::{Client, Metrics};
 use crate::config::{Api, is_loopback};
 
+/// Why the client cannot be set up, for people: a file that TLS cannot be made of, or a system without trusted roots.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ClientError(String);
+
+/// What sends the requests.
 #[derive(Debug)]
 pub(super) struct Transport {
-    api: Api,
-    metrics: Arc<Metrics>,
-    current: Mutex<Current>,
-}
-
-#[derive(Debug)]
-struct Current {
     http: reqwest::Client,
     /// Digest of the TLS files when last read, usable or not; none where they could not be read.
     seen: Option<u64>,
 }
 
 impl Transport {
-    pub(super) fn new(api: Api, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
-        let files = TlsFiles::read(&api)?;
-        let current = Current { http: build(&api, &files, &metrics)?, seen: Some(files.digest()) };
-        Ok(Self { api, metrics, current: Mutex::new(current) })
+    pub(super) fn new(api: &Api, metrics: &Metrics) -> Result<Self, ClientError> {
+        let files = TlsFiles::read(api)?;
+        Ok(Self { http: build(api, &files, metrics)?, seen: Some(files.digest()) })
     }
+}
 
-    /// The client with the present TLS files; the previous one while they cannot be used, or where reading them takes until
-    /// `deadline`.
-    pub(super) async fn current(self: &Arc<Self>, deadline: Instant) -> reqwest::Client {
+impl Client {
+    /// The HTTP client as the files are now. While they cannot be used, or where reading them takes until `deadline`, it
+    /// is the one before.
+    pub(super) async fn http(self: &Arc<Self>, deadline: Instant) -> reqwest::Client {
         if self.api.ca_file.is_some() || self.api.client_cert_file.is_some() {
-            let transport = Arc::clone(self);
+            let client = Arc::clone(self);
             // Past the deadline the poll itself fails.
-            let _ = timeout_at(deadline, tokio::task::spawn_blocking(move || transport.reload())).await;
+            let _ = timeout_at(deadline, spawn_blocking(move || client.reload_files())).await;
         }
-        self.lock().http.clone()
+        self.transport().http.clone()
     }
 
-    /// Rebuilds the client where the TLS files have changed. Blocks.
-    fn reload(&self) {
+    /// Makes the HTTP client anew where the files have changed. Blocks.
+    fn reload_files(&self) {
         // Before the lock: a file system may hang.
         let files = TlsFiles::read(&self.api);
         let seen = files.as_ref().ok().map(TlsFiles::digest);
-        let mut current = self.lock();
-        if seen == current.seen {
+        let mut transport = self.transport();
+        if seen == transport.seen {
             return;
         }
-        current.seen = seen;
-        match files.map_err(ClientError::from).and_then(|files| build(&self.api, &files, &self.metrics)) {
+        transport.seen = seen;
+        match files.and_then(|files| build(&self.api, &files, &self.metrics)) {
             Ok(http) => {
-                current.http = http;
+                transport.http = http;
                 tracing::info!("the files for TLS to the API have changed and are in use");
             }
             Err(error) => {
@@ -70,8 +71,8 @@ impl Transport {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    fn transport(&self) -> MutexGuard<'_, Transport> {
+        self.transport.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,9 +91,12 @@ fn build(api: &Api, files: &TlsFiles, metrics: &Metrics) -> Result<reqwest::Clie
     } else {
         http = http.tls_version_min(Version::TLS_1_2);
     }
-    let http = files.apply(http)?.build().map_err(|error| ClientError::Http(error_chain(&error)))?;
+    let http = files
+        .apply(http)?
+        .build()
+        .map_err(|error| ClientError(format!("the HTTP client cannot be set up: {}", error_chain(&error))))?;
     if let Some(not_after) = files.client_cert.as_ref().and_then(TlsFile::leaf_not_after) {
-        metrics.client_certificate_ends(not_after);
+        metrics.client_certificate_not_after.with_label_values::<&str>(&[]).set(not_after);
     }
     Ok(http)
 }
@@ -105,23 +109,13 @@ struct TlsFiles {
 }
 
 struct TlsFile {
-    /// The key of the configuration that names it.
-    key: &'static str,
-    path: PathBuf,
+    /// The key of the configuration that names it, and its path.
+    name: String,
     content: Zeroizing<Vec<u8>>,
 }
 
-/// Why a TLS file cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{key}: {} {fault}", path.display())]
-pub struct TlsFileError {
-    key: &'static str,
-    path: PathBuf,
-    fault: String,
-}
-
 impl TlsFiles {
-    fn read(api: &Api) -> Result<Self, TlsFileError> {
+    fn read(api: &Api) -> Result<Self, ClientError> {
         let read = |key, path: &Option<PathBuf>| path.as_ref().map(|path| TlsFile::read(key, path)).transpose();
         Ok(Self {
             ca: read("api.ca_file", &api.ca_file)?,
@@ -130,7 +124,7 @@ impl TlsFiles {
         })
     }
 
-    fn apply(&self, mut http: ClientBuilder) -> Result<ClientBuilder, TlsFileError> {
+    fn apply(&self, mut http: ClientBuilder) -> Result<ClientBuilder, ClientError> {
         if let Some(ca) = &self.ca {
             let roots = Certificate::from_pem_bundle(&ca.content).ok().filter(|roots| !roots.is_empty());
             http = http.tls_certs_only(roots.ok_or_else(|| ca.does_not_hold("certificates"))?);
@@ -151,15 +145,16 @@ impl TlsFiles {
 }
 
 impl TlsFile {
-    fn read(key: &'static str, path: &Path) -> Result<Self, TlsFileError> {
+    fn read(key: &str, path: &Path) -> Result<Self, ClientError> {
+        let name = format!("{key}: {}", path.display());
         match std::fs::read(path) {
-            Ok(content) => Ok(Self { key, path: path.into(), content: content.into() }),
-            Err(error) => Err(TlsFileError { key, path: path.into(), fault: format!("cannot be read: {error}") }),
+            Ok(content) => Ok(Self { name, content: content.into() }),
+            Err(error) => Err(ClientError(format!("{name} cannot be read: {error}"))),
         }
     }
 
-    fn does_not_hold(&self, expected: &str) -> TlsFileError {
-        TlsFileError { key: self.key, path: self.path.clone(), fault: format!("does not hold {expected} in PEM") }
+    fn does_not_hold(&self, expected: &str) -> ClientError {
+        ClientError(format!("{} does not hold {expected} in PEM", self.name))
     }
 
     /// `notAfter` of its first certificate, in seconds since the epoch.

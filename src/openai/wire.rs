@@ -45,16 +45,10 @@ impl<'a> Page<'a> {
 /// an escape that no string may hold, so that only the entry it belongs to is malformed.
 pub(super) fn as_text(body: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = str::from_utf8(body) {
-        return Cow::Borrowed(text);
+        return text.into();
     }
-    let mut text = String::with_capacity(body.len() + 64);
-    for chunk in body.utf8_chunks() {
-        text.push_str(chunk.valid());
-        if !chunk.invalid().is_empty() {
-            text.push_str("\\ud800");
-        }
-    }
-    Cow::Owned(text)
+    let chunks = body.utf8_chunks();
+    chunks.map(|chunk| [chunk.valid(), if chunk.invalid().is_empty() { "" } else { "\\ud800" }].concat()).collect()
 }
 
 /// The fields that malformed entries are counted by, beside the two below. serde's own messages and paths repeat what an
@@ -123,8 +117,8 @@ struct WireProject {
 impl Entry for Project {
     fn decode(json: &RawValue) -> Result<Self, &'static str> {
         let WireProject { id, name, status, archived_at } = object(json)?;
-        // It becomes a segment of a path, where "." and ".." would be resolved.
-        let id = identifier(id).and_then(|id| if matches!(&*id, "." | "..") { Err("id") } else { Ok(id) })?;
+        // It becomes a segment of a path, which "." and ".." are not.
+        let id = identifier(id.filter(|id| !matches!(&**id, "." | "..")))?;
         let archived = archived_at.is_some() || status.as_deref() == Some("archived");
         Ok(Self { id, name, archived })
     }

@@ -16,7 +16,7 @@ use crate::inventory::{
     unix_now,
 };
 use crate::openai::{Error, Session};
-use crate::poll_state::{FailedList, FailureReason, ListName};
+use crate::poll_state::{FailedList, ListName};
 
 #[derive(Debug)]
 pub(super) struct CollectOptions {
@@ -46,18 +46,17 @@ impl ProjectFilter {
     }
 }
 
-/// What a poll brought.
 pub(super) struct Collected {
     /// None where the organization's list could not be read: without it no other is.
     pub(super) snapshot: Option<Arc<Snapshot>>,
     /// The lists that stand in the snapshot as they were before, or not at all.
     pub(super) failed: Vec<FailedList>,
-    /// How long the API wants no further request.
+    /// How long the API asks for no further requests.
     pub(super) pause: Duration,
 }
 
 impl Collected {
-    fn new(snapshot: Option<Snapshot>, failed: Vec<(ListName, Error)>) -> Self {
+    pub(super) fn new(snapshot: Option<Snapshot>, failed: Vec<(ListName, Error)>) -> Self {
         // Of one project's list among many, only a 429 is about the key, and so about every list.
         let pauses = failed.iter().filter(|(list, error)| *list == ListName::Organization || error.is_rate_limit());
         let pause = pauses.filter_map(|(_, error)| error.retry_after).max().unwrap_or_default();
@@ -66,13 +65,6 @@ impl Collected {
             FailedList { list, reason: error.reason, status: error.status, request_id: error.request_id, message }
         });
         Self { snapshot: snapshot.map(Arc::new), failed: failed.collect(), pause }
-    }
-
-    /// Nothing was requested.
-    pub(super) fn without_key(message: String) -> Self {
-        let (list, reason, message) = (ListName::Organization, FailureReason::Credentials, message.into());
-        let failed = vec![FailedList { list, reason, status: None, request_id: None, message }];
-        Self { snapshot: None, failed, pause: Duration::ZERO }
     }
 }
 
@@ -144,7 +136,7 @@ impl CollectOptions {
         for (project, list, took_long, now) in reads {
             match list {
                 Ok(certificates) => lists.push((ProjectList { project, certificates }, now)),
-                Err(error) if error.is_not_found() => faults.vanished += 1,
+                Err(Error { status: Some(404), .. }) => faults.vanished += 1,
                 Err(error) => {
                     long_waits.extend(took_long.then(|| (project.id.clone(), now)));
                     failed.push((ListName::Project(project.id.clone()), error));
@@ -187,6 +179,7 @@ fn projects_of(snapshot: &Snapshot) -> (Vec<(ProjectList, f64)>, ProjectFaults) 
 mod tests {
     use std::sync::Mutex;
 
+    use prometheus::Registry;
     use serde_json::{Value, json};
     use wiremock::matchers::any;
     use wiremock::{Mock, MockServer, Request, ResponseTemplate};
@@ -208,7 +201,7 @@ mod tests {
 
     struct Api {
         _server: MockServer,
-        client: Client,
+        client: Arc<Client>,
         organization: Arc<Mutex<Organization>>,
     }
 
@@ -255,8 +248,8 @@ mod tests {
             ];
             let environment = environment.map(|(name, value)| (name.into(), value.into()));
             let loaded = Loaded::new(&Layers::stack(None, environment, Vec::new(), None).unwrap()).unwrap();
-            let client = Client::new(&loaded.config.api, Arc::new(Metrics::new().unwrap())).unwrap();
-            Self { _server: server, client, organization }
+            let client = Client::new(&loaded.config.api, Arc::new(Metrics::new(&Registry::new()).unwrap())).unwrap();
+            Self { _server: server, client: Arc::new(client), organization }
         }
 
         fn change(&self, change: impl FnOnce(&mut Organization)) {

@@ -21,7 +21,7 @@ pub(super) fn poll(snapshot: Option<&Snapshot>, before: Option<&Snapshot>, resul
         for FailedList { list, reason, status, request_id, message } in failed {
             // Without a key, nothing was requested.
             let endpoint = (*reason != FailureReason::Credentials).then(|| endpoint(list));
-            let (reason, request_id) = (reason.as_str(), request_id.as_deref().map(tracing::field::display));
+            let (reason, request_id) = (reason.into_str(), request_id.as_deref().map(tracing::field::display));
             tracing::warn!(reason, endpoint, status, request_id, duration_seconds, "poll failed: {message}");
         }
         return;
@@ -53,7 +53,7 @@ fn endpoint(list: &ListName) -> &'static str {
         ListName::Projects => Endpoint::Projects,
         ListName::Project(_) => Endpoint::ProjectCertificates,
     }
-    .as_str()
+    .into_str()
 }
 
 /// Each reason once, with an example: a thousand projects may fail for the same one.
@@ -64,11 +64,8 @@ fn failures(failed: &[FailedList]) {
     }
     for alike in by_reason.values() {
         let FailedList { list, reason, status, request_id, message } = alike[0];
-        let project_id = match list {
-            ListName::Project(id) => Some(&**id),
-            _ => None,
-        };
-        let (reason, lists, endpoint) = (reason.as_str(), alike.len(), endpoint(list));
+        let project_id = if let ListName::Project(id) = list { Some(&**id) } else { None };
+        let (reason, lists, endpoint) = (reason.into_str(), alike.len(), endpoint(list));
         let request_id = request_id.as_deref().map(tracing::field::display);
         tracing::warn!(reason, lists, endpoint, project_id, status, request_id, "lists not read: {message}");
     }
@@ -219,7 +216,7 @@ mod tests {
         for (reason, endpoint) in [(FailureReason::Server, Some("certificates")), (FailureReason::Credentials, None)] {
             let lines = logged(None, None, vec![failed(ListName::Organization, reason, None)]);
             let mut expected = json!({
-                "level": "WARN", "message": "poll failed: why", "reason": reason.as_str(), "request_id": "req_1",
+                "level": "WARN", "message": "poll failed: why", "reason": reason.into_str(), "request_id": "req_1",
                 "duration_seconds": 1.5,
             });
             if let Some(endpoint) = endpoint {

@@ -1,6 +1,6 @@
 //! The loop: when a poll starts, how long it may take, and what is published of it.
 //!
-//! [`schedule`] says when, [`collect`] what one poll reads, [`state_file`] keeps it across restarts, [`log`] tells of it.
+//! [`schedule`] says when, [`collect`] what one poll reads, [`state_file`] keeps it across restarts, [`log`] reports it.
 
 mod collect;
 mod log;
@@ -20,13 +20,13 @@ use url::Url;
 
 use crate::config::{Config, Credentials};
 use crate::inventory::{RotationGroup, Snapshot, unix_now};
-use crate::openai::Client;
-use crate::poll_state::{PollResult, PollState, PollTiming};
+use crate::openai::{Client, Error};
+use crate::poll_state::{FailureReason, ListName, PollResult, PollState, PollTiming};
 use collect::{CollectOptions, Collected, LongWaits, ProjectFilter};
 use schedule::Schedule;
 use state_file::StateFile;
 
-/// The API's wish to be left alone is followed up to this long. A typing error there must not blind us for longer.
+/// The longest pause that the API may ask for: a mistake there must not stop polling for longer.
 const MAX_PAUSE: Duration = Duration::from_secs(3_600);
 /// How late a heartbeat may be before the loop counts as dead. Generous: a busy machine is not a dead loop.
 const GRACE: Duration = Duration::from_secs(30);
@@ -103,9 +103,9 @@ impl Poller {
                     () = sleep_until(next) => break,
                     Some(config) = reloads.recv() => {
                         if config.timing.interval != self.config.timing.interval {
-                            let now = Instant::now();
-                            schedule.set_interval(started, config.timing.interval);
-                            next = schedule.next(now, not_before.max(now), fastrand::f64);
+                            // As if the new interval had held since the last poll.
+                            schedule = Schedule::new(started, config.timing.interval);
+                            next = schedule.next(not_before.max(Instant::now()), fastrand::f64);
                         }
                         self.config = config;
                     }
@@ -120,7 +120,7 @@ impl Poller {
         self.state.borrow().clone()
     }
 
-    /// One poll, published. Returns how long the API wants no further request.
+    /// One poll, published. Returns how long the API asks for no further requests.
     async fn poll(&mut self) -> Duration {
         let started = Instant::now();
         let deadline = started + self.config.timing.timeout;
@@ -130,12 +130,7 @@ impl Poller {
         let Collected { snapshot, failed, pause } = self.collect(deadline, before.as_deref()).await;
         let result = PollResult { ended_at: unix_now(), duration: started.elapsed(), failed };
         log::poll(snapshot.as_deref(), before.as_deref(), &result);
-        // On disk before it is published: whoever sees a success may restart the process.
-        let is_persisted = self.persist(snapshot.as_deref(), &result).await;
-        self.publish(|state| {
-            state.record(snapshot, result);
-            state.state_write_failures += u64::from(!is_persisted);
-        });
+        self.record(snapshot, result).await;
         pause.min(MAX_PAUSE)
     }
 
@@ -146,16 +141,19 @@ impl Poller {
                 let session = client.session(key, deadline).await;
                 options.collect(&session, before, &mut self.long_waits).await
             }
-            Err(error) => Collected::without_key(error),
+            // Nothing was requested.
+            Err(error) => Collected::new(None, vec![(ListName::Organization, error)]),
         }
     }
 
-    /// Returns whether what is to be on disk is there.
-    async fn persist(&mut self, snapshot: Option<&Snapshot>, result: &PollResult) -> bool {
-        let (Some(file), Some(snapshot)) = (&mut self.state_file, snapshot) else { return true };
-        let is_success = result.failed.is_empty();
-        let last_success_at = is_success.then_some(result.ended_at).or(self.state.borrow().last_success_at);
-        file.save(snapshot, last_success_at).await
+    /// On disk before it is published: whoever sees a success may restart the process.
+    async fn record(&mut self, snapshot: Option<Arc<Snapshot>>, result: PollResult) {
+        let mut state = PollState::clone(&self.state.borrow());
+        state.record(snapshot.clone(), result);
+        if let (Some(file), Some(snapshot)) = (&mut self.state_file, snapshot) {
+            state.state_write_failures += u64::from(!file.save(&snapshot, state.last_success_at).await);
+        }
+        self.state.send_replace(Arc::new(state));
     }
 
     fn publish_next_poll(&self, next: Instant) {
@@ -168,44 +166,43 @@ impl Poller {
         });
     }
 
-    /// Promises the next heartbeat.
+    /// Promises the next heartbeat by this instant.
     fn set_liveness_deadline(&self, instant: Instant) {
         self.publish(|state| state.liveness_deadline = (instant + GRACE).into_std());
     }
 
-    /// Readers keep the state that they have; a change makes another one.
+    /// Changes a copy: readers keep the state that they have.
     fn publish(&self, change: impl FnOnce(&mut PollState)) {
         self.state.send_modify(|state| change(Arc::make_mut(state)));
     }
 }
 
-/// The admin key as it is now. An error says why there is none, for people.
-async fn read_key(credentials: Credentials, deadline: Instant) -> Result<SecretString, String> {
-    let is_at_hand = matches!(credentials, Credentials::Key(_));
-    let read = move || credentials.read().map_err(|error| error.to_string());
-    if is_at_hand {
-        return read();
-    }
-    match timeout_at(deadline, spawn_blocking(read)).await {
-        Ok(Ok(key)) => key,
-        Ok(Err(_)) | Err(_) => Err("the admin key could not be read in time".into()),
-    }
+/// The admin key as it is now.
+async fn read_key(credentials: Credentials, deadline: Instant) -> Result<SecretString, Error> {
+    let message = match timeout_at(deadline, spawn_blocking(move || credentials.read())).await {
+        Ok(Ok(Ok(key))) => return Ok(key),
+        Ok(Ok(Err(error))) => error.to_string(),
+        Ok(Err(_)) | Err(_) => "the admin key could not be read in time".into(),
+    };
+    Err(Error::new(FailureReason::Credentials, message))
 }
 
 #[cfg(test)]
 mod tests {
+    use prometheus::Registry;
+
     use super::*;
     use crate::config::{Layers, Loaded};
     use crate::fixture::{NOW, certificate, snapshot};
     use crate::openai::Metrics;
-    use crate::poll_state::{FailedList, FailureReason, ListName};
+    use crate::poll_state::FailedList;
 
     async fn poller(state_file: &Path) -> (Poller, watch::Receiver<Arc<PollState>>) {
         let environment = [("OPENAI_ADMIN_KEY", "key"), ("OPENAI_CERT_EXPORTER__POLL__PROJECTS", "true")];
         let environment = environment.map(|(name, value)| (name.into(), value.into()));
         let layers = Layers::stack(None, environment, Vec::new(), None).unwrap();
         let Loaded { config, credentials } = Loaded::new(&layers).unwrap();
-        let client = Client::new(&config.api, Arc::new(Metrics::new().unwrap())).unwrap();
+        let client = Client::new(&config.api, Arc::new(Metrics::new(&Registry::new()).unwrap())).unwrap();
         let poller_config = PollerConfig::new(Arc::new(client), &config, credentials);
         Poller::new(poller_config, Some(state_file), &config.api.base_url).await
     }
@@ -226,13 +223,13 @@ mod tests {
         };
         let result = |failed| PollResult { ended_at: NOW as f64 + 0.5, duration: Duration::ZERO, failed };
         let mut read = Snapshot::clone(&snapshot(&[vec![certificate("a")], vec![], vec![]]));
-        assert!(first.persist(Some(&read), &result(vec![])).await);
+        first.record(Some(Arc::new(read.clone())), result(vec![])).await;
         // The same lists again, but for one that cannot be read.
         read.organization_read_at += 300.0;
         read.projects_read_at[0] += 301.0;
-        first.publish(|state| state.last_success_at = Some(NOW as f64 + 0.5));
-        assert!(first.persist(Some(&read), &result(vec![failed])).await);
-        assert!(first.persist(None, &result(vec![])).await, "nothing is to be written");
+        first.record(Some(Arc::new(read.clone())), result(vec![failed.clone()])).await;
+        first.record(None, result(vec![failed])).await;
+        assert_eq!(state.borrow().state_write_failures, 0);
 
         let (_, state) = poller(&path).await;
         let state = state.borrow().clone();

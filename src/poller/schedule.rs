@@ -16,15 +16,14 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(60);
 pub(super) struct Schedule {
     start: Instant,
     interval: Duration,
-    last: u64,
-    /// Failed polls in a row.
-    failures: u32,
+    /// A whole number.
+    last: f64,
 }
 
 impl Schedule {
     /// Poll 0 starts at `start`.
     pub(super) fn new(start: Instant, interval: Duration) -> Self {
-        Self { start, interval, last: 0, failures: 0 }
+        Self { start, interval, last: 0.0 }
     }
 
     /// As if the interval had been another since the last poll, which started at `start`.
@@ -51,22 +50,15 @@ impl Schedule {
     /// After the last tick, the earliest tick >= `not_before`.
     fn next_tick(&mut self, not_before: Instant, mut random: impl FnMut() -> f64) -> Instant {
         // The tick before `not_before` may be moved past it; any earlier one may not.
-        let passed = not_before.saturating_duration_since(self.start).div_duration_f64(self.interval);
-        // A share of the interval per tick, so the cast loses nothing that matters.
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "passed is positive and far below 2^64"
-        )]
-        let passed = passed as u64;
-        self.last = (self.last + 1).max(passed);
+        let passed = not_before.saturating_duration_since(self.start).div_duration_f64(self.interval).floor();
+        self.last = (self.last + 1.0).max(passed);
         loop {
             // One interval less the jitter's share, so that the duration never goes below zero.
-            let tick = self.start + self.interval.mul_f64((self.last - 1) as f64 + jittered(&mut random));
+            let tick = self.start + self.interval.mul_f64(self.last - 1.0 + shift);
             if tick >= not_before {
                 return tick;
             }
-            self.last += 1;
+            self.last += 1.0;
         }
     }
 }

@@ -75,7 +75,7 @@ impl StateFile {
         saved.is_ok()
     }
 
-    /// Runs on a thread of its own what a broken disk may block for ever.
+    /// Runs file I/O, which a broken disk may block for ever, on a thread of its own.
     async fn within_timeout<T: Send + 'static>(
         &mut self,
         io: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -121,7 +121,7 @@ fn save(path: &Path, state: &SavedState) -> io::Result<()> {
     atomic_file::replace(path, &[header.as_bytes(), content.as_bytes()], 0o600)
 }
 
-/// Nothing where there is no file, or where its content is of no use: then it is kept beside the next.
+/// `None` where there is no file, or where its content cannot be used: then the file is renamed, not lost.
 fn load_or_quarantine(path: &Path, base_url: &str) -> io::Result<Option<SavedState>> {
     // Where the folder is at fault, the file itself says so.
     let _ = atomic_file::remove_leftovers(path);
@@ -149,18 +149,7 @@ fn quarantine(path: &Path) -> io::Result<PathBuf> {
 fn load(path: &Path, base_url: &str) -> io::Result<SavedState> {
     require_regular(path)?;
     require(fs::metadata(path)?.len() <= MAX_BYTES, TOO_LARGE)?;
-    parse(&fs::read_to_string(path)?, base_url)
-}
-
-/// Asked before a file is opened: opening a pipe waits for its other end.
-fn require_regular(path: &Path) -> io::Result<()> {
-    match fs::metadata(path) {
-        Ok(found) if !found.is_file() => Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file")),
-        _ => Ok(()),
-    }
-}
-
-fn parse(text: &str, base_url: &str) -> io::Result<SavedState> {
+    let text = fs::read_to_string(path)?;
     let (line, content) = text.split_once('\n').unwrap_or_default();
     let header: Header = serde_json::from_str(line).map_err(|_| invalid("it has no valid first line"))?;
     let Header { version, bytes, crc32 } = header;
@@ -170,6 +159,14 @@ fn parse(text: &str, base_url: &str) -> io::Result<SavedState> {
     require(state.is_valid(), DAMAGED)?;
     require(state.base_url == base_url, "it is of another api.base_url")?;
     Ok(state)
+}
+
+/// Asked before a file is opened: opening a pipe waits for its other end.
+fn require_regular(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file")),
+        _ => Ok(()),
+    }
 }
 
 fn require(holds: bool, otherwise: impl Into<String>) -> io::Result<()> {

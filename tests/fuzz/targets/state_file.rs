@@ -11,6 +11,7 @@ use openai_cert_exporter::exposition::Exposition;
 use openai_cert_exporter::inventory::unix_now;
 use openai_cert_exporter::openai::{Client, Metrics};
 use openai_cert_exporter::poller::{Poller, PollerConfig};
+use prometheus::Registry;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -30,7 +31,7 @@ impl Setup {
         ];
         let environment = environment.map(|(name, value)| (name.into(), value.into()));
         let loaded = Loaded::new(&Layers::stack(None, environment, [], None).unwrap()).unwrap();
-        let client = Arc::new(Client::new(&loaded.config.api, Arc::new(Metrics::new().unwrap())).unwrap());
+        let client = Arc::new(Client::new(&loaded.config.api, Arc::new(Metrics::new(&Registry::new()).unwrap())).unwrap());
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         Self { folder: TempDir::new().unwrap(), runtime, loaded, client }
     }
