@@ -103,9 +103,9 @@ impl Poller {
                     () = sleep_until(next) => break,
                     Some(config) = reloads.recv() => {
                         if config.timing.interval != self.config.timing.interval {
-                            // As if the new interval had held since the last poll.
-                            schedule = Schedule::new(started, config.timing.interval);
-                            next = schedule.next(not_before.max(Instant::now()), fastrand::f64);
+                            let now = Instant::now();
+                            schedule.set_interval(started, config.timing.interval);
+                            next = schedule.next(now, not_before.max(now), fastrand::f64);
                         }
                         self.config = config;
                     }

@@ -18,12 +18,14 @@ pub(super) struct Schedule {
     interval: Duration,
     /// A whole number.
     last: f64,
+    /// Failed polls in a row.
+    failures: u32,
 }
 
 impl Schedule {
     /// Poll 0 starts at `start`.
     pub(super) fn new(start: Instant, interval: Duration) -> Self {
-        Self { start, interval, last: 0.0 }
+        Self { start, interval, last: 0.0, failures: 0 }
     }
 
     /// As if the interval had been another since the last poll, which started at `start`.
@@ -42,7 +44,7 @@ impl Schedule {
         let backoff = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(doublings)).min(self.interval);
         let retry = not_before.max(now + backoff.mul_f64(jittered(&mut random)));
         if retry < tick {
-            (self.start, self.last) = (retry, 0);
+            (self.start, self.last) = (retry, 0.0);
         }
         retry.min(tick)
     }
@@ -54,7 +56,7 @@ impl Schedule {
         self.last = (self.last + 1.0).max(passed);
         loop {
             // One interval less the jitter's share, so that the duration never goes below zero.
-            let tick = self.start + self.interval.mul_f64(self.last - 1.0 + shift);
+            let tick = self.start + self.interval.mul_f64(self.last - 1.0 + jittered(&mut random));
             if tick >= not_before {
                 return tick;
             }
