@@ -128,7 +128,12 @@ impl Page {
 
     /// All that it says of certificates, but for what changes with every poll and with time.
     pub(crate) fn facts(&self) -> Vec<&str> {
-        let changing = ["openai_cert_exporter_", "openai_certificate_days_until_expiry", "openai_project_last_success"];
+        let changing = [
+            "openai_cert_exporter_",
+            "openai_certificate_days_until_expiry",
+            "openai_mtls_read_timestamp",
+            "openai_project_last_success",
+        ];
         let is_fact = |line: &&str| line.starts_with("openai_") && !changing.iter().any(|name| line.starts_with(name));
         self.text.lines().filter(is_fact).collect()
     }
