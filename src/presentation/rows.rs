@@ -1,7 +1,5 @@
 //! Scopes and certificates as rows, in whatever layout they are shown.
 
-use std::borrow::Cow;
-
 use super::sanitize::{display_name, name_or_id, sanitize};
 use super::text::{ago, format_timestamp, relative};
 use crate::inventory::{
@@ -41,9 +39,9 @@ pub(crate) struct ScopeRow<'a> {
     pub label: &'static str,
     pub color: StatusColor,
     /// None where the project has no name.
-    pub name: Option<Cow<'a, str>>,
+    pub name: Option<String>,
     /// The project's; the organization's row has none.
-    pub id: Option<Cow<'a, str>>,
+    pub id: Option<String>,
     /// When coverage by certificates with a known end ends, or ended.
     pub end: Option<String>,
     /// How far that is from now; none where mutual TLS is not known to be enforced.
@@ -118,14 +116,14 @@ pub(crate) struct CertificateRow<'a> {
     pub label: &'static str,
     pub color: StatusColor,
     /// None where it has no name.
-    pub name: Option<Cow<'a, str>>,
-    pub id: Cow<'a, str>,
+    pub name: Option<String>,
+    pub id: String,
     pub end: Option<String>,
     pub relative_end: String,
     /// None for one that is active nowhere.
     pub active_at: Option<String>,
     /// The name of what supersedes it.
-    pub successor: Option<Cow<'a, str>>,
+    pub successor: Option<String>,
     pub(super) severity: Severity,
 }
 
@@ -180,7 +178,7 @@ fn active_at(inventory: &Inventory, used: &CertificateUse) -> Option<String> {
     let projects = inventory.active_projects(used);
     let more = projects.len().saturating_sub(NAMED_PROJECTS);
     let named = projects.take(NAMED_PROJECTS).map(|project| name_or_id(project.name.as_deref(), &project.id));
-    let more = (more > 0).then(|| format!("{more} more").into());
+    let more = (more > 0).then(|| format!("{more} more"));
     let scopes: Vec<_> = organization.into_iter().chain(named).chain(more).collect();
     (!scopes.is_empty()).then(|| scopes.join(", "))
 }

@@ -104,18 +104,14 @@ fn coverage(scopes: &[ScopeRow<'_>], now: f64) -> String {
 }
 
 fn subjects(scopes: &[&ScopeRow<'_>]) -> String {
-    let project = |row: &&ScopeRow<'_>| {
-        let id = row.id.as_ref()?;
-        Some(row.name.as_ref().unwrap_or(id).clone().into_owned())
+    let projects: Vec<_> =
+        scopes.iter().filter_map(|row| Some(row.name.as_ref().unwrap_or(row.id.as_ref()?))).collect();
+    let named = match projects.as_slice() {
+        [] => return "the organization".into(),
+        [project] => format!("project {project}"),
+        many => format!("{} projects", many.len()),
     };
-    let projects: Vec<_> = scopes.iter().filter_map(project).collect();
-    let organization = (projects.len() < scopes.len()).then(|| "the organization".to_owned());
-    let projects = match projects.as_slice() {
-        [] => None,
-        [project] => Some(format!("project {project}")),
-        many => Some(format!("{} projects", many.len())),
-    };
-    organization.into_iter().chain(projects).collect::<Vec<_>>().join(" and ")
+    if projects.len() < scopes.len() { format!("the organization and {named}") } else { named }
 }
 
 /// What makes certificates worse than the scopes in which they are active.
