@@ -28,7 +28,7 @@ pub(super) fn sentences(
 ) -> (String, Vec<String>) {
     let current: Vec<_> = certificates.iter().filter(|row| row.used.is_current()).collect();
     let (expired, other): (Vec<_>, Vec<_>) = current.iter().copied().partition(|row| row.used.has_expired(now));
-    let of_scopes = scopes.iter().map(|row| row.severity).max();
+    let of_scopes = scopes.iter().filter(|row| row.coverage.is_some()).map(|row| row.severity).max();
     let mut headline = coverage(scopes, now);
     let mut detail = Vec::new();
     if current.iter().map(|row| row.severity).max() > of_scopes {
@@ -40,7 +40,7 @@ pub(super) fn sentences(
             many => format!("{} active certificates have expired.", many.len()),
         });
     }
-    if let Some((next, end)) = other.first().and_then(|next| Some((next, next.ends_at()?))) {
+    if let Some((next, end)) = other.first().and_then(|next| Some((next, next.used.certificate.expires_at?))) {
         detail.push(format!("Next to expire: {}, {}, on {}.", title(next), next.relative_end, format_date(end, now)));
     }
     detail.extend(match malformed {
@@ -126,8 +126,9 @@ fn certificate_problem(
         [one] => return format!("{} is active and expired {}", title(one), one.relative_end),
         many => return format!("{} active certificates have expired", many.len()),
     }
-    let is_soon =
-        |row: &&&CertificateRow<'_>| row.ends_at().is_some_and(|end| thresholds.judge(end, now) > Severity::Ok);
+    let is_soon = |row: &&&CertificateRow<'_>| {
+        row.used.certificate.expires_at.is_some_and(|end| thresholds.judge(end, now) > Severity::Ok)
+    };
     let soon: Vec<_> = other.iter().filter(is_soon).collect();
     let not_yet: Vec<_> = other.iter().filter(|row| row.used.is_not_yet_valid(now)).collect();
     match (soon.as_slice(), not_yet.as_slice()) {

@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::rows::{CertificateRow, ScopeRow, StatusColor};
+use super::rows::{CertificateRow, ScopeRow};
 use super::sentences::{caveats, nothing_known, sentences};
 use crate::inventory::{Severity, Thresholds};
 use crate::poll_state::{FailedList, ListName, PollState};
@@ -21,7 +21,7 @@ pub enum Status {
 #[derive(Debug)]
 pub(crate) struct Summary<'a> {
     pub status: Status,
-    pub color: StatusColor,
+    pub color: Severity,
     /// The status for people, in a few words.
     pub badge: String,
     /// The state in a sentence.
@@ -50,29 +50,26 @@ impl<'a> Summary<'a> {
             malformed = snapshot.inventory.malformed().count();
         }
         let current = certificates.iter().filter(|row| row.used.is_current()).map(|row| row.severity);
-        let of_malformed = if malformed > 0 { Severity::Warning } else { Severity::Ok };
+        let of_malformed = if malformed > 0 { Severity::Warning } else { Severity::Off };
         let worst = scopes.iter().map(|row| row.severity).chain(current).fold(of_malformed, Severity::max);
         let no_project_is_known = scopes.len() == 1 && failed.iter().any(|failed| failed.list == ListName::Projects);
         let is_unread = no_project_is_known || scopes.iter().any(|row| row.coverage.is_none());
-        let is_enforced = scopes.iter().any(|row| row.color != StatusColor::Off);
         let doubt = match (is_stale, is_failing) {
             (true, _) => ", and what is shown is stale",
             (false, true) => ", and the last poll failed",
             (false, false) => "",
         };
         let (status, color, badge) = match worst {
-            _ if scopes.is_empty() => (Status::Unknown, StatusColor::Off, "Nothing known yet".into()),
-            Severity::Critical => (Status::Critical, StatusColor::Critical, format!("Act now{doubt}")),
-            _ if is_unread => (Status::Unknown, StatusColor::Warning, "Not everything was read".into()),
-            Severity::Warning => (Status::Warning, StatusColor::Warning, format!("Act in time{doubt}")),
+            _ if scopes.is_empty() => (Status::Unknown, Severity::Off, "Nothing known yet".into()),
+            Severity::Critical => (Status::Critical, worst, format!("Act now{doubt}")),
+            _ if is_unread => (Status::Unknown, Severity::Warning, "Not everything was read".into()),
+            Severity::Warning => (Status::Warning, worst, format!("Act in time{doubt}")),
             // What was well once is not known to be well now.
-            Severity::Ok if !doubt.is_empty() => {
-                (Status::Warning, StatusColor::Warning, "All was well when last seen".into())
-            }
-            Severity::Ok if is_enforced => (Status::Ok, StatusColor::Ok, "All well".into()),
-            Severity::Ok => (Status::Ok, StatusColor::Off, "Not enforced".into()),
+            _ if !doubt.is_empty() => (Status::Warning, Severity::Warning, "All was well when last seen".into()),
+            Severity::Ok => (Status::Ok, worst, "All well".into()),
+            Severity::Off => (Status::Ok, worst, "Not enforced".into()),
         };
-        let color = if scopes.is_empty() && is_failing { StatusColor::Critical } else { color };
+        let color = if scopes.is_empty() && is_failing { Severity::Critical } else { color };
         let (headline, detail) = match scopes.as_slice() {
             [] => nothing_known(is_failing),
             _ => sentences(&scopes, &certificates, malformed, now, thresholds),

@@ -11,11 +11,9 @@ use axum::response::{IntoResponse, Response};
 use super::AppState;
 use super::cached::CachedResponse;
 use super::timeline::Axis;
-use crate::inventory::{Thresholds, whole_second};
+use crate::inventory::{Severity, Thresholds, whole_second};
 use crate::poll_state::PollState;
-use crate::presentation::{
-    CertificateRow, ScopeRow, StatusColor, Summary, ago, format_timestamp, humanize, name_failures,
-};
+use crate::presentation::{CertificateRow, ScopeRow, Summary, ago, format_timestamp, humanize, name_failures};
 
 /// The page loads its own style, script and icon, and nothing else; nobody may put it into theirs.
 const PAGE_CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -65,7 +63,8 @@ impl<'a> Page<'a> {
         let active = Rows::new(active, MAX_CERTIFICATES);
         let inactive = Rows::new(inactive, MAX_CERTIFICATES - active.shown.len());
         let refresh = (state.timing.interval.as_secs_f64() / 2.0).clamp(REFRESH.0, REFRESH.1);
-        let dates = summary.certificates.iter().flat_map(CertificateRow::spans).flat_map(|(begin, end)| [begin, end]);
+        let certificates = summary.certificates.iter().map(|row| &row.used.certificate);
+        let dates = certificates.flat_map(|certificate| [certificate.valid_at, certificate.expires_at]);
         Self {
             version: env!("CARGO_PKG_VERSION"),
             refresh_seconds: if state.snapshot.is_some() { refresh } else { REFRESH.0 },
@@ -100,7 +99,7 @@ impl<'a, T> Rows<'a, T> {
 
 /// Why what is shown may not be the present state.
 struct Banner<'a> {
-    color: StatusColor,
+    color: Severity,
     lead: &'a str,
     text: String,
 }
@@ -113,7 +112,7 @@ impl<'a> Banner<'a> {
             Some(read_at) if is_recent => format!("What is shown was read {}, or later.", ago(read_at, now)),
             _ => others.join(" "),
         };
-        Some(Self { color: if is_recent { StatusColor::Warning } else { StatusColor::Critical }, lead, text })
+        Some(Self { color: if is_recent { Severity::Warning } else { Severity::Critical }, lead, text })
     }
 }
 
