@@ -78,8 +78,8 @@ pub(super) fn json(summary: &Summary<'_>, state: &PollState, now: f64) -> serde_
         exit_code: summary.status.code(),
         message: summary.message(),
         at: Instants([("at", Some(whole_second(now)))]),
-        failures: summary.failed.iter().map(|failed| failed.reason).collect(),
-        failed_lists: summary.failed,
+        failures: state.failed().iter().map(|failed| failed.reason).collect(),
+        failed_lists: state.failed(),
         document: state.snapshot.as_deref().map(|snapshot| Document::new(&snapshot.inventory, now)),
     };
     Ok(serde_json::to_string_pretty(&report)? + "\n")

@@ -64,12 +64,11 @@ struct Failure<'a> {
 
 impl<'a> Polls<'a> {
     pub(super) fn new(state: &'a PollState, now: f64) -> Self {
-        let summary = Summary::new(state, now, Thresholds::default());
         let second = |instant: Option<f64>| instant.map(whole_second);
         Self {
-            status: summary.status,
+            status: Summary::new(state, now, Thresholds::default()).status,
             up: state.up(),
-            stale: summary.is_stale,
+            stale: state.is_stale(now),
             polls: state.polls,
             interval_seconds: state.timing.interval.as_secs_f64(),
             instants: Instants([

@@ -107,7 +107,7 @@ struct Banner<'a> {
 impl<'a> Banner<'a> {
     fn new(summary: &'a Summary<'_>, state: &PollState, now: f64) -> Option<Self> {
         let (lead, others) = summary.caveats.split_first()?;
-        let is_recent = state.snapshot.is_some() && !summary.is_stale;
+        let is_recent = state.snapshot.is_some() && !state.is_stale(now);
         let text = match state.oldest_read_at() {
             Some(read_at) if is_recent => format!("What is shown was read {}, or later.", ago(read_at, now)),
             _ => others.join(" "),
