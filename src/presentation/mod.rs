@@ -13,4 +13,4 @@ pub(crate) use rows::{CertificateRow, ScopeRow};
 pub(crate) use sentences::name_failures;
 pub use summary::Status;
 pub(crate) use summary::Summary;
-pub(crate) use text::{Timestamp, ago, format_timestamp, humanize};
+pub(crate) use text::{ago, format_timestamp, humanize};
