@@ -58,10 +58,8 @@ fn coverage(scopes: &[ScopeRow<'_>], is_failing: bool, now: f64) -> String {
         let (failing, waiting) = ("nothing is known: no poll has succeeded yet", "waiting for the first poll to end");
         return if is_failing { failing.into() } else { waiting.into() };
     };
-    let shares_fate = |other: Coverage| match coverage {
-        Coverage::Refused { .. } => matches!(other, Coverage::Refused { .. }),
-        _ => other == coverage,
-    };
+    let is_refused = |coverage| matches!(coverage, Coverage::Refused { .. });
+    let shares_fate = |other: Coverage| other == coverage || is_refused(other) && is_refused(coverage);
     let concerned: Vec<_> = read().filter(|(_, other)| shares_fate(*other)).map(|(row, _)| row).collect();
     let (subjects, is) = (subjects(&concerned), if concerned.len() == 1 { "is" } else { "are" });
     // Nothing is said of projects that were not read.
@@ -160,8 +158,7 @@ pub(super) fn caveats(state: &PollState, now: f64) -> Vec<String> {
 
 /// Which lists could not be read and why: the first few, then a count.
 pub(crate) fn name_failures(failed: &[FailedList]) -> String {
-    let named = failed.iter().take(NAMED_FAILURES).map(|failed| {
-        let FailedList { list, reason, request_id, message, .. } = failed;
+    let named = failed.iter().take(NAMED_FAILURES).map(|FailedList { list, reason, request_id, message, .. }| {
         let list = match list {
             ListName::Organization => "the organization".into(),
             ListName::Projects => "the list of projects".into(),
