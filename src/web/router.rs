@@ -31,7 +31,7 @@ pub fn router(exposition: Arc<Exposition>, state: watch::Receiver<Arc<PollState>
         .route("/api/v1/polls", get(json::polls))
         .route("/api/v1/openapi.json", file(json::JSON, include_str!("openapi.json")))
         .route("/metrics", get(metrics))
-        .with_state(AppState { exposition, state: state.clone(), memos: Arc::default() })
+        .with_state(AppState { exposition, state: state.clone(), responses: Arc::default() })
         .merge(probes(state))
 }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPTIONS};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
 use super::AppState;
-use super::cached::CachedResponse;
+use super::cached::{CachedResponse, NotRendered};
 use super::timeline::Axis;
 use crate::inventory::{Severity, Thresholds, whole_second};
 use crate::poll_state::PollState;
@@ -25,12 +25,9 @@ const MAX_CERTIFICATES: usize = 1_000;
 /// often as it may.
 const REFRESH: (f64, f64) = (2.0, 60.0);
 
-pub(super) async fn page(State(app): State<AppState>, headers: HeaderMap) -> Response {
+pub(super) async fn page(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, NotRendered> {
     let state = Arc::clone(&app.state.borrow());
-    match app.memos.page.get(state, |_, second| second, render).await {
-        Some(page) => page.respond(&headers),
-        None => (StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be rendered\n").into_response(),
-    }
+    Ok(app.responses.page.get(state, |_, second| second, render).await?.respond(&headers))
 }
 
 fn render(state: &PollState, now: f64) -> Option<CachedResponse> {
