@@ -5,7 +5,7 @@ use super::sentences::{caveats, sentences};
 use crate::inventory::{Severity, Thresholds};
 use crate::poll_state::{ListName, PollState};
 
-/// The verdict, in the words of monitoring plugins.
+/// The verdict, in the words of monitoring plugins and in the order of their exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::Display)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "UPPERCASE")]
