@@ -45,22 +45,22 @@ pub enum CheckError {
 impl Status {
     /// The exit code, as monitoring plugins have it.
     pub const fn code(self) -> u8 {
-        match self {
-            Self::Ok => 0,
-            Self::Warning => 1,
-            Self::Critical => 2,
-            Self::Unknown => 3,
-        }
+        self as u8
     }
 }
 
 /// Polls once and prints what came of it.
-pub async fn run(loaded: Loaded, check: &Check) -> Result<Status, CheckError> {
+pub async fn run(Loaded { config, credentials }: Loaded, check: &Check) -> Result<Status, CheckError> {
     if check.critical > check.warning {
         return Err(CheckError::Thresholds);
     }
     let thresholds = Thresholds { warning: check.warning.as_secs_f64(), critical: check.critical.as_secs_f64() };
-    let state = poll(loaded).await?;
+    let client = Client::new(&config.api, Arc::new(openai::Metrics::new(&Registry::new())?))?;
+    let pages = Arc::clone(&client.pages);
+    let poller = PollerConfig::new(Arc::new(client), &config, credentials);
+    // The state file is the daemon's: a check reports what it has read itself, and keeps nothing.
+    let (poller, _) = Poller::new(poller, None, &config.api.base_url).await;
+    let state = spinner::with_spinner(poller.once(), &pages).await;
     let now = unix_now();
     let summary = Summary::new(&state, now, thresholds);
     let text = report(check.output, &summary, &state, thresholds, now)?;
@@ -102,14 +102,4 @@ pub(crate) fn report(
 /// The line that a monitoring plugin prints where it cannot even begin.
 pub fn unknown(check: &Check, error: &dyn std::error::Error) -> Option<String> {
     (check.output == Format::Nagios).then(|| output::nagios_line(Status::Unknown, &error.to_string(), ""))
-}
-
-async fn poll(Loaded { config, credentials }: Loaded) -> Result<Arc<PollState>, CheckError> {
-    let metrics = Arc::new(openai::Metrics::new(&Registry::new())?);
-    let client = Client::new(&config.api, metrics)?;
-    let pages = Arc::clone(&client.pages);
-    // The state file is the daemon's: a check reports what it has read itself, and keeps nothing.
-    let (poller, _) =
-        Poller::new(PollerConfig::new(Arc::new(client), &config, credentials), None, &config.api.base_url).await;
-    Ok(spinner::with_spinner(poller.once(), &pages).await)
 }

@@ -9,9 +9,9 @@ use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
 use super::Status;
-use crate::inventory::{SECONDS_PER_DAY, Thresholds, UnixSeconds, days_until, whole_second};
+use crate::inventory::{SECONDS_PER_DAY, Severity, Thresholds, UnixSeconds, days_until, whole_second};
 use crate::poll_state::{FailedList, FailureReason, PollState};
-use crate::presentation::{Document, Instants, ScopeRow, StatusColor, Summary};
+use crate::presentation::{Document, Instants, Summary};
 
 /// Cells of what has no name or no value.
 const UNNAMED: &str = "(unnamed)";
@@ -48,7 +48,7 @@ pub(super) fn nagios(summary: &Summary<'_>, thresholds: Thresholds, now: f64) ->
     let uses = || summary.certificates.iter().map(|row| row.used);
     let current = || uses().filter(|used| used.is_current());
     let performance = [
-        left("runway_days", summary.scopes.iter().filter_map(ScopeRow::ends_at).min()),
+        left("runway_days", summary.scopes.iter().filter_map(|row| row.coverage?.end()).min()),
         left("expiry_days", current().filter_map(|used| used.certificate.expires_at).min()),
         format!("certificates={};;;0", uses().count()),
         format!("active={};;;0", summary.active()),
@@ -78,8 +78,8 @@ pub(super) fn json(summary: &Summary<'_>, state: &PollState, now: f64) -> serde_
         exit_code: summary.status.code(),
         message: summary.message(),
         at: Instants([("at", Some(whole_second(now)))]),
-        failures: summary.failed.iter().map(|failed| failed.reason).collect(),
-        failed_lists: summary.failed,
+        failures: state.failed().iter().map(|failed| failed.reason).collect(),
+        failed_lists: state.failed(),
         document: state.snapshot.as_deref().map(|snapshot| Document::new(&snapshot.inventory, now)),
     };
     Ok(serde_json::to_string_pretty(&report)? + "\n")
@@ -92,7 +92,7 @@ pub(super) fn table(summary: &Summary<'_>) -> String {
         let rows = summary.scopes.iter().map(|row| {
             let (end, left) = (row.end.as_deref().unwrap_or(NONE), row.relative_end.as_deref().unwrap_or_default());
             let (name, id) = (row.name.as_deref().unwrap_or(UNNAMED), row.id.as_deref().unwrap_or_default());
-            ([row.label, end, left, name, id], row.color)
+            ([row.label, end, left, name, id], row.severity)
         });
         text.push('\n');
         align(&mut text, ["STATE", "ENDS", "", "SCOPE", "ID"], rows.collect());
@@ -102,7 +102,7 @@ pub(super) fn table(summary: &Summary<'_>) -> String {
             let (end, name) = (row.end.as_deref().unwrap_or(NONE), row.name.as_deref().unwrap_or(UNNAMED));
             let active_at = row.active_at.as_deref().unwrap_or(NONE);
             let successor = row.successor.as_deref().unwrap_or_default();
-            ([row.label, end, &row.relative_end, name, &row.id, active_at, successor], row.color)
+            ([row.label, end, &row.relative_end, name, &row.id, active_at, successor], row.severity)
         });
         text.push('\n');
         let head = ["STATE", "EXPIRES", "", "CERTIFICATE", "ID", "ACTIVE AT", "SUPERSEDED BY"];
@@ -111,17 +111,17 @@ pub(super) fn table(summary: &Summary<'_>) -> String {
     text
 }
 
-fn style(color: StatusColor) -> Style {
+fn style(color: Severity) -> Style {
     match color {
-        StatusColor::Off => Style::new().dimmed(),
-        StatusColor::Ok => AnsiColor::Green.on_default(),
-        StatusColor::Warning => AnsiColor::Yellow.on_default().bold(),
-        StatusColor::Critical => AnsiColor::Red.on_default().bold(),
+        Severity::Off => Style::new().dimmed(),
+        Severity::Ok => AnsiColor::Green.on_default(),
+        Severity::Warning => AnsiColor::Yellow.on_default().bold(),
+        Severity::Critical => AnsiColor::Red.on_default().bold(),
     }
 }
 
 /// Writes rows in columns as wide as their widest cell. The first column, the state, is coloured.
-fn align<const N: usize>(text: &mut String, head: [&str; N], rows: Vec<([&str; N], StatusColor)>) {
+fn align<const N: usize>(text: &mut String, head: [&str; N], rows: Vec<([&str; N], Severity)>) {
     let mut widths = head.map(UnicodeWidthStr::width);
     for (cells, _) in &rows {
         for (width, cell) in widths.iter_mut().zip(cells) {
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_a_terminal_shows_them() {
         let mut text = String::new();
-        align(&mut text, ["A", "B"], [["東京", "x"], ["abc", ""]].map(|row| (row, StatusColor::Off)).to_vec());
+        align(&mut text, ["A", "B"], [["東京", "x"], ["abc", ""]].map(|row| (row, Severity::Off)).to_vec());
         let plain = anstream::adapter::strip_str(&text).to_string();
         assert_eq!(plain, "A     B\n東京  x\nabc\n");
     }

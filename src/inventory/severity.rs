@@ -32,20 +32,22 @@ impl Thresholds {
     }
 }
 
-/// How soon somebody has to act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// How soon somebody has to act. It is shown as a colour with an icon; the state is always in words beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::Display)]
+#[strum(serialize_all = "lowercase")]
 pub enum Severity {
+    /// Neither good nor bad: no request depends on it, or it is not known.
+    Off,
     Ok,
     Warning,
     Critical,
 }
 
 impl CertificateUse {
-    /// A certificate that is active nowhere is `Ok`: no request depends on it. A superseded one only warns: a new anchor
-    /// does not move the old one's clients.
+    /// A superseded certificate only warns: a new anchor does not move the old one's clients.
     pub fn severity(&self, now: f64, thresholds: Thresholds) -> Severity {
         if !self.is_active() {
-            return Severity::Ok;
+            return Severity::Off;
         }
         let by_end = self.certificate.expires_at.map_or(Severity::Ok, |end| thresholds.judge(end, now));
         let by_begin = if self.is_not_yet_valid(now) { Severity::Warning } else { Severity::Ok };
@@ -88,7 +90,8 @@ impl Coverage {
 
     pub(crate) fn severity(self, now: f64, thresholds: Thresholds) -> Severity {
         match self {
-            Self::NotEnforced | Self::Undated { since: None } => Severity::Ok,
+            Self::NotEnforced => Severity::Off,
+            Self::Undated { since: None } => Severity::Ok,
             // Anchors without a known end do not count towards a runway, here as in the alert rules.
             Self::Refused { .. } | Self::Undated { since: Some(_) } => Severity::Critical,
             Self::Covered { until } => thresholds.judge(until, now),

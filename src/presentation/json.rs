@@ -4,8 +4,8 @@
 
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
-use super::Timestamp;
-use crate::inventory::{CertificateUse, Inventory, Project, Scope, UnixSeconds, whole_second};
+use super::text::rfc3339;
+use crate::inventory::{Inventory, Project, UnixSeconds, whole_second};
 
 /// Instants by name, to be flattened into an object. Each comes twice: `x` as RFC 3339 and `x_unix` in seconds, both null
 /// where it is not known.
@@ -16,7 +16,7 @@ impl<const N: usize> Serialize for Instants<N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(2 * N))?;
         for (name, instant) in &self.0 {
-            map.serialize_entry(name, &instant.map(Timestamp))?;
+            map.serialize_entry(name, &instant.map(rfc3339))?;
             map.serialize_entry(&format!("{name}_unix"), instant)?;
         }
         map.end()
@@ -64,49 +64,37 @@ struct ScopeEntry<'a> {
 impl<'a> Document<'a> {
     /// What `inventory` says. Of all of it, `runway_end` alone depends on `now`, and changes only with the epoch.
     pub(crate) fn new(inventory: &'a Inventory, now: f64) -> Self {
-        let certificates = inventory.certificates().iter();
-        Self {
-            certificates: certificates.map(|used| CertificateEntry::new(inventory, used)).collect(),
-            scopes: inventory.scopes().map(|(project, scope)| ScopeEntry::new(project, scope, now)).collect(),
-            malformed_certificates: inventory.malformed().count(),
-            duplicate_certificates: inventory.duplicates(),
-            vanished_projects: inventory.lists().project_faults.vanished,
-        }
-    }
-}
-
-impl<'a> CertificateEntry<'a> {
-    fn new(inventory: &'a Inventory, used: &'a CertificateUse) -> Self {
-        let certificate = &used.certificate;
         let project = |project: &'a Project| ProjectEntry { id: &project.id, name: project.name.as_deref() };
-        Self {
-            id: &certificate.id,
-            name: certificate.name.as_deref(),
+        let certificates = inventory.certificates().iter().map(|used| CertificateEntry {
+            id: &used.certificate.id,
+            name: used.certificate.name.as_deref(),
             active: used.active_at_organization,
             active_projects: inventory.active_projects(used).map(project).collect(),
             superseded_by: inventory.successor(used).map(|successor| &*successor.certificate.id),
             dates: Instants([
-                ("created_at", certificate.created_at),
-                ("valid_at", certificate.valid_at),
-                ("expires_at", certificate.expires_at),
+                ("created_at", used.certificate.created_at),
+                ("valid_at", used.certificate.valid_at),
+                ("expires_at", used.certificate.expires_at),
             ]),
-        }
-    }
-}
-
-impl<'a> ScopeEntry<'a> {
-    fn new(project: Option<&'a Project>, scope: &'a Scope, now: f64) -> Self {
+        });
         // What has no known begin has been valid since the beginning of time.
         let known = |begin: UnixSeconds| (begin > UnixSeconds::MIN).then_some(begin);
-        let spans = scope.coverage().iter();
-        Self {
+        let span = |(begin, end): &_| Instants([("from", known(*begin)), ("until", Some(*end))]);
+        let scopes = inventory.scopes().map(|(project, scope)| ScopeEntry {
             scope: if project.is_some() { "project" } else { "organization" },
             project_id: project.map(|project| &*project.id),
             project_name: project.and_then(|project| project.name.as_deref()),
             enforced: scope.is_enforced(),
             unknown_expiry_certificates: scope.unknown_expiry(),
             runway_end: Instants([("runway_end", scope.runway_end(whole_second(now)))]),
-            coverage: spans.map(|(begin, end)| Instants([("from", known(*begin)), ("until", Some(*end))])).collect(),
+            coverage: scope.coverage().iter().map(span).collect(),
+        });
+        Self {
+            certificates: certificates.collect(),
+            scopes: scopes.collect(),
+            malformed_certificates: inventory.malformed().count(),
+            duplicate_certificates: inventory.duplicates(),
+            vanished_projects: inventory.lists().project_faults.vanished,
         }
     }
 }

@@ -9,8 +9,8 @@ mod summary;
 mod text;
 
 pub(crate) use json::{Document, Instants};
-pub(crate) use rows::{CertificateRow, ScopeRow, Span, StatusColor};
+pub(crate) use rows::{CertificateRow, ScopeRow};
 pub(crate) use sentences::name_failures;
 pub use summary::Status;
 pub(crate) use summary::Summary;
-pub(crate) use text::{Timestamp, ago, format_timestamp, humanize};
+pub(crate) use text::{ago, format_timestamp, humanize};

@@ -1,7 +1,5 @@
 //! Scopes and certificates as rows, in whatever layout they are shown.
 
-use std::borrow::Cow;
-
 use super::sanitize::{display_name, name_or_id, sanitize};
 use super::text::{ago, format_timestamp, relative};
 use crate::inventory::{
@@ -12,38 +10,14 @@ use crate::poll_state::{ListName, PollState};
 /// Of the projects at which a certificate is active, as many are named.
 const NAMED_PROJECTS: usize = 2;
 
-/// A colour with an icon; the state is always in words beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
-#[strum(serialize_all = "lowercase")]
-pub(crate) enum StatusColor {
-    /// Neither good nor bad, or not known.
-    Off,
-    Ok,
-    Warning,
-    Critical,
-}
-
-impl From<Severity> for StatusColor {
-    fn from(severity: Severity) -> Self {
-        match severity {
-            Severity::Ok => Self::Ok,
-            Severity::Warning => Self::Warning,
-            Severity::Critical => Self::Critical,
-        }
-    }
-}
-
-/// A span of time; without a begin or an end, from or to for ever.
-pub(crate) type Span = (Option<UnixSeconds>, Option<UnixSeconds>);
-
 #[derive(Debug)]
 pub(crate) struct ScopeRow<'a> {
     pub label: &'static str,
-    pub color: StatusColor,
+    pub severity: Severity,
     /// None where the project has no name.
-    pub name: Option<Cow<'a, str>>,
+    pub name: Option<String>,
     /// The project's; the organization's row has none.
-    pub id: Option<Cow<'a, str>>,
+    pub id: Option<String>,
     /// When coverage by certificates with a known end ends, or ended.
     pub end: Option<String>,
     /// How far that is from now; none where mutual TLS is not known to be enforced.
@@ -51,9 +25,9 @@ pub(crate) struct ScopeRow<'a> {
     /// What else to know of the row.
     pub note: Option<String>,
     /// None where the project's list was never read.
-    pub(super) coverage: Option<Coverage>,
-    pub(super) severity: Severity,
-    covered: &'a [(UnixSeconds, UnixSeconds)],
+    pub coverage: Option<Coverage>,
+    /// When it is covered by certificates with a known end.
+    pub spans: &'a [(UnixSeconds, UnixSeconds)],
 }
 
 impl<'a> ScopeRow<'a> {
@@ -79,36 +53,26 @@ impl<'a> ScopeRow<'a> {
 
     fn new(id: Option<&'a str>, scope: Option<&'a Scope>, now: f64, thresholds: Thresholds) -> Self {
         let coverage = scope.map(|scope| Coverage::of(scope, whole_second(now)));
-        let severity = coverage.map_or(Severity::Ok, |coverage| coverage.severity(now, thresholds));
+        let severity = coverage.map_or(Severity::Warning, |coverage| coverage.severity(now, thresholds));
         let ends_at = coverage.and_then(Coverage::end);
-        let (label, color) = match coverage {
-            None => ("Not read yet", StatusColor::Warning),
-            Some(Coverage::NotEnforced) => ("Not enforced", StatusColor::Off),
-            Some(Coverage::Refused { .. }) => ("Refused", severity.into()),
-            Some(Coverage::Undated { .. }) => ("End unknown", severity.into()),
-            Some(Coverage::Covered { .. }) if severity == Severity::Ok => ("Covered", severity.into()),
-            Some(Coverage::Covered { .. }) => ("Ends soon", severity.into()),
-        };
         Self {
-            label,
-            color,
+            label: match coverage {
+                None => "Not read yet",
+                Some(Coverage::NotEnforced) => "Not enforced",
+                Some(Coverage::Refused { .. }) => "Refused",
+                Some(Coverage::Undated { .. }) => "End unknown",
+                Some(Coverage::Covered { .. }) if severity == Severity::Ok => "Covered",
+                Some(Coverage::Covered { .. }) => "Ends soon",
+            },
+            severity,
             name: None,
             id: id.map(sanitize),
             end: ends_at.map(format_timestamp),
             relative_end: scope.filter(|scope| scope.is_enforced()).map(|_| relative(ends_at, now)),
             note: None,
             coverage,
-            severity,
-            covered: scope.map_or(&[], Scope::coverage),
+            spans: scope.map_or(&[], Scope::coverage),
         }
-    }
-
-    pub(crate) fn ends_at(&self) -> Option<UnixSeconds> {
-        self.coverage?.end()
-    }
-
-    pub(crate) fn spans(&self) -> impl Iterator<Item = Span> {
-        self.covered.iter().map(|(begin, end)| (Some(*begin), Some(*end)))
     }
 }
 
@@ -116,17 +80,18 @@ impl<'a> ScopeRow<'a> {
 pub(crate) struct CertificateRow<'a> {
     pub used: &'a CertificateUse,
     pub label: &'static str,
-    pub color: StatusColor,
+    pub severity: Severity,
     /// None where it has no name.
-    pub name: Option<Cow<'a, str>>,
-    pub id: Cow<'a, str>,
+    pub name: Option<String>,
+    pub id: String,
     pub end: Option<String>,
     pub relative_end: String,
     /// None for one that is active nowhere.
     pub active_at: Option<String>,
     /// The name of what supersedes it.
-    pub successor: Option<Cow<'a, str>>,
-    pub(super) severity: Severity,
+    pub successor: Option<String>,
+    /// When it is valid, since and for ever where that is not known.
+    pub spans: [(UnixSeconds, UnixSeconds); 1],
 }
 
 impl<'a> CertificateRow<'a> {
@@ -134,7 +99,7 @@ impl<'a> CertificateRow<'a> {
     pub(super) fn all(inventory: &'a Inventory, now: f64, thresholds: Thresholds) -> Vec<Self> {
         let uses = inventory.certificates().iter();
         let mut rows: Vec<_> = uses.map(|used| Self::new(inventory, used, now, thresholds)).collect();
-        rows.sort_by_key(|row| (!row.used.is_active(), row.ends_at().unwrap_or(UnixSeconds::MAX)));
+        rows.sort_by_key(|row| (!row.used.is_active(), row.used.certificate.expires_at.unwrap_or(UnixSeconds::MAX)));
         rows
     }
 
@@ -154,23 +119,18 @@ impl<'a> CertificateRow<'a> {
                 _ if severity == Severity::Ok => "Valid",
                 _ => "Expires soon",
             },
-            color: if used.is_active() { severity.into() } else { StatusColor::Off },
+            severity,
             name: display_name(certificate.name.as_deref()),
             id: sanitize(&certificate.id),
             end: certificate.expires_at.map(format_timestamp),
             relative_end: relative(certificate.expires_at, now),
             active_at: active_at(inventory, used),
             successor: successor.map(|successor| name_or_id(successor.name.as_deref(), &successor.id)),
-            severity,
+            spans: [(
+                certificate.valid_at.unwrap_or(UnixSeconds::MIN),
+                certificate.expires_at.unwrap_or(UnixSeconds::MAX),
+            )],
         }
-    }
-
-    pub(crate) fn ends_at(&self) -> Option<UnixSeconds> {
-        self.used.certificate.expires_at
-    }
-
-    pub(crate) fn spans(&self) -> impl Iterator<Item = Span> {
-        std::iter::once((self.used.certificate.valid_at, self.used.certificate.expires_at))
     }
 }
 
@@ -180,7 +140,7 @@ fn active_at(inventory: &Inventory, used: &CertificateUse) -> Option<String> {
     let projects = inventory.active_projects(used);
     let more = projects.len().saturating_sub(NAMED_PROJECTS);
     let named = projects.take(NAMED_PROJECTS).map(|project| name_or_id(project.name.as_deref(), &project.id));
-    let more = (more > 0).then(|| format!("{more} more").into());
+    let more = (more > 0).then(|| format!("{more} more"));
     let scopes: Vec<_> = organization.into_iter().chain(named).chain(more).collect();
     (!scopes.is_empty()).then(|| scopes.join(", "))
 }

@@ -1,39 +1,29 @@
-use std::borrow::Cow;
-use std::fmt::Write as _;
-
 /// A text longer than this is cut where people read it; JSON and metrics have it whole.
 const MAX_CHARS: usize = 80;
 
 /// A free text that is safe to display on a page or a terminal: characters that are invisible or affect what stands around
 /// them (controls, line breaks, changes of direction) are spelled out, and a long text is cut.
-pub(super) fn sanitize(text: &str) -> Cow<'_, str> {
-    let end = text.char_indices().nth(MAX_CHARS).map(|(index, _)| index);
-    let kept = &text[..end.unwrap_or(text.len())];
-    if end.is_none() && !kept.contains(is_unsafe_to_display) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(kept.len());
-    for char in kept.chars() {
+pub(super) fn sanitize(text: &str) -> String {
+    let mut chars = text.chars();
+    let mut shown = String::new();
+    for char in chars.by_ref().take(MAX_CHARS) {
         if is_unsafe_to_display(char) {
-            // Writing to a string cannot fail.
-            let _ = write!(shown, "\\u{{{:x}}}", u32::from(char));
+            shown.extend(char.escape_unicode());
         } else {
             shown.push(char);
         }
     }
-    if end.is_some() {
-        shown.push('…');
-    }
-    Cow::Owned(shown)
+    shown.extend(chars.next().map(|_| '…'));
+    shown
 }
 
 /// A name to display; none where it is missing or blank.
-pub(super) fn display_name(name: Option<&str>) -> Option<Cow<'_, str>> {
+pub(super) fn display_name(name: Option<&str>) -> Option<String> {
     name.filter(|name| !name.trim().is_empty()).map(sanitize)
 }
 
 /// A name to display, or the identifier of what has none.
-pub(super) fn name_or_id<'a>(name: Option<&'a str>, id: &'a str) -> Cow<'a, str> {
+pub(super) fn name_or_id(name: Option<&str>, id: &str) -> String {
     display_name(name).unwrap_or_else(|| sanitize(id))
 }
 
@@ -69,7 +59,7 @@ mod tests {
 
     #[test]
     fn a_long_name_is_cut_between_characters() {
-        let shown = name_or_id(Some(&"é".repeat(81)), "cert_1").into_owned();
+        let shown = name_or_id(Some(&"é".repeat(81)), "cert_1");
         assert_eq!(shown, format!("{}…", "é".repeat(80)));
         assert_eq!(sanitize(&"é".repeat(80)), "é".repeat(80));
     }

@@ -9,28 +9,23 @@ use crate::poll_state::{FailedList, ListName, PollState};
 /// Of the lists that could not be read, as many are named.
 const NAMED_FAILURES: usize = 3;
 
-/// Before the first snapshot.
-pub(super) fn nothing_known(is_failing: bool) -> (String, Vec<String>) {
-    if is_failing {
-        return ("Nothing is known: no poll has succeeded yet.".into(), Vec::new());
-    }
-    let detail = "Until a poll has read the whole list of certificates, nothing can be said of them.";
-    ("Waiting for the first poll to end.".into(), vec![detail.into()])
-}
-
 /// The state in a sentence, and what else matters, a sentence each. Rows come sorted by what ends first.
 pub(super) fn sentences(
     scopes: &[ScopeRow<'_>],
     certificates: &[CertificateRow<'_>],
     malformed: u64,
+    is_failing: bool,
     now: f64,
     thresholds: Thresholds,
 ) -> (String, Vec<String>) {
     let current: Vec<_> = certificates.iter().filter(|row| row.used.is_current()).collect();
     let (expired, other): (Vec<_>, Vec<_>) = current.iter().copied().partition(|row| row.used.has_expired(now));
-    let of_scopes = scopes.iter().map(|row| row.severity).max();
-    let mut headline = coverage(scopes, now);
+    let of_scopes = scopes.iter().filter(|row| row.coverage.is_some()).map(|row| row.severity).max();
+    let mut headline = coverage(scopes, is_failing, now);
     let mut detail = Vec::new();
+    if scopes.is_empty() && !is_failing {
+        detail.push("Until a poll has read the whole list of certificates, nothing can be said of them.".into());
+    }
     if current.iter().map(|row| row.severity).max() > of_scopes {
         headline.push_str(", but ");
         headline.push_str(&certificate_problem(&expired, &other, now, thresholds));
@@ -40,7 +35,7 @@ pub(super) fn sentences(
             many => format!("{} active certificates have expired.", many.len()),
         });
     }
-    if let Some((next, end)) = other.first().and_then(|next| Some((next, next.ends_at()?))) {
+    if let Some((next, end)) = other.first().and_then(|next| Some((next, next.used.certificate.expires_at?))) {
         detail.push(format!("Next to expire: {}, {}, on {}.", title(next), next.relative_end, format_date(end, now)));
     }
     detail.extend(match malformed {
@@ -56,13 +51,15 @@ fn title<'a>(row: &'a CertificateRow<'_>) -> &'a str {
 }
 
 /// What covers the scopes, in a sentence without its full stop.
-fn coverage(scopes: &[ScopeRow<'_>], now: f64) -> String {
+fn coverage(scopes: &[ScopeRow<'_>], is_failing: bool, now: f64) -> String {
     let read = || scopes.iter().filter_map(|row| Some((row, row.coverage?)));
-    let Some((first, coverage)) = read().next() else { return String::new() };
-    let shares_fate = |other: Coverage| match coverage {
-        Coverage::Refused { .. } => matches!(other, Coverage::Refused { .. }),
-        _ => other == coverage,
+    let Some((first, coverage)) = read().next() else {
+        // Before the first snapshot.
+        let (failing, waiting) = ("nothing is known: no poll has succeeded yet", "waiting for the first poll to end");
+        return if is_failing { failing.into() } else { waiting.into() };
     };
+    let is_refused = |coverage| matches!(coverage, Coverage::Refused { .. });
+    let shares_fate = |other: Coverage| other == coverage || is_refused(other) && is_refused(coverage);
     let concerned: Vec<_> = read().filter(|(_, other)| shares_fate(*other)).map(|(row, _)| row).collect();
     let (subjects, is) = (subjects(&concerned), if concerned.len() == 1 { "is" } else { "are" });
     // Nothing is said of projects that were not read.
@@ -104,18 +101,14 @@ fn coverage(scopes: &[ScopeRow<'_>], now: f64) -> String {
 }
 
 fn subjects(scopes: &[&ScopeRow<'_>]) -> String {
-    let project = |row: &&ScopeRow<'_>| {
-        let id = row.id.as_ref()?;
-        Some(row.name.as_ref().unwrap_or(id).clone().into_owned())
+    let projects: Vec<_> =
+        scopes.iter().filter_map(|row| Some(row.name.as_ref().unwrap_or(row.id.as_ref()?))).collect();
+    let named = match projects.as_slice() {
+        [] => return "the organization".into(),
+        [project] => format!("project {project}"),
+        many => format!("{} projects", many.len()),
     };
-    let projects: Vec<_> = scopes.iter().filter_map(project).collect();
-    let organization = (projects.len() < scopes.len()).then(|| "the organization".to_owned());
-    let projects = match projects.as_slice() {
-        [] => None,
-        [project] => Some(format!("project {project}")),
-        many => Some(format!("{} projects", many.len())),
-    };
-    organization.into_iter().chain(projects).collect::<Vec<_>>().join(" and ")
+    if projects.len() < scopes.len() { format!("the organization and {named}") } else { named }
 }
 
 /// What makes certificates worse than the scopes in which they are active.
@@ -125,23 +118,19 @@ fn certificate_problem(
     now: f64,
     thresholds: Thresholds,
 ) -> String {
-    match expired {
-        [] => {}
-        [one] => return format!("{} is active and expired {}", title(one), one.relative_end),
-        many => return format!("{} active certificates have expired", many.len()),
-    }
-    let is_soon =
-        |row: &&&CertificateRow<'_>| row.ends_at().is_some_and(|end| thresholds.judge(end, now) > Severity::Ok);
-    let soon: Vec<_> = other.iter().filter(is_soon).collect();
+    let is_soon = |end| thresholds.judge(end, now) > Severity::Ok;
+    let soon: Vec<_> = other.iter().filter(|row| row.used.certificate.expires_at.is_some_and(is_soon)).collect();
     let not_yet: Vec<_> = other.iter().filter(|row| row.used.is_not_yet_valid(now)).collect();
-    match (soon.as_slice(), not_yet.as_slice()) {
-        ([one], _) => format!("{} expires {}", title(one), one.relative_end),
-        ([first, rest @ ..], _) => {
+    match (expired, soon.as_slice(), not_yet.as_slice()) {
+        ([one], ..) => format!("{} is active and expired {}", title(one), one.relative_end),
+        ([_, ..], ..) => format!("{} active certificates have expired", expired.len()),
+        ([], [one], _) => format!("{} expires {}", title(one), one.relative_end),
+        ([], [first, rest @ ..], _) => {
             let (count, within) = (rest.len(), humanize(thresholds.warning));
             format!("{} expires {}, and {count} more within {within}", title(first), first.relative_end)
         }
-        ([], [one]) => format!("{} is active and not yet valid", title(one)),
-        ([], many) => format!("{} active certificates are not yet valid", many.len()),
+        ([], [], [one]) => format!("{} is active and not yet valid", title(one)),
+        ([], [], many) => format!("{} active certificates are not yet valid", many.len()),
     }
 }
 
@@ -169,8 +158,7 @@ pub(super) fn caveats(state: &PollState, now: f64) -> Vec<String> {
 
 /// Which lists could not be read and why: the first few, then a count.
 pub(crate) fn name_failures(failed: &[FailedList]) -> String {
-    let named = failed.iter().take(NAMED_FAILURES).map(|failed| {
-        let FailedList { list, reason, request_id, message, .. } = failed;
+    let named = failed.iter().take(NAMED_FAILURES).map(|FailedList { list, reason, request_id, message, .. }| {
         let list = match list {
             ListName::Organization => "the organization".into(),
             ListName::Projects => "the list of projects".into(),

@@ -1,11 +1,11 @@
 use serde::Serialize;
 
-use super::rows::{CertificateRow, ScopeRow, StatusColor};
-use super::sentences::{caveats, nothing_known, sentences};
+use super::rows::{CertificateRow, ScopeRow};
+use super::sentences::{caveats, sentences};
 use crate::inventory::{Severity, Thresholds};
-use crate::poll_state::{FailedList, ListName, PollState};
+use crate::poll_state::{ListName, PollState};
 
-/// The verdict, in the words of monitoring plugins.
+/// The verdict, in the words of monitoring plugins and in the order of their exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::Display)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "UPPERCASE")]
@@ -21,7 +21,7 @@ pub enum Status {
 #[derive(Debug)]
 pub(crate) struct Summary<'a> {
     pub status: Status,
-    pub color: StatusColor,
+    pub color: Severity,
     /// The status for people, in a few words.
     pub badge: String,
     /// The state in a sentence.
@@ -34,15 +34,11 @@ pub(crate) struct Summary<'a> {
     pub certificates: Vec<CertificateRow<'a>>,
     /// What ends first comes first. Empty before the first snapshot.
     pub scopes: Vec<ScopeRow<'a>>,
-    /// The lists that the last poll could not read.
-    pub failed: &'a [FailedList],
-    /// Whether something that is shown is older than it would be if polls succeeded.
-    pub is_stale: bool,
 }
 
 impl<'a> Summary<'a> {
     pub(crate) fn new(state: &'a PollState, now: f64, thresholds: Thresholds) -> Self {
-        let (failed, is_failing, is_stale) = (state.failed(), state.is_failing(), state.is_stale(now));
+        let is_failing = state.is_failing();
         let (mut scopes, mut certificates, mut malformed) = (Vec::new(), Vec::new(), 0);
         if let Some(snapshot) = &state.snapshot {
             scopes = ScopeRow::all(state, snapshot, now, thresholds);
@@ -50,35 +46,31 @@ impl<'a> Summary<'a> {
             malformed = snapshot.inventory.malformed().count();
         }
         let current = certificates.iter().filter(|row| row.used.is_current()).map(|row| row.severity);
-        let of_malformed = if malformed > 0 { Severity::Warning } else { Severity::Ok };
+        let of_malformed = if malformed > 0 { Severity::Warning } else { Severity::Off };
         let worst = scopes.iter().map(|row| row.severity).chain(current).fold(of_malformed, Severity::max);
-        let no_project_is_known = scopes.len() == 1 && failed.iter().any(|failed| failed.list == ListName::Projects);
+        let no_project_is_known =
+            scopes.len() == 1 && state.failed().iter().any(|failed| failed.list == ListName::Projects);
         let is_unread = no_project_is_known || scopes.iter().any(|row| row.coverage.is_none());
-        let is_enforced = scopes.iter().any(|row| row.color != StatusColor::Off);
-        let doubt = match (is_stale, is_failing) {
+        let doubt = match (state.is_stale(now), is_failing) {
             (true, _) => ", and what is shown is stale",
             (false, true) => ", and the last poll failed",
             (false, false) => "",
         };
         let (status, color, badge) = match worst {
-            _ if scopes.is_empty() => (Status::Unknown, StatusColor::Off, "Nothing known yet".into()),
-            Severity::Critical => (Status::Critical, StatusColor::Critical, format!("Act now{doubt}")),
-            _ if is_unread => (Status::Unknown, StatusColor::Warning, "Not everything was read".into()),
-            Severity::Warning => (Status::Warning, StatusColor::Warning, format!("Act in time{doubt}")),
-            // What was well once is not known to be well now.
-            Severity::Ok if !doubt.is_empty() => {
-                (Status::Warning, StatusColor::Warning, "All was well when last seen".into())
+            _ if scopes.is_empty() => {
+                let color = if is_failing { Severity::Critical } else { Severity::Off };
+                (Status::Unknown, color, "Nothing known yet".into())
             }
-            Severity::Ok if is_enforced => (Status::Ok, StatusColor::Ok, "All well".into()),
-            Severity::Ok => (Status::Ok, StatusColor::Off, "Not enforced".into()),
+            Severity::Critical => (Status::Critical, worst, format!("Act now{doubt}")),
+            _ if is_unread => (Status::Unknown, Severity::Warning, "Not everything was read".into()),
+            Severity::Warning => (Status::Warning, worst, format!("Act in time{doubt}")),
+            // What was well once is not known to be well now.
+            _ if !doubt.is_empty() => (Status::Warning, Severity::Warning, "All was well when last seen".into()),
+            Severity::Ok => (Status::Ok, worst, "All well".into()),
+            Severity::Off => (Status::Ok, worst, "Not enforced".into()),
         };
-        let color = if scopes.is_empty() && is_failing { StatusColor::Critical } else { color };
-        let (headline, detail) = match scopes.as_slice() {
-            [] => nothing_known(is_failing),
-            _ => sentences(&scopes, &certificates, malformed, now, thresholds),
-        };
-        let caveats = caveats(state, now);
-        Self { status, color, badge, headline, detail, caveats, certificates, scopes, failed, is_stale }
+        let (headline, detail) = sentences(&scopes, &certificates, malformed, is_failing, now, thresholds);
+        Self { status, color, badge, headline, detail, caveats: caveats(state, now), certificates, scopes }
     }
 
     /// How many certificates are active anywhere.
@@ -88,12 +80,11 @@ impl<'a> Summary<'a> {
 
     /// All of it in one line. What decides the status comes first.
     pub(crate) fn message(&self) -> String {
-        let state = std::iter::once(&self.headline).chain(&self.detail);
-        let sentences: Vec<&str> = match self.status {
-            Status::Unknown => self.caveats.iter().chain(state).map(String::as_str).collect(),
-            _ => state.chain(&self.caveats).map(String::as_str).collect(),
-        };
-        sentences.join(" ")
+        let mut parts = [std::slice::from_ref(&self.headline), &self.detail, &self.caveats];
+        if self.status == Status::Unknown {
+            parts.rotate_right(1);
+        }
+        parts.concat().join(" ")
     }
 }
 
@@ -105,7 +96,7 @@ mod tests {
     use super::*;
     use crate::fixture::{DAY, NOW, certificate, group, lists, snapshot};
     use crate::inventory::{Certificate, Inventory, Listing, Malformed, Snapshot};
-    use crate::poll_state::{FailureReason, PollResult, PollTiming};
+    use crate::poll_state::{FailedList, FailureReason, PollResult, PollTiming};
 
     fn state(snapshot: Option<Arc<Snapshot>>, failed: Vec<FailedList>) -> PollState {
         let timing = PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };

@@ -1,8 +1,5 @@
 //! Instants and lengths of time as people write them.
 
-use std::fmt;
-
-use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 
 use crate::inventory::{SECONDS_PER_DAY, UnixSeconds, days_until};
@@ -11,38 +8,25 @@ const OUT_OF_RANGE: &str = "out of range";
 /// 0000-01-01T00:00:00Z, before which RFC 3339 has no years.
 const YEAR_ZERO: UnixSeconds = -62_167_219_200;
 
+fn calendar(instant: UnixSeconds) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp(instant).ok().filter(|_| instant >= YEAR_ZERO)
+}
+
 /// An instant as RFC 3339 in UTC, or `out of range` where its year is not one of 0 to 9999.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Timestamp(pub UnixSeconds);
-
-impl Timestamp {
-    fn calendar(self) -> Option<OffsetDateTime> {
-        OffsetDateTime::from_unix_timestamp(self.0).ok().filter(|_| self.0 >= YEAR_ZERO)
-    }
-}
-
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(at) = self.calendar() else { return f.write_str(OUT_OF_RANGE) };
-        let ((year, month, day), (hour, minute, second)) = (at.to_calendar_date(), at.to_hms());
-        write!(f, "{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", u8::from(month))
-    }
-}
-
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
+pub(super) fn rfc3339(instant: UnixSeconds) -> String {
+    let Some(at) = calendar(instant) else { return OUT_OF_RANGE.into() };
+    let ((year, month, day), (hour, minute, second)) = (at.to_calendar_date(), at.to_hms());
+    format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", u8::from(month))
 }
 
 /// The instant in columns: `2026-03-14 09:30:00Z`.
 pub(crate) fn format_timestamp(instant: UnixSeconds) -> String {
-    Timestamp(instant).to_string().replacen('T', " ", 1)
+    rfc3339(instant).replacen('T', " ", 1)
 }
 
 /// The instant within a sentence, to the minute where it is less than a week from `now`: `14 March 2026`.
 pub(super) fn format_date(instant: UnixSeconds, now: f64) -> String {
-    let Some(at) = Timestamp(instant).calendar() else { return OUT_OF_RANGE.into() };
+    let Some(at) = calendar(instant) else { return OUT_OF_RANGE.into() };
     let date = format!("{} {} {:04}", at.day(), at.month(), at.year());
     let is_near = days_until(instant, now).abs() < 7.0;
     if is_near { format!("{date}, {:02}:{:02} UTC", at.hour(), at.minute()) } else { date }
@@ -81,7 +65,7 @@ mod tests {
     #[test]
     fn dates_as_people_write_them() {
         let at = 1_773_480_600;
-        assert_eq!(Timestamp(at).to_string(), "2026-03-14T09:30:00Z");
+        assert_eq!(rfc3339(at), "2026-03-14T09:30:00Z");
         assert_eq!(format_timestamp(at), "2026-03-14 09:30:00Z");
         assert_eq!(format_date(at, 1_770_000_000.0), "14 March 2026");
         assert_eq!(format_date(at, 1_773_400_000.0), "14 March 2026, 09:30 UTC");
@@ -89,10 +73,10 @@ mod tests {
 
     #[test]
     fn a_calendar_has_four_digits_for_a_year() {
-        assert_eq!(Timestamp(-62_167_219_200).to_string(), "0000-01-01T00:00:00Z");
-        assert_eq!(Timestamp(253_402_300_799).to_string(), "9999-12-31T23:59:59Z");
+        assert_eq!(rfc3339(-62_167_219_200), "0000-01-01T00:00:00Z");
+        assert_eq!(rfc3339(253_402_300_799), "9999-12-31T23:59:59Z");
         for instant in [-62_167_219_201, 253_402_300_800, i64::MIN, i64::MAX] {
-            let shown = [Timestamp(instant).to_string(), format_timestamp(instant), format_date(instant, 0.0)];
+            let shown = [rfc3339(instant), format_timestamp(instant), format_date(instant, 0.0)];
             assert_eq!(shown, [OUT_OF_RANGE; 3]);
         }
     }
@@ -130,7 +114,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_instant_can_be_shown(instant: i64, now in -1e12..1e12_f64) {
-            for text in [Timestamp(instant).to_string(), format_timestamp(instant), format_date(instant, now)] {
+            for text in [rfc3339(instant), format_timestamp(instant), format_date(instant, now)] {
                 prop_assert!(text == OUT_OF_RANGE || text.is_ascii() && text.len() > 10, "{text}");
             }
         }

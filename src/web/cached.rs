@@ -1,7 +1,7 @@
 //! Responses that are rendered once and shared by all readers.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS};
@@ -11,12 +11,8 @@ use headers::{ETag, HeaderMapExt as _, IfNoneMatch};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
+use crate::exposition::{Identity, Memo};
 use crate::inventory::{UnixSeconds, unix_now, whole_second};
-
-/// For what is no page: it loads nothing and is shown within nothing.
-const API_CSP: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-/// A browser takes an answer for what it says it is.
-const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 #[derive(Clone, Debug)]
 pub(super) struct CachedResponse {
@@ -41,8 +37,9 @@ impl CachedResponse {
         let headers = [
             (CONTENT_TYPE, HeaderValue::from_static(content_type)),
             (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            (CONTENT_SECURITY_POLICY, API_CSP),
-            (X_CONTENT_TYPE_OPTIONS, NOSNIFF),
+            // What is no page loads nothing and is shown within nothing.
+            (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+            (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         ];
         Self { headers: headers.into_iter().collect(), body: body.into() }
     }
@@ -61,38 +58,30 @@ impl CachedResponse {
     }
 }
 
-/// What was rendered last of a source, and for which moment: shared by all readers until one of both is another.
-#[derive(Debug)]
-pub(super) struct Memo<T, M>(Mutex<Option<(Weak<T>, M, CachedResponse)>>);
+/// A response that all readers share until its source or its moment is another.
+#[derive(Default)]
+pub(super) struct Shared<M>(Arc<Mutex<Memo<(Identity, M), CachedResponse>>>);
 
-impl<T, M> Default for Memo<T, M> {
-    fn default() -> Self {
-        Self(Mutex::new(None))
-    }
-}
-
-impl<T: Send + Sync + 'static, M: PartialEq> Memo<T, M> {
+impl<M: PartialEq + Send + 'static> Shared<M> {
     /// Renders on another thread, since many certificates take long; whoever asks meanwhile waits for the same rendering.
-    /// `moment` is what a rendering knows of the time. None where it cannot be rendered.
-    pub(super) async fn get(
+    /// `moment` is what a rendering knows of the time.
+    pub(super) async fn get<T: Send + Sync + 'static>(
         &self,
         source: Arc<T>,
         moment: fn(&T, UnixSeconds) -> M,
         render: fn(&T, f64) -> Option<CachedResponse>,
-    ) -> Option<CachedResponse> {
-        let mut last = self.0.lock().await;
+    ) -> Result<CachedResponse, NotRendered> {
+        let mut last = Arc::clone(&self.0).lock_owned().await;
         let now = unix_now();
-        let (identity, moment) = (Arc::downgrade(&source), moment(&source, whole_second(now)));
-        match &*last {
-            Some((of, at, response)) if of.ptr_eq(&identity) && *at == moment => Some(response.clone()),
-            _ => {
-                let response = spawn_blocking(move || render(&source, now)).await.ok()??;
-                *last = Some((identity, moment, response.clone()));
-                Some(response)
-            }
-        }
+        let key = (Identity::of(&source), moment(&source, whole_second(now)));
+        let rendered = spawn_blocking(move || last.get_or_make(key, || render(&source, now).ok_or(NOT_RENDERED)));
+        rendered.await.unwrap_or(Err(NOT_RENDERED))
     }
 }
+
+/// The answer where there is no rendering.
+pub(super) type NotRendered = (StatusCode, &'static str);
+const NOT_RENDERED: NotRendered = (StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be rendered\n");
 
 #[cfg(test)]
 mod tests {
@@ -121,11 +110,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_rendering_is_shared_until_its_source_or_moment_is_another() {
-        let memo = Memo::default();
+        let shared = Shared::default();
         let sources = ["a", "b"].map(Arc::new);
         let render = async |source: &Arc<&'static str>, moment: fn(&&str, i64) -> u8| {
             let render = |_: &&str, now: f64| Some(CachedResponse::tagged("text/plain", now.to_string()));
-            memo.get(Arc::clone(source), moment, render).await.unwrap().body
+            shared.get(Arc::clone(source), moment, render).await.unwrap().body
         };
         let first = render(&sources[0], |_, _| 0).await;
         assert_eq!(render(&sources[0], |_, _| 0).await, first);

@@ -10,33 +10,32 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::AppState;
-use super::cached::CachedResponse;
+use super::cached::{CachedResponse, NotRendered};
 use crate::inventory::{Inventory, Thresholds, whole_second};
-use crate::poll_state::{FailedList, FailureReason, PollResult, PollState};
+use crate::poll_state::{FailedList, FailureReason, PollState};
 use crate::presentation::{Document, Instants, Status, Summary};
 
 pub(super) const JSON: &str = "application/json";
 
-pub(super) async fn certificates(State(app): State<AppState>, headers: HeaderMap) -> Response {
+pub(super) async fn certificates(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, NotRendered> {
     let Some(snapshot) = app.state.borrow().snapshot.clone() else {
-        let body = error("no poll has succeeded yet").with(RETRY_AFTER, "5");
-        return (StatusCode::SERVICE_UNAVAILABLE, body.respond(&headers)).into_response();
+        let body = CachedResponse::volatile(JSON, r#"{"error":{"message":"no poll has succeeded yet"}}"#);
+        let response = body.with(RETRY_AFTER, "5").respond(&headers);
+        return Ok((StatusCode::SERVICE_UNAVAILABLE, response).into_response());
+    };
+    let render = |inventory: &Inventory, now: f64| {
+        Some(CachedResponse::tagged(JSON, serde_json::to_vec(&Document::new(inventory, now)).ok()?))
     };
     let inventory = Arc::clone(&snapshot.inventory);
-    respond(app.memos.certificates.get(inventory, Inventory::epoch, render_certificates).await, &headers)
+    Ok(app.responses.certificates.get(inventory, Inventory::epoch, render).await?.respond(&headers))
 }
 
-fn render_certificates(inventory: &Inventory, now: f64) -> Option<CachedResponse> {
-    Some(CachedResponse::tagged(JSON, serde_json::to_vec(&Document::new(inventory, now)).ok()?))
-}
-
-pub(super) async fn polls(State(app): State<AppState>, headers: HeaderMap) -> Response {
+pub(super) async fn polls(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, NotRendered> {
+    let render = |state: &PollState, now: f64| {
+        Some(CachedResponse::volatile(JSON, serde_json::to_vec(&Polls::new(state, now)).ok()?))
+    };
     let state = Arc::clone(&app.state.borrow());
-    respond(app.memos.polls.get(state, |_, second| second, render_polls).await, &headers)
-}
-
-fn render_polls(state: &PollState, now: f64) -> Option<CachedResponse> {
-    Some(CachedResponse::volatile(JSON, serde_json::to_vec(&Polls::new(state, now)).ok()?))
+    Ok(app.responses.polls.get(state, |_, second| second, render).await?.respond(&headers))
 }
 
 /// How the polls are. It changes with every one of them, so it is no part of the snapshot's document.
@@ -64,12 +63,11 @@ struct Failure<'a> {
 
 impl<'a> Polls<'a> {
     pub(super) fn new(state: &'a PollState, now: f64) -> Self {
-        let summary = Summary::new(state, now, Thresholds::default());
         let second = |instant: Option<f64>| instant.map(whole_second);
         Self {
-            status: summary.status,
+            status: Summary::new(state, now, Thresholds::default()).status,
             up: state.up(),
-            stale: summary.is_stale,
+            stale: state.is_stale(now),
             polls: state.polls,
             interval_seconds: state.timing.interval.as_secs_f64(),
             instants: Instants([
@@ -77,33 +75,14 @@ impl<'a> Polls<'a> {
                 ("last_success_at", second(state.last_success_at)),
                 ("next_poll_at", second(state.next_poll_at)),
             ]),
-            last_failure: state.last_failure.as_ref().map(Failure::from),
+            last_failure: state.last_failure.as_ref().map(|poll| Failure {
+                at: Instants([("at", Some(whole_second(poll.ended_at)))]),
+                reasons: poll.reasons(),
+                message: poll.failed.first().map(|failed| &*failed.message),
+                failed_lists: &poll.failed,
+            }),
         }
     }
-}
-
-impl<'a> From<&'a PollResult> for Failure<'a> {
-    fn from(poll: &'a PollResult) -> Self {
-        Self {
-            at: Instants([("at", Some(whole_second(poll.ended_at)))]),
-            reasons: poll.reasons(),
-            message: poll.failed.first().map(|failed| &*failed.message),
-            failed_lists: &poll.failed,
-        }
-    }
-}
-
-fn respond(rendered: Option<CachedResponse>, request: &HeaderMap) -> Response {
-    match rendered {
-        Some(response) => response.respond(request),
-        None => {
-            (StatusCode::INTERNAL_SERVER_ERROR, error("the answer cannot be encoded").respond(request)).into_response()
-        }
-    }
-}
-
-fn error(message: &str) -> CachedResponse {
-    CachedResponse::volatile(JSON, serde_json::json!({"error": {"message": message}}).to_string())
 }
 
 #[cfg(test)]
@@ -115,7 +94,7 @@ mod tests {
 
     use super::*;
     use crate::fixture::{NOW, certificate, snapshot};
-    use crate::poll_state::{ListName, PollTiming};
+    use crate::poll_state::{ListName, PollResult, PollTiming};
 
     fn assert_described(schema: &str, answer: &Value) {
         let description: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::exposition::Exposition;
-use crate::inventory::{Inventory, UnixSeconds};
+use crate::inventory::UnixSeconds;
 use crate::poll_state::PollState;
 
 pub use connection::Limits;
@@ -28,15 +28,15 @@ pub(crate) use server::{raise_descriptor_limit, share_with_probes};
 struct AppState {
     exposition: Arc<Exposition>,
     state: watch::Receiver<Arc<PollState>>,
-    memos: Arc<Memos>,
+    responses: Arc<SharedResponses>,
 }
 
 /// Responses that all readers share.
 #[derive(Default)]
-struct Memos {
-    page: cached::Memo<PollState, UnixSeconds>,
-    polls: cached::Memo<PollState, UnixSeconds>,
-    certificates: cached::Memo<Inventory, usize>,
+struct SharedResponses {
+    page: cached::Shared<UnixSeconds>,
+    polls: cached::Shared<UnixSeconds>,
+    certificates: cached::Shared<usize>,
 }
 
 /// The paths of [`probes`], which need no credentials anywhere.

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use futures_util::stream;
@@ -31,7 +31,7 @@ pub fn router(exposition: Arc<Exposition>, state: watch::Receiver<Arc<PollState>
         .route("/api/v1/polls", get(json::polls))
         .route("/api/v1/openapi.json", file(json::JSON, include_str!("openapi.json")))
         .route("/metrics", get(metrics))
-        .with_state(AppState { exposition, state: state.clone(), memos: Arc::default() })
+        .with_state(AppState { exposition, state: state.clone(), responses: Arc::default() })
         .merge(probes(state))
 }
 
@@ -62,14 +62,8 @@ async fn metrics(Shared(app): Shared<AppState>, headers: HeaderMap) -> Response 
     };
     match page {
         Ok(page) => {
-            let mut response = Response::new(page);
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(exposition::CONTENT_TYPE));
-            headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
-            if gzip {
-                headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            }
-            response
+            let headers = [(CONTENT_TYPE, exposition::CONTENT_TYPE), (VARY, "accept-encoding")];
+            (headers, gzip.then_some([(CONTENT_ENCODING, "gzip")]), page).into_response()
         }
         Err(error) => {
             tracing::error!("{error}");
@@ -82,18 +76,12 @@ async fn metrics(Shared(app): Shared<AppState>, headers: HeaderMap) -> Response 
 /// `*` is.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let mut any = false;
-    for coding in headers
-        .get_all(ACCEPT_ENCODING)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-    {
+    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    for coding in values.flat_map(|value| value.split(',')) {
         let mut parts = coding.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
-        let weight = parts
-            .find_map(|parameter| parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q=")))
-            .map_or(Some(1.0), |weight| weight.trim().parse::<f32>().ok());
-        let accepted = weight.is_some_and(|weight| weight > 0.0);
+        let weight = parts.find_map(|parameter| parameter.strip_prefix(['q', 'Q'])?.strip_prefix('='));
+        let accepted = weight.is_none_or(|weight| weight.trim().parse().is_ok_and(|weight: f32| weight > 0.0));
         if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
             return accepted;
         }
@@ -109,28 +97,24 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 async fn healthy(Shared(state): Shared<watch::Receiver<Arc<PollState>>>) -> Response {
     let due = state.borrow().liveness_deadline;
     let late = Instant::now().saturating_duration_since(due);
-    if late.is_zero() {
-        plain(StatusCode::OK, "ok\n".into())
-    } else {
-        plain(StatusCode::SERVICE_UNAVAILABLE, format!("the poll loop's heartbeat is {} s late\n", late.as_secs()))
-    }
+    health((!late.is_zero()).then(|| format!("the poll loop's heartbeat is {} s late\n", late.as_secs())))
 }
 
 /// Whether there is a snapshot to show, also while polls fail.
 async fn ready(Shared(state): Shared<watch::Receiver<Arc<PollState>>>) -> Response {
-    if state.borrow().snapshot.is_some() {
-        plain(StatusCode::OK, "ok\n".into())
-    } else {
-        plain(StatusCode::SERVICE_UNAVAILABLE, "no poll has succeeded yet\n".into())
-    }
+    health(state.borrow().snapshot.is_none().then(|| "no poll has succeeded yet\n".into()))
 }
 
-fn plain(status: StatusCode, text: String) -> Response {
+fn health(fault: Option<String>) -> Response {
+    let status = if fault.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let text = fault.unwrap_or_else(|| "ok\n".into());
     (status, [(CACHE_CONTROL, "no-store")], text).into_response()
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[test]

@@ -4,18 +4,16 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPTIONS};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
 use super::AppState;
-use super::cached::CachedResponse;
+use super::cached::{CachedResponse, NotRendered};
 use super::timeline::Axis;
-use crate::inventory::{Thresholds, whole_second};
+use crate::inventory::{Severity, Thresholds, whole_second};
 use crate::poll_state::PollState;
-use crate::presentation::{
-    CertificateRow, ScopeRow, StatusColor, Summary, ago, format_timestamp, humanize, name_failures,
-};
+use crate::presentation::{CertificateRow, ScopeRow, Summary, ago, format_timestamp, humanize, name_failures};
 
 /// The page loads its own style, script and icon, and nothing else; nobody may put it into theirs.
 const PAGE_CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -27,12 +25,9 @@ const MAX_CERTIFICATES: usize = 1_000;
 /// often as it may.
 const REFRESH: (f64, f64) = (2.0, 60.0);
 
-pub(super) async fn page(State(app): State<AppState>, headers: HeaderMap) -> Response {
+pub(super) async fn page(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, NotRendered> {
     let state = Arc::clone(&app.state.borrow());
-    match app.memos.page.get(state, |_, second| second, render).await {
-        Some(page) => page.respond(&headers),
-        None => (StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be rendered\n").into_response(),
-    }
+    Ok(app.responses.page.get(state, |_, second| second, render).await?.respond(&headers))
 }
 
 fn render(state: &PollState, now: f64) -> Option<CachedResponse> {
@@ -49,8 +44,11 @@ struct Page<'a> {
     refresh_seconds: f64,
     rendered_at: String,
     summary: &'a Summary<'a>,
-    banner: Option<Banner<'a>>,
-    polls: Polls,
+    banner: Option<(Severity, &'a str, String)>,
+    last_success: Option<RelativeTime>,
+    last_failure: Option<(RelativeTime, String)>,
+    next_poll: Option<RelativeTime>,
+    interval: humantime::FormattedDuration,
     /// List entries that came twice.
     duplicates: u64,
     axis: Axis,
@@ -65,13 +63,20 @@ impl<'a> Page<'a> {
         let active = Rows::new(active, MAX_CERTIFICATES);
         let inactive = Rows::new(inactive, MAX_CERTIFICATES - active.shown.len());
         let refresh = (state.timing.interval.as_secs_f64() / 2.0).clamp(REFRESH.0, REFRESH.1);
-        let dates = summary.certificates.iter().flat_map(CertificateRow::spans).flat_map(|(begin, end)| [begin, end]);
+        let certificates = summary.certificates.iter().map(|row| &row.used.certificate);
+        let dates = certificates.flat_map(|certificate| [certificate.valid_at, certificate.expires_at]);
+        let past = |at: f64| RelativeTime { distance: ago(at, now), date: format_timestamp(whole_second(at)) };
+        let next = |at: f64| RelativeTime { distance: format!("in {}", humanize((at - now).max(0.0))), ..past(at) };
+        let last_failure = state.last_failure.as_ref();
         Self {
             version: env!("CARGO_PKG_VERSION"),
             refresh_seconds: if state.snapshot.is_some() { refresh } else { REFRESH.0 },
             rendered_at: format_timestamp(whole_second(now)),
-            banner: Banner::new(summary, state, now),
-            polls: Polls::new(state, now),
+            banner: banner(summary, state, now),
+            last_success: state.last_success_at.map(past),
+            last_failure: last_failure.map(|poll| (past(poll.ended_at), name_failures(&poll.failed))),
+            next_poll: state.next_poll_at.map(next),
+            interval: humantime::format_duration(state.timing.interval),
             duplicates: state.snapshot.as_deref().map_or(0, |snapshot| snapshot.inventory.duplicates()),
             axis: Axis::new(now, dates.flatten()),
             scopes: Rows::new(&summary.scopes, MAX_SCOPES),
@@ -98,44 +103,15 @@ impl<'a, T> Rows<'a, T> {
     }
 }
 
-/// Why what is shown may not be the present state.
-struct Banner<'a> {
-    color: StatusColor,
-    lead: &'a str,
-    text: String,
-}
-
-impl<'a> Banner<'a> {
-    fn new(summary: &'a Summary<'_>, state: &PollState, now: f64) -> Option<Self> {
-        let (lead, others) = summary.caveats.split_first()?;
-        let is_recent = state.snapshot.is_some() && !summary.is_stale;
-        let text = match state.oldest_read_at() {
-            Some(read_at) if is_recent => format!("What is shown was read {}, or later.", ago(read_at, now)),
-            _ => others.join(" "),
-        };
-        Some(Self { color: if is_recent { StatusColor::Warning } else { StatusColor::Critical }, lead, text })
-    }
-}
-
-struct Polls {
-    success: Option<RelativeTime>,
-    failure: Option<(RelativeTime, String)>,
-    next: Option<RelativeTime>,
-    interval: String,
-}
-
-impl Polls {
-    fn new(state: &PollState, now: f64) -> Self {
-        let past = |at: f64| RelativeTime { distance: ago(at, now), date: format_timestamp(whole_second(at)) };
-        let next = |at: f64| RelativeTime { distance: format!("in {}", humanize((at - now).max(0.0))), ..past(at) };
-        let failure = state.last_failure.as_ref();
-        Self {
-            success: state.last_success_at.map(past),
-            failure: failure.map(|poll| (past(poll.ended_at), name_failures(&poll.failed))),
-            next: state.next_poll_at.map(next),
-            interval: humantime::format_duration(state.timing.interval).to_string(),
+/// Why what is shown may not be the present state, in a lead and a text.
+fn banner<'a>(summary: &'a Summary<'_>, state: &PollState, now: f64) -> Option<(Severity, &'a str, String)> {
+    let (lead, others) = summary.caveats.split_first()?;
+    Some(match state.oldest_read_at() {
+        Some(read_at) if !state.is_stale(now) => {
+            (Severity::Warning, lead, format!("What is shown was read {}, or later.", ago(read_at, now)))
         }
-    }
+        _ => (Severity::Critical, lead, others.join(" ")),
+    })
 }
 
 /// An instant, and how far it is from now in words.

@@ -6,7 +6,6 @@
 use std::fmt::Write as _;
 
 use crate::inventory::{SECONDS_PER_DAY, UnixSeconds};
-use crate::presentation::Span;
 
 /// Of the width, what is past.
 const PAST_SHARE: f64 = 0.24;
@@ -90,24 +89,20 @@ impl Axis {
 
     /// What a row draws: for each span its past and its future, and a mark at the end of those that are on the axis. The
     /// future of what follows on a gap is set apart.
-    pub(super) fn line(&self, spans: impl Iterator<Item = Span>) -> String {
+    pub(super) fn line(&self, spans: &[(UnixSeconds, UnixSeconds)]) -> String {
         let mut svg = String::from(r##"<svg class="t" aria-hidden="true"><use href="#g"/>"##);
         let now = self.place(0.0);
         let mut future = "f";
-        for (begin, end) in spans.take(MAX_SPANS) {
-            let from = begin.map_or(0.0, |begin| self.at(begin));
-            let to = end.map_or(100.0, |end| self.at(end));
+        for (begin, end) in spans.iter().take(MAX_SPANS) {
+            let (from, to) = (self.at(*begin), self.at(*end));
             for (class, from, to) in [("p", from, to.min(now)), (future, from.max(now), to)] {
                 if to > from {
                     let _ = write!(svg, r#"<rect class="{class}" x="{from:.2}%" width="{:.2}%"/>"#, to - from);
                 }
             }
-            match end {
-                Some(end) if (0.01..99.99).contains(&to) => {
-                    let class = if end as f64 <= self.now { "o" } else { "d" };
-                    let _ = write!(svg, r#"<circle class="{class}" cx="{to:.2}%"/>"#);
-                }
-                _ => {}
+            if (0.01..99.99).contains(&to) {
+                let class = if *end as f64 <= self.now { "o" } else { "d" };
+                let _ = write!(svg, r#"<circle class="{class}" cx="{to:.2}%"/>"#);
             }
             if to > now {
                 future = "f g";
@@ -137,7 +132,7 @@ mod tests {
     #[test]
     fn a_row_is_cut_where_the_axis_ends() {
         let axis = Axis::new(0.0, [0].into_iter());
-        let line = axis.line([(None, None), (Some(i64::MIN), Some(i64::MAX)), (Some(5), Some(-5))].into_iter());
+        let line = axis.line(&[(i64::MIN, i64::MAX), (i64::MIN + 1, i64::MAX - 1), (5, -5)]);
         assert_eq!(line.matches("<rect").count(), 4, "{line}");
         // Only what ends on the axis has a mark: the span that ends before it begins.
         assert_eq!(line.matches("<circle").count(), 1, "{line}");
