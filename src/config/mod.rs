@@ -16,7 +16,7 @@ use regex::Regex;
 use serde::Deserialize;
 use url::{Host, Url};
 
-pub use credentials::{Credentials, CredentialsError};
+pub use credentials::Credentials;
 pub use error::ConfigError;
 pub(crate) use error::name_to_echo;
 pub(crate) use layers::Layer;
@@ -152,11 +152,6 @@ impl Loaded {
             (None, Some(_)) => return Err(layers.refuse(key, format!("must not be set without {cert}"))),
             _ => {}
         }
-        let credentials = Self::credentials(api, layers)?;
-        Ok(Self { config, credentials })
-    }
-
-    fn credentials(api: &Api, layers: &Layers) -> Result<Credentials, ConfigError> {
         let [in_place, in_file] = ["api.admin_key", "api.admin_key_file"];
         let (key, credentials) = match (&api.admin_key, &api.admin_key_file) {
             (Some(_), None) => (in_place, Credentials::Key(layers.admin_key.clone())),
@@ -171,8 +166,8 @@ impl Loaded {
                 return Err(layers.refuse(in_place, format!("must not be set beside {in_file}, which {other} sets")));
             }
         };
-        credentials.read().map_err(|error| layers.refuse(key, error.to_string()))?;
-        Ok(credentials)
+        credentials.read().map_err(|error| layers.refuse(key, error))?;
+        Ok(Self { config, credentials })
     }
 }
 

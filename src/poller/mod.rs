@@ -181,12 +181,10 @@ impl Poller {
 
 /// The admin key as it is now. An error says why there is none, for people.
 async fn read_key(credentials: Credentials, deadline: Instant) -> Result<SecretString, String> {
-    let is_at_hand = matches!(credentials, Credentials::Key(_));
-    let read = move || credentials.read().map_err(|error| error.to_string());
-    if is_at_hand {
-        return read();
+    if matches!(credentials, Credentials::Key(_)) {
+        return credentials.read();
     }
-    match timeout_at(deadline, spawn_blocking(read)).await {
+    match timeout_at(deadline, spawn_blocking(move || credentials.read())).await {
         Ok(Ok(key)) => key,
         Ok(Err(_)) | Err(_) => Err("the admin key could not be read in time".into()),
     }
