@@ -2,12 +2,11 @@
 //! `watch` channel as an `Arc<PollState>`; readers cannot write.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use strum::{EnumCount, IntoStaticStr, VariantArray};
+use strum::{Display, EnumCount, IntoStaticStr, VariantArray};
 
 use crate::inventory::Snapshot;
 
@@ -134,7 +133,6 @@ pub struct FailedList {
 #[serde(tag = "list", content = "project_id", rename_all = "snake_case")]
 pub enum ListName {
     Organization,
-    /// The list of projects.
     Projects,
     /// The certificates of the project with this identifier.
     Project(Box<str>),
@@ -149,10 +147,12 @@ pub struct PollTiming {
     pub timeout: Duration,
 }
 
-/// Why a poll failed. Closed, so that it can be a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, EnumCount, IntoStaticStr, VariantArray)]
+/// Why a poll failed. Closed, so that its name can be a label.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Display, EnumCount, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum FailureReason {
     /// 401: the key is not accepted.
     Unauthorized,
@@ -176,19 +176,6 @@ pub enum FailureReason {
     Pagination,
     /// The admin key's file is missing, empty or unreadable.
     Credentials,
-}
-
-impl FailureReason {
-    /// The value of the label `reason`.
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-}
-
-impl fmt::Display for FailureReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 #[cfg(test)]
@@ -235,6 +222,6 @@ mod tests {
             (count(FailureReason::Server), count(FailureReason::Timeout), count(FailureReason::Client)),
             (1, 1, 0)
         );
-        assert_eq!(FailureReason::MtlsRequired.as_str(), "mtls_required");
+        assert_eq!(FailureReason::MtlsRequired.into_str(), "mtls_required");
     }
 }

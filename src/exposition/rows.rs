@@ -25,9 +25,9 @@ impl Metric {
             Series::State(value) => write_if_any(&[], (row == 0).then(|| value(state))?),
             Series::FailureReasons => {
                 let mut reasons = FailureReason::VARIANTS.to_vec();
-                reasons.sort_by_key(|reason| reason.as_str());
+                reasons.sort_by_key(FailureReason::into_str);
                 let reason = *reasons.get(row)?;
-                write(&[reason.as_str()], state.failures[reason as usize] as f64);
+                write(&[reason.into_str()], state.failures[reason as usize] as f64);
             }
             Series::Certificates(value) | Series::CertificatesNow(value) => {
                 let certificate = inventory?.organization().items.get(row)?;

@@ -21,7 +21,7 @@ pub(super) fn poll(snapshot: Option<&Snapshot>, before: Option<&Snapshot>, resul
         for FailedList { list, reason, status, request_id, message } in failed {
             // Without a key, nothing was requested.
             let endpoint = (*reason != FailureReason::Credentials).then(|| endpoint(list));
-            let (reason, request_id) = (reason.as_str(), request_id.as_deref().map(tracing::field::display));
+            let (reason, request_id) = (reason.into_str(), request_id.as_deref().map(tracing::field::display));
             tracing::warn!(reason, endpoint, status, request_id, duration_seconds, "poll failed: {message}");
         }
         return;
@@ -68,7 +68,7 @@ fn failures(failed: &[FailedList]) {
             ListName::Project(id) => Some(&**id),
             _ => None,
         };
-        let (reason, lists, endpoint) = (reason.as_str(), alike.len(), endpoint(list));
+        let (reason, lists, endpoint) = (reason.into_str(), alike.len(), endpoint(list));
         let request_id = request_id.as_deref().map(tracing::field::display);
         tracing::warn!(reason, lists, endpoint, project_id, status, request_id, "lists not read: {message}");
     }
@@ -219,7 +219,7 @@ mod tests {
         for (reason, endpoint) in [(FailureReason::Server, Some("certificates")), (FailureReason::Credentials, None)] {
             let lines = logged(None, None, vec![failed(ListName::Organization, reason, None)]);
             let mut expected = json!({
-                "level": "WARN", "message": "poll failed: why", "reason": reason.as_str(), "request_id": "req_1",
+                "level": "WARN", "message": "poll failed: why", "reason": reason.into_str(), "request_id": "req_1",
                 "duration_seconds": 1.5,
             });
             if let Some(endpoint) = endpoint {
