@@ -1,7 +1,6 @@
 //! The only place that wires: from a configuration to sockets, and from there to a running exporter.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -33,9 +32,8 @@ pub enum StartError {
 /// An exporter that is bound, but does nothing yet.
 pub struct App {
     poller: Poller,
-    server: Server,
+    pub server: Server,
     router: Router,
-    addresses: Vec<SocketAddr>,
     probes: Option<(Server, Router)>,
     reloading: Reloading,
 }
@@ -54,7 +52,6 @@ impl App {
             connections = rest;
         }
         let server = Server::bind(&config.web.listen_address, Limits::new(connections), security).await?;
-        let addresses = server.addresses()?;
 
         let registry = Registry::new();
         let client_metrics = Arc::new(openai::Metrics::new(&registry)?);
@@ -65,7 +62,7 @@ impl App {
         let reloading = Reloading::new(config, client, client_metrics, &registry)?;
         let exposition = Arc::new(Exposition::new(registry)?);
         let probes = probe_server.map(|server| (server, web::probes(state.clone())));
-        Ok(Self { poller, server, router: web::router(exposition, state), addresses, probes, reloading })
+        Ok(Self { poller, server, router: web::router(exposition, state), probes, reloading })
     }
 
     /// Whether everything that a configuration names can be used, without binding anything.
@@ -75,21 +72,11 @@ impl App {
         Ok(())
     }
 
-    /// Where metrics are served.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
-    /// `http` or `https`, at the start.
-    pub fn scheme(&self) -> &'static str {
-        self.server.scheme()
-    }
-
     /// Polls and serves until `shutdown`, and follows the configurations that come in.
     pub async fn run(self, reloads: mpsc::Receiver<Reload>, shutdown: CancellationToken) {
         let (version, revision) = (env!("CARGO_PKG_VERSION"), env!("BUILD_REVISION"));
-        for address in &self.addresses {
-            tracing::info!(%address, scheme = self.scheme(), version, revision, "serving /metrics");
+        for address in self.server.addresses().unwrap_or_default() {
+            tracing::info!(%address, scheme = self.server.scheme(), version, revision, "serving /metrics");
         }
         let probes = async {
             if let Some((server, router)) = self.probes {

@@ -115,23 +115,11 @@ impl Cli {
         Ok((Self::from_arg_matches(&matches)?, key_flags))
     }
 
-    /// Whether arguments that cannot be parsed are those of a check: `check` is the first that is neither a flag nor a
-    /// flag's value.
+    /// Whether arguments that cannot be parsed are those of a check, whatever unknown ones stand before the command.
     pub fn is_check(arguments: &[OsString]) -> bool {
-        let command = Self::command();
-        let takes_next = |argument: &OsString| {
-            let named = |flag: &&clap::Arg| flag.get_long().is_some_and(|long| *argument == *format!("--{long}"));
-            command.get_arguments().find(named).is_some_and(|flag| flag.get_action().takes_values())
-        };
-        let mut arguments = arguments.iter().skip(1);
-        while let Some(argument) = arguments.next() {
-            if takes_next(argument) {
-                arguments.next();
-            } else if !argument.as_encoded_bytes().starts_with(b"-") {
-                return argument == "check";
-            }
-        }
-        false
+        let unknown = (0..arguments.len()).map(|at| clap::Arg::new(at.to_string()).allow_hyphen_values(true));
+        let matches = Self::command().args(unknown).ignore_errors(true).try_get_matches_from(arguments);
+        matches.is_ok_and(|matches| matches.subcommand_name() == Some("check"))
     }
 }
 
@@ -185,6 +173,7 @@ mod tests {
         for line in [
             "x check --nonsense",
             "x --nonsense check",
+            "x -n --nonsense value --log.level warn check",
             "x --config.file f check --output=xml",
             "x --log.level=warn check x",
         ] {

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use openai_cert_exporter::app::App;
 use openai_cert_exporter::check::Status;
 use openai_cert_exporter::cli::{Cli, Command, KeyFlag};
-use openai_cert_exporter::config::{ConfigError, Demo, Layers, ListenAddress, Loaded, Log};
+use openai_cert_exporter::config::{ConfigError, Layers, ListenAddress, Loaded, Log};
 use openai_cert_exporter::demo::DemoApi;
 use openai_cert_exporter::{check, demo, signals, telemetry};
 use tokio::runtime::{Builder, Runtime};
@@ -42,30 +42,29 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, flags: Vec<KeyFlag>) -> anyhow::Result<ExitCode> {
-    let file = cli.flags.config_file;
-    let layers = move |demo: Option<&Demo>| Layers::stack(file.as_deref(), std::env::vars_os(), flags.clone(), demo);
-    match cli.command.unwrap_or(Command::Run) {
+    // One thread for everything that waits: a request that hops between threads costs more than its work. What takes its
+    // time (compressing a large snapshot, files, names) has threads of its own.
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| anyhow!("there can be no runtime: {error}"))?;
+    let command = cli.command.unwrap_or(Command::Run);
+    let api_address = match &command {
+        Command::Demo { api_listen_address } => Some(api_listen_address.clone()),
+        Command::Check(check) if check.demo => Some(ListenAddress::free_on_loopback()),
+        _ => None,
+    };
+    let api = api_address.map(|address| runtime.block_on(demo::bind(address))).transpose();
+    let api = api.map_err(|error| anyhow!("the simulated organization: {error}"))?;
+    let (file, demo) = (cli.flags.config_file, api.as_ref().map(DemoApi::overrides));
+    let layers = move || Layers::stack(file.as_deref(), std::env::vars_os(), flags.clone(), demo.as_ref());
+    match command {
         Command::CheckConfig => {
-            let layers = layers(None)?;
+            let layers = layers()?;
             App::check(&Loaded::new(&layers)?.config)?;
             print(&layers.to_string())?;
         }
-        Command::Run => serve(runtime()?, move || Loaded::new(&layers(None)?), |_, _| Ok(()))?,
-        Command::Demo { api_listen_address } => {
-            let runtime = runtime()?;
-            let api = bind_demo(&runtime, api_listen_address)?;
-            let overrides = api.overrides();
-            let announce = |app: &App, shutdown| {
-                let welcome = api.welcome(app.scheme(), app.addresses());
-                tokio::spawn(api.run(shutdown));
-                print(&welcome)
-            };
-            serve(runtime, move || Loaded::new(&layers(Some(&overrides))?), announce)?;
-        }
+        Command::Run | Command::Demo { .. } => serve(runtime, move || Loaded::new(&layers()?), api)?,
         Command::Check(check) => {
-            let runtime = runtime()?;
-            let api = check.demo.then(|| bind_demo(&runtime, ListenAddress::free_on_loopback())).transpose()?;
-            let layers = layers(api.as_ref().map(DemoApi::overrides).as_ref())?;
+            let layers = layers()?;
             let loaded = Loaded::new(&layers)?;
             // A check says itself what went wrong; cron would mail every line beside that. A level that is set is kept.
             let quiet = Log { level: tracing::Level::ERROR, ..loaded.config.log };
@@ -81,18 +80,12 @@ fn run(cli: Cli, flags: Vec<KeyFlag>) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One thread for everything that waits: a request that hops between threads costs more than its work. What takes its time
-/// (compressing a large snapshot, files, names) has threads of its own.
-fn runtime() -> anyhow::Result<Runtime> {
-    Builder::new_current_thread().enable_all().build().map_err(|error| anyhow!("there can be no runtime: {error}"))
-}
-
-/// Runs an exporter until it is told to end. `load` reads the configuration, at the start and at each SIGHUP; `bound` comes
-/// between binding and running.
+/// Runs an exporter, and the simulated organization if there is one, until it is told to end. `load` reads the
+/// configuration, at the start and at each SIGHUP.
 fn serve(
     runtime: Runtime,
     load: impl Fn() -> Result<Loaded, ConfigError> + Send + Sync + 'static,
-    bound: impl FnOnce(&App, CancellationToken) -> anyhow::Result<()>,
+    api: Option<DemoApi>,
 ) -> anyhow::Result<()> {
     let loaded = load()?;
     init_logs(loaded.config.log)?;
@@ -103,7 +96,10 @@ fn serve(
         let reloads = signals::reloads(load).map_err(system)?;
         signals::survive_file_size_limit().map_err(system)?;
         let app = App::bind(loaded).await?;
-        bound(&app, shutdown.clone())?;
+        if let Some(api) = api {
+            print(&api.welcome(&app.server)?)?;
+            tokio::spawn(api.run(shutdown.clone()));
+        }
         app.run(reloads, shutdown).await;
         Ok(())
     });
@@ -114,10 +110,6 @@ fn serve(
 
 fn init_logs(log: Log) -> anyhow::Result<()> {
     telemetry::init(log).map_err(|error| anyhow!("logging cannot be set up: {error}"))
-}
-
-fn bind_demo(runtime: &Runtime, address: ListenAddress) -> anyhow::Result<DemoApi> {
-    runtime.block_on(demo::bind(address)).map_err(|error| anyhow!("the simulated organization: {error}"))
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

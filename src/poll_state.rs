@@ -131,7 +131,6 @@ pub struct FailedList {
 #[serde(tag = "list", content = "project_id", rename_all = "snake_case")]
 pub enum ListName {
     Organization,
-    /// The list of projects.
     Projects,
     /// The certificates of the project with this identifier.
     Project(Box<str>),
@@ -146,12 +145,12 @@ pub struct PollTiming {
     pub timeout: Duration,
 }
 
-/// Why a poll failed. Closed, so that it can be a label.
+/// Why a poll failed. Closed, so that its name can be a label.
 #[derive(
-    Clone, Copy, Debug, Display, PartialEq, Eq, PartialOrd, Ord, Serialize, EnumCount, IntoStaticStr, VariantArray,
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Display, EnumCount, IntoStaticStr, VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
-#[strum(const_into_str, serialize_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum FailureReason {
     /// 401: the key is not accepted.
     Unauthorized,

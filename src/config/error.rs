@@ -55,18 +55,15 @@ impl From<figment::Error> for ConfigError {
     }
 }
 
-/// Whether text from a configuration may be repeated: it has the form of a name, which no hash, no line of a PEM block and
-/// no admin key has.
-pub(crate) fn is_safe_to_echo(text: &str) -> bool {
+/// A part of a key as messages show it: only what has the form of a name, which no hash, no line of a PEM block and no admin
+/// key has.
+pub(crate) fn name_to_echo(name: &str) -> &str {
     /// More than the longest name of a cipher suite, less than a line of PEM.
     const MAX_BYTES: usize = 48;
     let is_of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'@');
-    (1..=MAX_BYTES).contains(&text.len()) && text.bytes().all(is_of_a_name) && !text.contains("sk-admin-")
-}
-
-/// A part of a key as messages show it.
-pub(crate) fn name_to_echo(name: &str) -> &str {
-    if is_safe_to_echo(name) { name } else { "<not a name>" }
+    let is_safe =
+        (1..=MAX_BYTES).contains(&name.len()) && name.bytes().all(is_of_a_name) && !name.contains("sk-admin-");
+    if is_safe { name } else { "<not a name>" }
 }
 
 #[cfg(test)]

@@ -39,7 +39,6 @@ impl Demo {
     pub(super) const OVERRIDDEN: [&str; 7] =
         ["base_url", "admin_key", "admin_key_file", "insecure_http", "ca_file", "client_cert_file", "client_key_file"];
 
-    /// The organization whose API listens on `address` and takes `admin_key`.
     pub fn at(address: SocketAddr, admin_key: &str) -> Self {
         Self(format!("api.base_url = 'http://{address}/v1'\napi.admin_key = '{admin_key}'\n"))
     }
@@ -53,9 +52,9 @@ pub(crate) struct Layer {
 
 impl Layer {
     /// A single value. (`figment::util::nest` stops at an empty part of a key, which would then not be refused.)
-    fn of_key(origin: impl Into<String>, key: &str, value: Value) -> Self {
+    fn of_key(origin: String, key: &str, value: Value) -> Self {
         let value = key.rsplit('.').fold(value, |value, part| Dict::from([(part.to_owned(), value)]).into());
-        Self { origin: origin.into(), values: value.into_dict().unwrap_or_default() }
+        Self { origin, values: value.into_dict().unwrap_or_default() }
     }
 
     fn of_file(path: &Path) -> Result<Self, ConfigError> {
@@ -66,8 +65,7 @@ impl Layer {
         }
     }
 
-    fn of_toml(origin: impl Into<String>, text: &str) -> Result<Self, ConfigError> {
-        let origin = origin.into();
+    fn of_toml(origin: String, text: &str) -> Result<Self, ConfigError> {
         let invalid = |span: Option<Range<usize>>, fault: &str| {
             let before = &text[..span.map_or(0, |span| span.start.min(text.len()))];
             let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -89,28 +87,20 @@ impl Layer {
             .collect();
         // The long names come last, so that they win.
         variables.sort_by_key(|(name, _)| (name.starts_with(ENVIRONMENT_PREFIX), name.clone()));
-        let mut layers = Vec::new();
-        for (name, value) in variables {
+        let layers = variables.into_iter().filter_map(|(name, value)| {
             let key = match (name.as_str(), name.strip_prefix(ENVIRONMENT_PREFIX)) {
                 ("OPENAI_ADMIN_KEY", _) => "api.admin_key".to_owned(),
                 ("OPENAI_BASE_URL", _) => "api.base_url".to_owned(),
                 (_, Some(key)) => key.to_lowercase().replace("__", "."),
-                (_, None) => continue,
+                (_, None) => return None,
             };
             let origin = format!("environment variable {name}");
-            match value.into_string() {
-                Ok(text) => layers.push(Self::of_key(origin, &key, text.into())),
-                Err(_) => return Err(ConfigError::new(key, "must be valid UTF-8", origin)),
-            }
-        }
-        Ok(layers)
-    }
-
-    fn without_upstream(mut self) -> Self {
-        if let Some(Value::Dict(_, api)) = self.values.get_mut("api") {
-            api.retain(|name, _| !Demo::OVERRIDDEN.contains(&name.as_str()));
-        }
-        self
+            Some(match value.into_string() {
+                Ok(text) => Ok(Self::of_key(origin, &key, text.into())),
+                Err(_) => Err(ConfigError::new(key, "must be valid UTF-8", origin)),
+            })
+        });
+        layers.collect()
     }
 }
 
@@ -142,7 +132,6 @@ fn to_value(value: Spanned<DeValue<'_>>) -> Result<Value, Range<usize>> {
     })
 }
 
-/// All layers, stacked.
 pub struct Layers {
     figment: Figment,
     /// The admin key given in place, by the last layer that gives one.
@@ -158,18 +147,21 @@ impl Layers {
         demo: Option<&Demo>,
     ) -> Result<Self, ConfigError> {
         let mut stack = Self { figment: Figment::new(), admin_key: SecretString::default() };
-        stack.add(Layer::of_toml(DEFAULT_ORIGIN, DEFAULTS)?)?;
+        stack.add(Layer::of_toml(DEFAULT_ORIGIN.into(), DEFAULTS)?)?;
         if demo.is_some() {
-            stack.add(Layer::of_toml("default of the demo", Demo::DEFAULTS)?)?;
+            stack.add(Layer::of_toml("default of the demo".into(), Demo::DEFAULTS)?)?;
         }
         let file = file.map(Layer::of_file).transpose()?;
         let environment = Layer::of_environment(environment.into_iter())?;
         let flags = flags.into_iter().map(|(key, flag, value)| Layer::of_key(format!("flag {flag}"), &key, value));
-        for layer in file.into_iter().chain(environment).chain(flags) {
-            stack.add(if demo.is_some() { layer.without_upstream() } else { layer })?;
+        for mut layer in file.into_iter().chain(environment).chain(flags) {
+            if let (Some(_), Some(Value::Dict(_, api))) = (demo, layer.values.get_mut("api")) {
+                api.retain(|name, _| !Demo::OVERRIDDEN.contains(&name.as_str()));
+            }
+            stack.add(layer)?;
         }
         if let Some(Demo(values)) = demo {
-            stack.add(Layer::of_toml("the demo", values)?)?;
+            stack.add(Layer::of_toml("the demo".into(), values)?)?;
         }
         Ok(stack)
     }
@@ -223,10 +215,9 @@ impl fmt::Display for Layers {
                 lines.push((format!("{key} = {}", as_toml(value)), self.origin(&key)));
             }
         }
-        let width = lines.iter().map(|(assignment, _)| assignment.len()).max().unwrap_or_default();
+        let width = lines.iter().map(|(assignment, _)| assignment.chars().count()).max().unwrap_or_default();
         for (assignment, origin) in lines {
-            let gap = " ".repeat(width - assignment.len());
-            writeln!(f, "{assignment}{gap}  # {origin}")?;
+            writeln!(f, "{assignment:width$}  # {origin}")?;
         }
         Ok(())
     }
@@ -250,7 +241,8 @@ mod tests {
 
     #[test]
     fn toml_values_keep_their_types() {
-        let read = |text: &str| Layer::of_toml("x", &format!("x = {text}")).map(|layer| layer.values["x"].clone());
+        let read =
+            |text: &str| Layer::of_toml("x".into(), &format!("x = {text}")).map(|layer| layer.values["x"].clone());
         for (text, value) in [
             ("20", 20_i64.into()),
             ("+2_0", 20_i64.into()),

@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-/// `host:port`: the host a name or an address (an IPv6 one in brackets), or nothing for every IPv4 address of this
-/// machine.
+/// `host:port`: the host a name or an address (an IPv6 one in brackets), never empty; what is read may leave it out for
+/// every IPv4 address of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddress(Box<str>);
 
@@ -13,11 +13,6 @@ impl ListenAddress {
     /// A free port of this machine.
     pub fn free_on_loopback() -> Self {
         Self("127.0.0.1:0".into())
-    }
-
-    /// As `host:port`, the host never empty.
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 

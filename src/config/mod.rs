@@ -16,7 +16,7 @@ use regex::Regex;
 use serde::Deserialize;
 use url::{Host, Url};
 
-pub use credentials::{Credentials, CredentialsError};
+pub use credentials::Credentials;
 pub use error::ConfigError;
 pub(crate) use error::name_to_echo;
 pub(crate) use layers::Layer;
@@ -152,11 +152,6 @@ impl Loaded {
             (None, Some(_)) => return Err(layers.refuse(key, format!("must not be set without {cert}"))),
             _ => {}
         }
-        let credentials = Self::credentials(api, layers)?;
-        Ok(Self { config, credentials })
-    }
-
-    fn credentials(api: &Api, layers: &Layers) -> Result<Credentials, ConfigError> {
         let [in_place, in_file] = ["api.admin_key", "api.admin_key_file"];
         let (key, credentials) = match (&api.admin_key, &api.admin_key_file) {
             (Some(_), None) => (in_place, Credentials::Key(layers.admin_key.clone())),
@@ -171,8 +166,8 @@ impl Loaded {
                 return Err(layers.refuse(in_place, format!("must not be set beside {in_file}, which {other} sets")));
             }
         };
-        credentials.read().map_err(|error| layers.refuse(key, error.to_string()))?;
-        Ok(credentials)
+        credentials.read().map_err(|error| layers.refuse(key, error))?;
+        Ok(Self { config, credentials })
     }
 }
 
@@ -185,41 +180,15 @@ impl Config {
             differs.then_some(key)
         }
 
-        // Without `..`, so that a new key does not compile before it is decided here.
-        let Self { api, poll, certificates, web, log } = self;
-        let Api {
-            base_url,
-            admin_key: _,
-            admin_key_file: _,
-            ca_file: _,
-            client_cert_file: _,
-            client_key_file: _,
-            page_size: _,
-            request_timeout: _,
-            max_retries: _,
-            insecure_http: _,
-        } = api;
-        let Poll {
-            state_file,
-            interval: _,
-            timeout: _,
-            projects: _,
-            concurrency: _,
-            project_include: _,
-            project_exclude: _,
-        } = poll;
-        let Certificates { rotation_group: _ } = certificates;
-        let Web { listen_address, config_file, probe_listen_address } = web;
-        let Log { level, format } = log;
         [
             // Another API is another organization, whose certificates are not to be mixed with what is known.
-            keep(base_url, &running.api.base_url, "api.base_url"),
-            keep(state_file, &running.poll.state_file, "poll.state_file"),
-            keep(listen_address, &running.web.listen_address, "web.listen_address"),
-            keep(config_file, &running.web.config_file, "web.config_file"),
-            keep(probe_listen_address, &running.web.probe_listen_address, "web.probe_listen_address"),
-            keep(level, &running.log.level, "log.level"),
-            keep(format, &running.log.format, "log.format"),
+            keep(&mut self.api.base_url, &running.api.base_url, "api.base_url"),
+            keep(&mut self.poll.state_file, &running.poll.state_file, "poll.state_file"),
+            keep(&mut self.web.listen_address, &running.web.listen_address, "web.listen_address"),
+            keep(&mut self.web.config_file, &running.web.config_file, "web.config_file"),
+            keep(&mut self.web.probe_listen_address, &running.web.probe_listen_address, "web.probe_listen_address"),
+            keep(&mut self.log.level, &running.log.level, "log.level"),
+            keep(&mut self.log.format, &running.log.format, "log.format"),
         ]
         .into_iter()
         .flatten()
@@ -300,6 +269,38 @@ mod tests {
         assert_eq!(new.log.format, running.log.format);
         kept.clear();
         assert_eq!(load(&[]).config.keep_restart_only(&running), kept);
+    }
+
+    #[test]
+    fn every_key_takes_effect_on_reload_or_is_kept() {
+        let running = load(&[]).config;
+        let mut new = load(&[
+            ("OPENAI_BASE_URL", "https://another.example"),
+            ("OPENAI_CERT_EXPORTER__POLL__STATE_FILE", "/state"),
+            ("OPENAI_CERT_EXPORTER__WEB__LISTEN_ADDRESS", ":7"),
+            ("OPENAI_CERT_EXPORTER__WEB__CONFIG_FILE", "/web.yml"),
+            ("OPENAI_CERT_EXPORTER__WEB__PROBE_LISTEN_ADDRESS", ":8"),
+            ("OPENAI_CERT_EXPORTER__LOG__LEVEL", "debug"),
+            ("OPENAI_CERT_EXPORTER__LOG__FORMAT", "json"),
+        ])
+        .config;
+        let kept = new.keep_restart_only(&running);
+        // What a new key does is decided here.
+        for (section, taken) in [
+            (
+                "api",
+                "admin_key admin_key_file ca_file client_cert_file client_key_file page_size request_timeout \
+                 max_retries insecure_http",
+            ),
+            ("poll", "interval timeout projects concurrency project_include project_exclude"),
+            ("certificates", "rotation_group"),
+            ("web", ""),
+            ("log", ""),
+        ] {
+            let keys = keys_of(section).into_iter();
+            let others: Vec<_> = keys.filter(|key| !kept.contains(&format!("{section}.{key}").as_str())).collect();
+            assert_eq!(others.join(" "), taken);
+        }
     }
 
     #[test]

@@ -1,24 +1,29 @@
 //! The part of the Admin API that has to do with certificates, as it is documented.
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::Router;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::AUTHORIZATION;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use serde_json::{Map, Value, json};
+use url::form_urlencoded;
 
 use super::ADMIN_KEY;
-use super::organization::{DemoCertificate, DemoProject, Organization};
+use super::organization::{DemoCertificate, Organization};
 
 /// Documented bounds of `limit`, and its default.
 const LIMITS: RangeInclusive<usize> = 1..=100;
 const DEFAULT_LIMIT: usize = 20;
+
+type Answer = Result<Json<Value>, ApiError>;
+type Shared = State<Arc<Organization>>;
 
 /// The API of an organization, below `/v1`.
 pub fn router(organization: Organization) -> Router {
@@ -27,9 +32,9 @@ pub fn router(organization: Organization) -> Router {
         .route("/organization/certificates/{id}", get(get_certificate))
         .route("/organization/projects", get(list_projects))
         .route("/organization/projects/{id}/certificates", get(list_project_certificates))
-        .fallback(async || ApiError::not_found("Unknown request URL"))
+        .fallback(async || ApiError(StatusCode::NOT_FOUND, "Unknown request URL", None))
         .method_not_allowed_fallback(async || {
-            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "The simulated organization can only be read.")
+            ApiError(StatusCode::METHOD_NOT_ALLOWED, "The simulated organization can only be read.", None)
         });
     Router::new()
         .nest("/v1", paths)
@@ -45,115 +50,57 @@ async fn authenticate(State(requests): State<Arc<AtomicU64>>, request: Request, 
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
         .is_some_and(|key| key == ADMIN_KEY);
-    let mut response = if authorized { next.run(request).await } else { ApiError::UNAUTHORIZED.into_response() };
+    let mut response = if authorized {
+        next.run(request).await
+    } else {
+        let message = "Incorrect API key provided. The simulated organization takes the key \"demo\".";
+        ApiError(StatusCode::UNAUTHORIZED, message, None).into_response()
+    };
     if let Ok(id) = format!("req_demo{number:08x}").parse() {
         response.headers_mut().insert("x-request-id", id);
     }
     response
 }
 
-/// An error as the API words it.
-struct ApiError {
-    status: StatusCode,
-    message: &'static str,
-    param: Option<&'static str>,
-    code: Option<&'static str>,
-}
-
-impl ApiError {
-    const UNAUTHORIZED: Self = Self {
-        code: Some("invalid_api_key"),
-        ..Self::new(
-            StatusCode::UNAUTHORIZED,
-            "Incorrect API key provided. The simulated organization takes the key \"demo\".",
-        )
-    };
-
-    const fn new(status: StatusCode, message: &'static str) -> Self {
-        Self { status, message, param: None, code: None }
-    }
-
-    const fn not_found(message: &'static str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, message)
-    }
-
-    const fn invalid(param: &'static str, message: &'static str) -> Self {
-        Self { param: Some(param), ..Self::new(StatusCode::BAD_REQUEST, message) }
-    }
-}
+/// An error as the API words it; last the parameter at fault.
+struct ApiError(StatusCode, &'static str, Option<&'static str>);
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Self { status, message, param, code } = self;
+        let Self(status, message, param) = self;
+        let code = (status == StatusCode::UNAUTHORIZED).then_some("invalid_api_key");
         let error = json!({"message": message, "type": "invalid_request_error", "param": param, "code": code});
-        (status, json_response(&json!({"error": error}))).into_response()
+        (status, Json(json!({"error": error}))).into_response()
     }
 }
 
-fn json_response(body: &Value) -> impl IntoResponse + use<> {
-    ([(CONTENT_TYPE, "application/json")], body.to_string())
+/// The documented query of a list; what else it has is left alone, as the real API does.
+type Query = HashMap<String, String>;
+
+fn parse(query: Option<String>) -> Query {
+    form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect()
 }
 
-/// The documented query of a list.
-struct ListQuery {
-    limit: usize,
-    after: Option<String>,
-    ascending: bool,
-    include_archived: bool,
-}
-
-impl ListQuery {
-    fn parse(query: Option<String>) -> Result<Self, ApiError> {
-        let mut parsed = Self { limit: DEFAULT_LIMIT, after: None, ascending: false, include_archived: false };
-        for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-            match name.as_ref() {
-                "limit" => {
-                    let limit = value.parse().ok().filter(|limit| LIMITS.contains(limit));
-                    parsed.limit = limit.ok_or_else(|| ApiError::invalid("limit", "limit must be from 1 to 100"))?;
-                }
-                "after" => parsed.after = Some(value.into_owned()),
-                "order" => {
-                    parsed.ascending = match value.as_ref() {
-                        "asc" => true,
-                        "desc" => false,
-                        _ => return Err(ApiError::invalid("order", "order must be asc or desc")),
-                    }
-                }
-                "include_archived" => parsed.include_archived = value == "true",
-                _ => {} // as the real API
-            }
-        }
-        Ok(parsed)
+/// The page that is asked for of a list in ascending order.
+fn page(mut list: Vec<Value>, query: &Query) -> Answer {
+    let invalid = |param, message| ApiError(StatusCode::BAD_REQUEST, message, Some(param));
+    let limit = query.get("limit").map_or(Some(DEFAULT_LIMIT), |limit| limit.parse().ok());
+    let limit = limit.filter(|limit| LIMITS.contains(limit));
+    let limit = limit.ok_or_else(|| invalid("limit", "limit must be from 1 to 100"))?;
+    match query.get("order").map(String::as_str) {
+        Some("asc") => {}
+        Some("desc") | None => list.reverse(),
+        Some(_) => return Err(invalid("order", "order must be asc or desc")),
     }
-
-    /// The page that is asked for of a list in ascending order.
-    fn page<T>(
-        &self,
-        mut list: Vec<&T>,
-        id: impl Fn(&T) -> &str,
-        show: impl Fn(&T) -> Value,
-    ) -> Result<Response, ApiError> {
-        if !self.ascending {
-            list.reverse();
-        }
-        let start = match &self.after {
-            None => 0,
-            Some(after) => {
-                let position = list.iter().position(|item| id(item) == after);
-                1 + position.ok_or_else(|| ApiError::invalid("after", "after names no object of this list"))?
-            }
-        };
-        let rest = &list[start..];
-        let page = &rest[..rest.len().min(self.limit)];
-        let page = json!({
-            "object": "list",
-            "data": page.iter().map(|item| show(item)).collect::<Vec<_>>(),
-            "first_id": page.first().map(|item| id(item)),
-            "last_id": page.last().map(|item| id(item)),
-            "has_more": page.len() < rest.len(),
-        });
-        Ok(json_response(&page).into_response())
+    if let Some(after) = query.get("after") {
+        let position = list.iter().position(|item| item["id"] == **after);
+        list.drain(..=position.ok_or_else(|| invalid("after", "after names no object of this list"))?);
     }
+    let has_more = list.len() > limit;
+    list.truncate(limit);
+    let id = |item: Option<&Value>| item.map(|item| item["id"].clone());
+    let (first_id, last_id) = (id(list.first()), id(list.last()));
+    Ok(Json(json!({"object": "list", "data": list, "first_id": first_id, "last_id": last_id, "has_more": has_more})))
 }
 
 fn shown(certificate: &DemoCertificate, object: &str) -> Value {
@@ -170,31 +117,30 @@ fn shown(certificate: &DemoCertificate, object: &str) -> Value {
 }
 
 /// A page of certificates, as the organization's list or as a project's.
-fn list(certificates: &[DemoCertificate], object: &str, query: Option<String>) -> Result<Response, ApiError> {
+fn certificates(certificates: &[DemoCertificate], object: &str, query: Option<String>) -> Answer {
     let show = |certificate: &DemoCertificate| {
         let mut value = shown(certificate, object);
         value["active"] = certificate.active.into();
         value
     };
-    ListQuery::parse(query)?.page(certificates.iter().collect(), |certificate| &certificate.id, show)
+    page(certificates.iter().map(show).collect(), &parse(query))
 }
 
-type Shared = State<Arc<Organization>>;
-
-async fn list_certificates(State(has): Shared, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
-    list(&has.certificates, "organization.certificate", query)
+async fn list_certificates(State(has): Shared, RawQuery(query): RawQuery) -> Answer {
+    certificates(&has.certificates, "organization.certificate", query)
 }
 
-async fn get_certificate(State(has): Shared, Path(id): Path<String>) -> Result<Response, ApiError> {
+async fn get_certificate(State(has): Shared, Path(id): Path<String>) -> Answer {
     let found = has.certificates.iter().find(|certificate| certificate.id == id);
-    let certificate = found.ok_or_else(|| ApiError::not_found("No such certificate"))?;
-    Ok(json_response(&shown(certificate, "certificate")).into_response())
+    let certificate = found.ok_or(ApiError(StatusCode::NOT_FOUND, "No such certificate", None))?;
+    Ok(Json(shown(certificate, "certificate")))
 }
 
-async fn list_projects(State(has): Shared, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
-    let query = ListQuery::parse(query)?;
-    let listed = has.projects.iter().filter(|project| query.include_archived || !project.is_archived()).collect();
-    let show = |project: &DemoProject| {
+async fn list_projects(State(has): Shared, RawQuery(query): RawQuery) -> Answer {
+    let query = parse(query);
+    let archived_too = query.get("include_archived").is_some_and(|value| value == "true");
+    let listed = has.projects.iter().filter(|project| archived_too || !project.is_archived());
+    let shown = listed.map(|project| {
         json!({
             "object": "organization.project",
             "id": project.id,
@@ -203,16 +149,12 @@ async fn list_projects(State(has): Shared, RawQuery(query): RawQuery) -> Result<
             "archived_at": project.archived_at,
             "status": if project.is_archived() { "archived" } else { "active" },
         })
-    };
-    query.page(listed, |project| &project.id, show)
+    });
+    page(shown.collect(), &query)
 }
 
-async fn list_project_certificates(
-    State(has): Shared,
-    Path(id): Path<String>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
+async fn list_project_certificates(State(has): Shared, Path(id): Path<String>, RawQuery(query): RawQuery) -> Answer {
     let found = has.projects.iter().find(|project| project.id == id);
-    let project = found.ok_or_else(|| ApiError::not_found("No such project"))?;
-    list(&project.certificates, "organization.project.certificate", query)
+    let project = found.ok_or(ApiError(StatusCode::NOT_FOUND, "No such project", None))?;
+    certificates(&project.certificates, "organization.project.certificate", query)
 }

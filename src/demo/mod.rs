@@ -44,20 +44,20 @@ impl DemoApi {
         Demo::at(self.address, ADMIN_KEY)
     }
 
-    /// What the demo command prints: where to look.
-    pub fn welcome(&self, scheme: &str, web: &[SocketAddr]) -> String {
+    /// What the demo command prints: where to look, also on the exporter that polls it.
+    pub fn welcome(&self, exporter: &Server) -> io::Result<String> {
         let certificates = self.organization.certificates.len();
         let projects = self.organization.projects.iter().filter(|project| !project.is_archived()).count();
-        let api = self.address;
-        let pages = web.iter().map(|address| local(*address));
+        let (api, scheme) = (self.address, exporter.scheme());
+        let pages = exporter.addresses()?.into_iter().map(local);
         let pages: Vec<_> = pages.map(|at| format!("  {scheme}://{at}/ and {scheme}://{at}/metrics\n")).collect();
-        format!(
+        Ok(format!(
             "A simulated organization with {certificates} certificates and {projects} projects is at http://{api}/v1 (admin key: {ADMIN_KEY}).\n\
              The exporter polls it like a real one. Look at:\n\
              {}\
              End it with Ctrl-C.\n",
             pages.concat()
-        )
+        ))
     }
 
     /// Serves until `shutdown`.

@@ -19,24 +19,21 @@ pub struct Organization {
 /// A certificate as a list shows it.
 #[derive(Clone, Debug)]
 pub struct DemoCertificate {
-    /// Opaque, unique in its list.
     pub id: String,
     /// Null where nobody has named it.
     pub name: Option<String>,
     /// Where it is listed: at the organization, or at a project.
     pub active: bool,
-    /// The upload.
+    /// Its upload.
     pub created_at: UnixSeconds,
-    /// Left out where there is none, as the documentation allows.
+    /// Left out where there is none, as the documentation allows; so is the end.
     pub valid_at: Option<UnixSeconds>,
-    /// Likewise.
     pub expires_at: Option<UnixSeconds>,
 }
 
 /// A project, and the certificates that it lists.
 #[derive(Clone, Debug)]
 pub struct DemoProject {
-    /// Opaque.
     pub id: String,
     /// Null where nobody has named it.
     pub name: Option<String>,
@@ -54,115 +51,99 @@ impl DemoProject {
     }
 }
 
-/// Name, whether it is active at the organization, and from when until when it is valid, in seconds from now.
-type CertificateSpec = (Option<&'static str>, bool, Option<i64>, Option<i64>);
-
-/// One of each kind that somebody on call may meet. The organization's own anchors last for four days more, so that
-/// projects show what becomes of those that have, and have not, others besides.
-const CERTIFICATES: [CertificateSpec; 18] = [
-    (Some("batch-pipeline-2024"), false, Some(-700 * DAY), Some(-335 * DAY)),
-    (Some("batch-pipeline-2025"), true, Some(-368 * DAY), Some(-3 * DAY)),
-    (Some("webhook-relay-2025"), true, Some(-365 * DAY), Some(-40 * MINUTE)),
-    (Some("ci-runners-2025"), true, Some(-365 * DAY), Some(25 * MINUTE)),
-    (Some("support-tools-2025"), true, Some(-364 * DAY), Some(9 * HOUR)),
-    (Some("support-tools-2026"), true, Some(-2 * DAY), Some(3 * DAY)),
-    (Some("edge-gateway-2025"), true, Some(-361 * DAY), Some(4 * DAY)),
-    (Some("data-platform-2027"), true, Some(12 * DAY), Some(377 * DAY)),
-    (Some("edge-gateway-2026"), false, Some(-10 * DAY), Some(355 * DAY)),
-    (Some("ledger-2026"), false, Some(-355 * DAY), Some(10 * DAY)),
-    (Some("search-indexer gen 3"), false, Some(-344 * DAY), Some(21 * DAY)),
-    (Some("search-indexer gen 4"), false, Some(-DAY), Some(364 * DAY)),
-    (Some("mobile-backend_v2"), false, Some(-300 * DAY), Some(65 * DAY)),
-    (Some("offline-root-2016"), false, Some(-3_600 * DAY), Some(3_700 * DAY)),
-    (None, true, Some(-90 * DAY), Some(2 * DAY)),
-    (None, false, Some(-500 * DAY), Some(-135 * DAY)),
-    (Some("imported-without-dates"), true, None, None),
-    (Some("imported-without-end"), false, Some(-30 * DAY), None),
-];
-
-/// The rest: the same authority for each region, five generations of it.
+/// Regions whose authorities are the same, each in five generations.
 const REGIONS: [&str; 6] = ["eu-west-1", "eu-central-1", "us-east-1", "us-west-2", "ap-south-1", "ap-northeast-1"];
 const GENERATIONS: i64 = 5;
-
-/// Name, and the names of its certificates: those that are active, and one that no longer is.
-type ProjectSpec = (Option<&'static str>, &'static [&'static str], Option<&'static str>);
-
-/// A project for each thing that can be the matter with one. Enforcement that is off cannot be shown beside the others:
-/// one anchor active at the organization enforces mutual TLS everywhere.
-const PROJECTS: [ProjectSpec; 5] = [
-    // Covered twice, for years.
-    (Some("Checkout"), &["edge-gateway-2026", "offline-root-2016"], None),
-    // Covered by the organization only.
-    (Some("Internal tools"), &[], None),
-    // Its own anchor has gone, the organization's are about to.
-    (Some("Batch pipeline"), &["batch-pipeline-2025"], Some("batch-pipeline-2024")),
-    // A gap of two days between its own anchor and the organization's next.
-    (Some("Ledger"), &["ledger-2026"], None),
-    // A rotation under way, in a project that nobody has named.
-    (None, &["search-indexer gen 3", "search-indexer gen 4"], None),
-];
 
 impl Organization {
     /// The demo's, as of `now`.
     pub fn simulated(now: UnixSeconds) -> Self {
-        let mut certificates = uploads(now);
-        certificates.sort_by_key(|certificate| certificate.created_at);
-        let listed = |active: &[&str], inactive: &[&str]| -> Vec<_> {
-            let shown = certificates.iter().filter_map(|certificate| {
-                let name = certificate.name.as_deref()?;
-                let active = active.contains(&name);
-                (active || inactive.contains(&name)).then(|| DemoCertificate { active, ..certificate.clone() })
-            });
-            shown.collect()
+        let certificates = certificates(now);
+        // `listed` are names of certificates, and whether they are active in the project.
+        let project = |number: i64, name: Option<&str>, listed: &[(&str, bool)]| DemoProject {
+            id: identifier("proj", 1_000 + number.cast_unsigned()),
+            name: name.map(str::to_owned),
+            created_at: now + (number - 800) * DAY,
+            archived_at: None,
+            certificates: (certificates.iter())
+                .filter_map(|certificate| {
+                    let (_, active) = listed.iter().find(|(name, _)| certificate.name.as_deref() == Some(name))?;
+                    Some(DemoCertificate { active: *active, ..certificate.clone() })
+                })
+                .collect(),
         };
-        let cases = PROJECTS
-            .map(|(name, active, inactive)| (name.map(str::to_owned), listed(active, inactive.as_slice()), None));
-        let regions = REGIONS.map(|region| {
-            let names: Vec<_> = (1..=GENERATIONS).map(|number| generation(region, number)).collect();
-            let names: Vec<_> = names.iter().map(String::as_str).collect();
+        // A project for each thing that can be the matter with one. Enforcement that is off cannot be shown beside the
+        // others: one anchor active at the organization enforces mutual TLS everywhere.
+        let mut projects = vec![
+            // Covered twice, for years.
+            project(0, Some("Checkout"), &[("edge-gateway-2026", true), ("offline-root-2016", true)]),
+            // Covered by the organization only.
+            project(1, Some("Internal tools"), &[]),
+            // Its own anchor has gone, the organization's are about to.
+            project(2, Some("Batch pipeline"), &[("batch-pipeline-2025", true), ("batch-pipeline-2024", false)]),
+            // A gap of two days between its own anchor and the organization's next.
+            project(3, Some("Ledger"), &[("ledger-2026", true)]),
+            // A rotation under way, in a project that nobody has named.
+            project(4, None, &[("search-indexer gen 3", true), ("search-indexer gen 4", true)]),
+        ];
+        projects.extend((5..).zip(REGIONS).map(|(number, region)| {
+            let names: Vec<_> = (1..=GENERATIONS).map(|generation| authority(region, generation)).collect();
             // The two newest are in use.
-            let (old, new) = names.split_at(names.len() - 2);
-            (Some(format!("Inference {region}")), listed(new, old), None)
-        });
-        let archived = (Some("Prototype (archived)".to_owned()), Vec::new(), Some(now - 100 * DAY));
-        let projects = (0_u64..)
-            .zip(cases.into_iter().chain(regions).chain([archived]))
-            .map(|(number, (name, certificates, archived_at))| DemoProject {
-                id: identifier("proj", 1_000 + number),
-                name,
-                created_at: now + (number.cast_signed() - 800) * DAY,
-                archived_at,
-                certificates,
-            })
-            .collect();
+            let listed: Vec<_> = (1..).zip(&names).map(|(at, name)| (name.as_str(), at > GENERATIONS - 2)).collect();
+            project(number, Some(&format!("Inference {region}")), &listed)
+        }));
+        let prototype = project(11, Some("Prototype (archived)"), &[]);
+        projects.push(DemoProject { archived_at: Some(now - 100 * DAY), ..prototype });
         Self { certificates, projects }
     }
 }
 
-fn uploads(now: UnixSeconds) -> Vec<DemoCertificate> {
-    let each = CERTIFICATES.into_iter().map(|(name, active, begin, end)| (name.map(str::to_owned), active, begin, end));
-    let fleet = (1..=GENERATIONS).flat_map(|number| {
-        (0..).zip(REGIONS).map(move |(position, region)| {
-            let begin = (number - GENERATIONS) * 180 * DAY - (30 + 7 * position) * DAY;
-            (Some(generation(region, number)), false, Some(begin), Some(begin + 365 * DAY))
-        })
-    });
-    (0..)
-        .zip(each.chain(fleet))
-        .map(|(number, (name, active, begin, end))| DemoCertificate {
-            id: identifier("cert", number),
-            name,
+/// One of each kind that somebody on call may meet, and those of the regions. The organization's own anchors last for four
+/// days more, so that projects show what becomes of those that have, and have not, others besides.
+fn certificates(now: UnixSeconds) -> Vec<DemoCertificate> {
+    let mut certificates = Vec::new();
+    // Valid from `begin` to `end`, in seconds from now.
+    let mut upload = |name: Option<&str>, active, begin: Option<i64>, end: Option<i64>| {
+        certificates.push(DemoCertificate {
+            id: identifier("cert", certificates.len() as u64),
+            name: name.map(str::to_owned),
             active,
             // Uploaded a little after it was issued, and never in the future.
             created_at: now + begin.unwrap_or(-60 * DAY).min(-2 * DAY) + 3 * HOUR,
             valid_at: begin.map(|begin| now + begin),
             expires_at: end.map(|end| now + end),
-        })
-        .collect()
+        });
+    };
+    upload(Some("batch-pipeline-2024"), false, Some(-700 * DAY), Some(-335 * DAY));
+    upload(Some("batch-pipeline-2025"), true, Some(-368 * DAY), Some(-3 * DAY));
+    upload(Some("webhook-relay-2025"), true, Some(-365 * DAY), Some(-40 * MINUTE));
+    upload(Some("ci-runners-2025"), true, Some(-365 * DAY), Some(25 * MINUTE));
+    upload(Some("support-tools-2025"), true, Some(-364 * DAY), Some(9 * HOUR));
+    upload(Some("support-tools-2026"), true, Some(-2 * DAY), Some(3 * DAY));
+    upload(Some("edge-gateway-2025"), true, Some(-361 * DAY), Some(4 * DAY));
+    upload(Some("data-platform-2027"), true, Some(12 * DAY), Some(377 * DAY));
+    upload(Some("edge-gateway-2026"), false, Some(-10 * DAY), Some(355 * DAY));
+    upload(Some("ledger-2026"), false, Some(-355 * DAY), Some(10 * DAY));
+    upload(Some("search-indexer gen 3"), false, Some(-344 * DAY), Some(21 * DAY));
+    upload(Some("search-indexer gen 4"), false, Some(-DAY), Some(364 * DAY));
+    upload(Some("mobile-backend_v2"), false, Some(-300 * DAY), Some(65 * DAY));
+    upload(Some("offline-root-2016"), false, Some(-3_600 * DAY), Some(3_700 * DAY));
+    upload(None, true, Some(-90 * DAY), Some(2 * DAY));
+    upload(None, false, Some(-500 * DAY), Some(-135 * DAY));
+    upload(Some("imported-without-dates"), true, None, None);
+    upload(Some("imported-without-end"), false, Some(-30 * DAY), None);
+    for generation in 1..=GENERATIONS {
+        for (position, region) in (0..).zip(REGIONS) {
+            let begin = (generation - GENERATIONS) * 180 * DAY - (30 + 7 * position) * DAY;
+            upload(Some(&authority(region, generation)), false, Some(begin), Some(begin + 365 * DAY));
+        }
+    }
+    certificates.sort_by_key(|certificate| certificate.created_at);
+    certificates
 }
 
-fn generation(region: &str, number: i64) -> String {
-    format!("inference-clients-{region} gen {number}")
+fn authority(region: &str, generation: i64) -> String {
+    format!("inference-clients-{region} gen {generation}")
 }
 
 /// An opaque identifier that is the same in every run.

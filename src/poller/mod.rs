@@ -179,12 +179,15 @@ impl Poller {
 
 /// The admin key as it is now.
 async fn read_key(credentials: Credentials, deadline: Instant) -> Result<SecretString, Error> {
-    let message = match timeout_at(deadline, spawn_blocking(move || credentials.read())).await {
-        Ok(Ok(Ok(key))) => return Ok(key),
-        Ok(Ok(Err(error))) => error.to_string(),
-        Ok(Err(_)) | Err(_) => "the admin key could not be read in time".into(),
+    let key = match credentials {
+        // At hand, so that no thread is needed.
+        Credentials::Key(_) => credentials.read(),
+        Credentials::File(_) => match timeout_at(deadline, spawn_blocking(move || credentials.read())).await {
+            Ok(Ok(key)) => key,
+            Ok(Err(_)) | Err(_) => Err("the admin key could not be read in time".into()),
+        },
     };
-    Err(Error::new(FailureReason::Credentials, message))
+    key.map_err(|message| Error::new(FailureReason::Credentials, message))
 }
 
 #[cfg(test)]

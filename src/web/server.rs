@@ -118,7 +118,7 @@ impl Server {
 /// Of several addresses of a name, the first that can be had.
 async fn listen(address: &ListenAddress) -> io::Result<TcpListener> {
     let mut outcome = Err(io::Error::new(ErrorKind::AddrNotAvailable, "the name has no address"));
-    for address in lookup_host(address.as_str()).await? {
+    for address in lookup_host(address.to_string()).await? {
         outcome = listen_on(address);
         if outcome.is_ok() {
             break;
