@@ -185,12 +185,12 @@ mod conclude {
     /// Each list has been compared with the one before already.
     #[divan::bench(args = SIZES, max_time = LONG_ENOUGH)]
     fn unchanged(bencher: Bencher<'_, '_>, size: Size) {
-        let before = Inventory::following(None, lists(size), &ROTATION_GROUP);
+        let before = Inventory::new_or_unchanged(None, lists(size), &ROTATION_GROUP);
         let input = || before.lists().clone();
         bencher
             .counter(size.entries())
             .with_inputs(input)
-            .bench_values(|lists| Inventory::following(Some(&before), lists, &ROTATION_GROUP));
+            .bench_values(|lists| Inventory::new_or_unchanged(Some(&before), lists, &ROTATION_GROUP));
     }
 }
 
@@ -215,7 +215,7 @@ mod page {
                 state: Arc::new(PollState::new(Instant::now() + Duration::from_secs(3_600), timing)),
                 now: NOW,
             };
-            scraped.read(Inventory::following(None, lists(size), &ROTATION_GROUP));
+            scraped.read(Inventory::new_or_unchanged(None, lists(size), &ROTATION_GROUP));
             scraped
         }
 
@@ -253,7 +253,7 @@ mod page {
     #[divan::bench(args = SIZES, max_time = LONG_ENOUGH)]
     fn gzip_changed(bencher: Bencher<'_, '_>, size: Size) {
         let scraped = Scraped::new(size);
-        let changed = Inventory::following(None, lists_with_one_changed(size), &ROTATION_GROUP);
+        let changed = Inventory::new_or_unchanged(None, lists_with_one_changed(size), &ROTATION_GROUP);
         let mut inventories = [changed, scraped.inventory()].into_iter().cycle();
         scraped.bench(bencher, |scraped| {
             scraped.now += 1.0;

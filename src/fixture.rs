@@ -59,7 +59,7 @@ pub(crate) fn group(pattern: &str) -> RotationGroup {
 
 /// All lists read at [`NOW`]; names are `authority-generation`.
 pub(crate) fn snapshot(read: &[Vec<Certificate>]) -> Arc<Snapshot> {
-    let inventory = Inventory::following(None, lists(read), &group("^([a-z]+)-"));
+    let inventory = Inventory::new_or_unchanged(None, lists(read), &group("^([a-z]+)-"));
     Arc::new(Snapshot {
         projects_read_at: vec![NOW as f64; read.len() - 1],
         organization_read_at: NOW as f64,

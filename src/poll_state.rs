@@ -119,7 +119,7 @@ pub struct FailedList {
     #[serde(flatten)]
     pub list: ListName,
     pub reason: FailureReason,
-    /// The HTTP status, where there was an answer.
+    /// The HTTP status, if there was a response.
     pub status: Option<u16>,
     /// What OpenAI's support asks for.
     pub request_id: Option<Box<str>>,
@@ -168,7 +168,7 @@ pub enum FailureReason {
     Server,
     /// Another 4xx, or a redirect.
     Client,
-    /// An answer that is not JSON, has the wrong shape or is too large.
+    /// A response that is not JSON, has the wrong shape or is too large.
     Decode,
     /// A list that cannot be proven complete.
     Pagination,

@@ -64,7 +64,7 @@ pub struct Api {
     /// One request, its body included.
     #[serde(deserialize_with = "values::duration::<_, 10, 600_000>")]
     pub request_timeout: Duration,
-    /// Of one request, after its first try.
+    /// Of one request, after its first attempt.
     #[serde(deserialize_with = "values::number::<_, 0, 10>")]
     pub max_retries: u32,
     #[serde(deserialize_with = "values::boolean")]

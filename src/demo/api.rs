@@ -22,7 +22,7 @@ use super::organization::{DemoCertificate, Organization};
 const LIMITS: RangeInclusive<usize> = 1..=100;
 const DEFAULT_LIMIT: usize = 20;
 
-type Answer = Result<Json<Value>, ApiError>;
+type ApiResult = Result<Json<Value>, ApiError>;
 type Shared = State<Arc<Organization>>;
 
 /// The API of an organization, below `/v1`.
@@ -42,7 +42,7 @@ pub fn router(organization: Organization) -> Router {
         .with_state(Arc::new(organization))
 }
 
-/// Checks the key of every request, and gives every answer an identifier.
+/// Checks the key of every request, and gives every response an identifier.
 async fn authenticate(State(requests): State<Arc<AtomicU64>>, request: Request, next: Next) -> Response {
     let number = requests.fetch_add(1, Ordering::Relaxed);
     let authorized = request
@@ -82,7 +82,7 @@ fn parse(query: Option<String>) -> Query {
 }
 
 /// The page that is asked for of a list in ascending order.
-fn page(mut list: Vec<Value>, query: &Query) -> Answer {
+fn page(mut list: Vec<Value>, query: &Query) -> ApiResult {
     let invalid = |param, message| ApiError(StatusCode::BAD_REQUEST, message, Some(param));
     let limit = query.get("limit").map_or(Some(DEFAULT_LIMIT), |limit| limit.parse().ok());
     let limit = limit.filter(|limit| LIMITS.contains(limit));
@@ -117,7 +117,7 @@ fn shown(certificate: &DemoCertificate, object: &str) -> Value {
 }
 
 /// A page of certificates, as the organization's list or as a project's.
-fn certificates(certificates: &[DemoCertificate], object: &str, query: Option<String>) -> Answer {
+fn certificates(certificates: &[DemoCertificate], object: &str, query: Option<String>) -> ApiResult {
     let show = |certificate: &DemoCertificate| {
         let mut value = shown(certificate, object);
         value["active"] = certificate.active.into();
@@ -126,17 +126,17 @@ fn certificates(certificates: &[DemoCertificate], object: &str, query: Option<St
     page(certificates.iter().map(show).collect(), &parse(query))
 }
 
-async fn list_certificates(State(has): Shared, RawQuery(query): RawQuery) -> Answer {
+async fn list_certificates(State(has): Shared, RawQuery(query): RawQuery) -> ApiResult {
     certificates(&has.certificates, "organization.certificate", query)
 }
 
-async fn get_certificate(State(has): Shared, Path(id): Path<String>) -> Answer {
+async fn get_certificate(State(has): Shared, Path(id): Path<String>) -> ApiResult {
     let found = has.certificates.iter().find(|certificate| certificate.id == id);
     let certificate = found.ok_or(ApiError(StatusCode::NOT_FOUND, "No such certificate", None))?;
     Ok(Json(shown(certificate, "certificate")))
 }
 
-async fn list_projects(State(has): Shared, RawQuery(query): RawQuery) -> Answer {
+async fn list_projects(State(has): Shared, RawQuery(query): RawQuery) -> ApiResult {
     let query = parse(query);
     let archived_too = query.get("include_archived").is_some_and(|value| value == "true");
     let listed = has.projects.iter().filter(|project| archived_too || !project.is_archived());
@@ -153,7 +153,7 @@ async fn list_projects(State(has): Shared, RawQuery(query): RawQuery) -> Answer 
     page(shown.collect(), &query)
 }
 
-async fn list_project_certificates(State(has): Shared, Path(id): Path<String>, RawQuery(query): RawQuery) -> Answer {
+async fn list_project_certificates(State(has): Shared, Path(id): Path<String>, RawQuery(query): RawQuery) -> ApiResult {
     let found = has.projects.iter().find(|project| project.id == id);
     let project = found.ok_or(ApiError(StatusCode::NOT_FOUND, "No such project", None))?;
     certificates(&project.certificates, "organization.project.certificate", query)

@@ -1,13 +1,13 @@
 //! The metrics page, made from the state of the polls and the second of a scrape.
 //!
-//! [`METRICS`] is the table of what is shown, `rows` writes a metric's series, and [`TextBody`] is the page as text, written
+//! [`METRICS`] is the table of what is shown, `series` writes a metric's series, and [`TextBody`] is the page as text, written
 //! as it is read. Compressed, the page is one gzip member made of a [`Fragment`] for each run of neighbouring families with
 //! one lifetime; a [`Memo`] keeps each fragment until its lifetime is over. Scrapes within a second share a page.
 
 mod fragment;
 mod memo;
 mod metrics;
-mod rows;
+mod series;
 mod text_body;
 
 #[cfg(test)]
@@ -33,7 +33,7 @@ pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 
 /// A new inventory with more certificates of projects than this is compressed on a blocking thread, not on the one that
 /// serves requests: a thousand series take half a millisecond.
-const LONG: usize = 20_000;
+const BLOCKING_THRESHOLD: usize = 20_000;
 
 /// Why there is no page. Nothing that an upstream sends can cause it.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +139,7 @@ impl Cache {
         state.snapshot.as_ref().is_some_and(|snapshot| {
             let inventory = &snapshot.inventory;
             let series = inventory.projects().iter().map(|list| list.certificates.items.len());
-            self.inventory != Some(Identity::of(inventory)) && series.sum::<usize>() > LONG
+            self.inventory != Some(Identity::of(inventory)) && series.sum::<usize>() > BLOCKING_THRESHOLD
         })
     }
 }

@@ -78,7 +78,7 @@ impl Scraped {
     fn read(&mut self, lists: Lists, ago: &[f64]) {
         let projects_read_at = (0..lists.projects.len()).map(|n| self.now - ago.get(n).unwrap_or(&0.0)).collect();
         let before = self.state.snapshot.as_ref().map(|snapshot| &snapshot.inventory);
-        let inventory = Inventory::following(before, lists, &group(self.pattern));
+        let inventory = Inventory::new_or_unchanged(before, lists, &group(self.pattern));
         let snapshot = Snapshot { inventory, organization_read_at: self.now, projects_read_at };
         self.polled(Some(Arc::new(snapshot)), &[]);
     }

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::rotation::uses;
 use super::scope::{active, in_effect};
-use super::usage::uses;
 use super::{Certificate, CertificateUse, Listing, Malformed, Project, RotationGroup, Scope, UnixSeconds};
 
 /// Every list as it was last read whole.
@@ -65,7 +65,7 @@ impl Inventory {
     }
 
     /// The inventory of these lists: `before` itself where its lists and group are equal.
-    pub fn following(before: Option<&Arc<Self>>, lists: Lists, group: &RotationGroup) -> Arc<Self> {
+    pub fn new_or_unchanged(before: Option<&Arc<Self>>, lists: Lists, group: &RotationGroup) -> Arc<Self> {
         match before {
             Some(before) if before.lists == lists && before.group == *group => Arc::clone(before),
             _ => Arc::new(Self::new(lists, group)),
@@ -161,9 +161,9 @@ mod tests {
             other in prop::collection::vec(some_list(), 1..5),
         ) {
             let group = group("^([a-z])");
-            let first = Inventory::following(None, lists(&before), &group);
-            prop_assert!(Arc::ptr_eq(&first, &Inventory::following(Some(&first), lists(&before), &group)));
-            let second = Inventory::following(Some(&first), lists(&other), &group);
+            let first = Inventory::new_or_unchanged(None, lists(&before), &group);
+            prop_assert!(Arc::ptr_eq(&first, &Inventory::new_or_unchanged(Some(&first), lists(&before), &group)));
+            let second = Inventory::new_or_unchanged(Some(&first), lists(&other), &group);
             prop_assert_eq!(Arc::ptr_eq(&first, &second), before == other);
             let anew = Inventory::new(lists(&other), &group);
             prop_assert_eq!(second.certificates(), anew.certificates());
@@ -193,7 +193,7 @@ mod tests {
         let superseded = |inventory: &Inventory| inventory.certificates().iter().filter(|c| c.is_superseded()).count();
         let before = Arc::new(Inventory::new(lists(&read), &group("^([a-z])")));
         assert_eq!(superseded(&before), 0);
-        let after = Inventory::following(Some(&before), lists(&read), &group("(-)"));
+        let after = Inventory::new_or_unchanged(Some(&before), lists(&read), &group("(-)"));
         assert_eq!(superseded(&after), 1);
     }
 

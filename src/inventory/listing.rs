@@ -61,7 +61,7 @@ pub(crate) fn unchanged_or<T: PartialEq>(before: Option<&Arc<T>>, now: T) -> Arc
 pub struct Malformed(BTreeMap<Cow<'static, str>, u64>);
 
 impl Malformed {
-    /// Counts one more entry. Field names come from this program, never from an answer: they are logged.
+    /// Counts one more entry. Field names come from this program, never from a response: they are logged.
     pub fn add(&mut self, field: &'static str) {
         *self.0.entry(Cow::Borrowed(field)).or_default() += 1;
     }

@@ -85,7 +85,7 @@ impl Session<'_> {
         loop {
             let url = self.url(path, query, after.as_deref());
             let page = self.send(endpoint, || self.send_once(endpoint, &url)).await?;
-            let next = pager.push(&page.body).map_err(|error| page.refused(error))?;
+            let next = pager.push(&page.body).map_err(|error| page.page_error(error))?;
             self.client.pages.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(endpoint = endpoint.into_str(), page = pager.pages, bytes = page.body.len(), "page read");
             match next {

@@ -6,13 +6,13 @@ use serde::Deserialize;
 
 use crate::poll_state::FailureReason;
 
-/// Why a list could not be read. It repeats nothing of an answer's body but documented error codes, since a body may
+/// Why a list could not be read. It repeats nothing of a response's body but documented error codes, since a body may
 /// repeat the key that was sent.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
     pub reason: FailureReason,
-    /// The HTTP status, where an answer came whole.
+    /// The HTTP status, if a response came whole.
     pub status: Option<u16>,
     /// `x-request-id`, which OpenAI's support asks for.
     pub request_id: Option<Box<str>>,
@@ -20,30 +20,30 @@ pub struct Error {
     pub retry_after: Option<Duration>,
     /// For people.
     pub message: String,
-    /// Whether another try may succeed.
+    /// Whether another attempt may succeed.
     pub(super) retryable: bool,
 }
 
 impl Error {
-    /// Without an answer, and not worth another try.
+    /// An error without a response, not retryable.
     pub(crate) fn new(reason: FailureReason, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { reason, status: None, request_id: None, retry_after: None, message, retryable: false }
     }
 
-    /// No answer, or one that breaks off.
+    /// No response, or one that breaks off.
     pub(super) fn network(error: reqwest::Error) -> Self {
         Self { retryable: true, ..Self::new(FailureReason::Network, error_chain(&error.without_url())) }
     }
 
-    /// An answer that is not a success.
+    /// A response that is not a success.
     pub(super) fn status(status: StatusCode, code: Option<&'static str>) -> Self {
         let code_suffix = code.map(|code| format!(", {code}")).unwrap_or_default();
         let message = format!("answered {status}{code_suffix}");
         Self { status: Some(status.as_u16()), ..Self::new(reason(status, code), message) }
     }
 
-    /// Whether the answer was a 429, or nothing was sent because of one. It is about the key, and so about every list.
+    /// Whether the response was a 429, or nothing was sent because of one. It is about the key, and so about every list.
     pub fn is_rate_limit(&self) -> bool {
         self.reason == FailureReason::RateLimited && self.status.is_none_or(|status| status == 429)
     }

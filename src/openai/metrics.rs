@@ -16,7 +16,7 @@ pub struct Metrics {
     pub(super) client_certificate_not_after: IntGaugeVec,
 }
 
-/// In seconds: from a fast answer nearby to twice the default of `api.request_timeout`.
+/// In seconds: from a fast response nearby to twice the default of `api.request_timeout`.
 const DURATION_BUCKETS: [f64; 10] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
 
 impl Metrics {

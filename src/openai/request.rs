@@ -1,4 +1,4 @@
-//! One request: sent, its answer classified, and sent again where that can help. A 429 pauses every request of the poll,
+//! One request: sent, its response classified, and sent again where that can help. A 429 pauses every request of the poll,
 //! a 401 ends them.
 
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ use super::error::{self, Error};
 use super::{Endpoint, PageError, Session, retry};
 use crate::poll_state::FailureReason;
 
-/// A larger answer is refused, after decompression. A full page of the largest documented size takes some 30 KiB.
+/// A larger response is refused, after decompression. A full page of the largest documented size takes some 30 KiB.
 const MAX_BODY_BYTES: usize = 8 << 20;
 /// An error's body is read up to this length; its code stands near the beginning.
 const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
@@ -22,15 +22,15 @@ const POLL_OVER: &str = "the poll's time is over (poll.timeout)";
 
 /// A success, read whole.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct PageResponse {
     pub(super) body: Vec<u8>,
     status: StatusCode,
     request_id: Option<Box<str>>,
 }
 
-impl Answer {
+impl PageResponse {
     /// The error where its page is refused: it is at fault itself, or in what it says of the others.
-    pub(super) fn refused(&self, fault: PageError) -> Error {
+    pub(super) fn page_error(&self, fault: PageError) -> Error {
         let reason = match fault {
             PageError::NotJson | PageError::NotAPage | PageError::TooLarge => FailureReason::Decode,
             _ => FailureReason::Pagination,
@@ -42,16 +42,16 @@ impl Answer {
 
 impl Session<'_> {
     /// Sends a request, and again as often as that can help and the poll has time.
-    pub(super) async fn send<F: Future<Output = Result<Answer, Error>>>(
+    pub(super) async fn send<F: Future<Output = Result<PageResponse, Error>>>(
         &self,
         endpoint: Endpoint,
         send_once: impl Fn() -> F,
-    ) -> Result<Answer, Error> {
+    ) -> Result<PageResponse, Error> {
         let mut retries = 0;
         loop {
             self.wait_until_allowed().await?;
             let error = match send_once().await {
-                Ok(answer) => return Ok(answer),
+                Ok(response) => return Ok(response),
                 Err(error) => error,
             };
             if error.status == Some(401) {
@@ -108,12 +108,12 @@ impl Session<'_> {
         self.paused_until.set(self.paused_until.get().max(Instant::now() + wait.min(MAX_POLL)));
     }
 
-    /// One try, counted.
-    pub(super) async fn send_once(&self, endpoint: Endpoint, url: &Url) -> Result<Answer, Error> {
+    /// One attempt, counted.
+    pub(super) async fn send_once(&self, endpoint: Endpoint, url: &Url) -> Result<PageResponse, Error> {
         let started = Instant::now();
         let result = self.exchange(url, started + self.client.api.request_timeout).await;
         let code = match &result {
-            Ok(answer) => answer.status.as_str().to_owned(),
+            Ok(response) => response.status.as_str().to_owned(),
             Err(Error { status: Some(status), .. }) => status.to_string(),
             Err(Error { reason: FailureReason::Timeout, .. }) => "timeout".to_owned(),
             Err(_) => "network".to_owned(),
@@ -122,8 +122,8 @@ impl Session<'_> {
         result
     }
 
-    /// Sends a request and reads its answer, both until `own_deadline` or the poll's, whichever is earlier.
-    async fn exchange(&self, url: &Url, own_deadline: Instant) -> Result<Answer, Error> {
+    /// Sends a request and reads its response, both until `own_deadline` or the poll's, whichever is earlier.
+    async fn exchange(&self, url: &Url, own_deadline: Instant) -> Result<PageResponse, Error> {
         let deadline = own_deadline.min(self.deadline);
         let timed_out = |_| self.timed_out(own_deadline);
         let request = self.http.get(url.clone()).bearer_auth(self.key.expose_secret());
@@ -137,7 +137,7 @@ impl Session<'_> {
             Err(classify(&mut response, deadline).await)
         };
         match body {
-            Ok(body) => Ok(Answer { body, status, request_id }),
+            Ok(body) => Ok(PageResponse { body, status, request_id }),
             Err(error) => Err(Error { request_id, ..error }),
         }
     }
@@ -152,7 +152,7 @@ impl Session<'_> {
     }
 }
 
-/// The error of an answer that is not a success.
+/// The error of a response that is not a success.
 async fn classify(response: &mut Response, deadline: Instant) -> Error {
     let status = response.status();
     let retryable = retry::is_retryable(status, response.headers());
@@ -208,38 +208,41 @@ mod tests {
         Arc::new(Client::new(&toml::from_str(api).unwrap(), metrics).unwrap())
     }
 
-    /// An answer with this status, and the `Retry-After` that came with it, in seconds.
-    fn answer(status: u16, retry_after: impl Into<Option<u64>>) -> Result<Answer, Error> {
+    /// A response with this status, and the `Retry-After` that came with it, in seconds.
+    fn response(status: u16, retry_after: impl Into<Option<u64>>) -> Result<PageResponse, Error> {
         let status = StatusCode::from_u16(status).unwrap();
         if status.is_success() {
-            return Ok(Answer { body: Vec::new(), status, request_id: None });
+            return Ok(PageResponse { body: Vec::new(), status, request_id: None });
         }
         let retry_after = retry_after.into().map(Duration::from_secs);
         let retryable = retry::is_retryable(status, &reqwest::header::HeaderMap::new());
         Err(Error { retry_after, retryable, ..Error::status(status, None) })
     }
 
-    /// A poll of an API that gives these answers in turn, then successes; and when it sent each request, in seconds.
+    /// A poll of an API that gives these responses in turn, then successes; and when it sent each request, in seconds.
     struct Script<'a> {
         session: Session<'a>,
         start: Instant,
-        answers: RefCell<VecDeque<Result<Answer, Error>>>,
+        responses: RefCell<VecDeque<Result<PageResponse, Error>>>,
         sent_at: RefCell<Vec<u64>>,
     }
 
     impl<'a> Script<'a> {
-        async fn new(client: &'a Arc<Client>, answers: impl IntoIterator<Item = Result<Answer, Error>>) -> Self {
-            let (start, answers) = (Instant::now(), RefCell::new(answers.into_iter().collect()));
+        async fn new(
+            client: &'a Arc<Client>,
+            responses: impl IntoIterator<Item = Result<PageResponse, Error>>,
+        ) -> Self {
+            let (start, responses) = (Instant::now(), RefCell::new(responses.into_iter().collect()));
             let session = client.session("sk-admin-abc".into(), start + POLL_TIMEOUT).await;
-            Self { session, start, answers, sent_at: RefCell::default() }
+            Self { session, start, responses, sent_at: RefCell::default() }
         }
 
         async fn send(&self) -> Result<(), Error> {
             let send_once = || async {
                 self.sent_at.borrow_mut().push(self.start.elapsed().as_secs());
-                // Requests of one moment are all sent before the first is answered.
+                // Requests of one moment are all sent before the first response comes.
                 tokio::task::yield_now().await;
-                self.answers.borrow_mut().pop_front().unwrap_or_else(|| answer(200, None))
+                self.responses.borrow_mut().pop_front().unwrap_or_else(|| response(200, None))
             };
             self.session.send(Endpoint::Certificates, send_once).await.map(drop)
         }
@@ -252,7 +255,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn retry_waits_as_long_as_it_is_told_to() {
         let client = client();
-        let script = Script::new(&client, [answer(503, 7), answer(429, 20)]).await;
+        let script = Script::new(&client, [response(503, 7), response(429, 20)]).await;
         script.send().await.unwrap();
         assert_eq!(script.sent_at(), [0, 7, 27]);
     }
@@ -260,7 +263,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn retries_are_bounded_and_back_off() {
         let client = client();
-        let script = Script::new(&client, (0..9).map(|_| answer(500, None))).await;
+        let script = Script::new(&client, (0..9).map(|_| response(500, None))).await;
         let error = script.send().await.unwrap_err();
         assert_eq!((error.reason, error.status), (FailureReason::Server, Some(500)));
         assert_eq!(script.sent_at().len(), 1 + client.api.max_retries as usize);
@@ -271,7 +274,7 @@ mod tests {
     async fn error_that_a_retry_cannot_mend_is_final() {
         let client = client();
         for status in [302, 400, 401, 403, 404] {
-            let script = Script::new(&client, [answer(status, 1)]).await;
+            let script = Script::new(&client, [response(status, 1)]).await;
             assert_eq!(script.send().await.unwrap_err().status, Some(status));
             assert_eq!(script.sent_at(), [0], "{status}");
         }
@@ -281,7 +284,7 @@ mod tests {
     async fn retry_after_beyond_the_deadline_fails_at_once() {
         let client = client();
         for (status, is_rate_limit) in [(429, true), (503, false)] {
-            let script = Script::new(&client, [answer(status, POLL_TIMEOUT.as_secs())]).await;
+            let script = Script::new(&client, [response(status, POLL_TIMEOUT.as_secs())]).await;
             let error = script.send().await.unwrap_err();
             assert_eq!((error.reason, error.retry_after), (FailureReason::RateLimited, Some(POLL_TIMEOUT)));
             assert_eq!(error.is_rate_limit(), is_rate_limit, "{status}");
@@ -297,7 +300,7 @@ mod tests {
     async fn rate_limit_pauses_every_request_and_another_wait_only_its_own() {
         let client = client();
         for (status, sent_at) in [(429, [0, 30, 30]), (503, [0, 1, 30])] {
-            let script = Script::new(&client, [answer(status, 30)]).await;
+            let script = Script::new(&client, [response(status, 30)]).await;
             let later = async {
                 sleep(Duration::from_secs(1)).await;
                 script.send().await
@@ -311,7 +314,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn shorter_pause_does_not_end_a_longer_one() {
         let client = client();
-        let script = Script::new(&client, [answer(429, 60), answer(429, 5)]).await;
+        let script = Script::new(&client, [response(429, 60), response(429, 5)]).await;
         let (first, second) = tokio::join!(script.send(), script.send());
         assert!(first.is_ok() && second.is_ok());
         assert_eq!(script.sent_at(), [0, 0, 60, 60]);
@@ -321,7 +324,7 @@ mod tests {
     async fn pause_beyond_the_deadline_fails_the_others_unsent() {
         let client = client();
         for wait in [POLL_TIMEOUT, Duration::MAX] {
-            let script = Script::new(&client, [answer(429, wait.as_secs())]).await;
+            let script = Script::new(&client, [response(429, wait.as_secs())]).await;
             assert!(script.send().await.is_err());
             let error = script.send().await.unwrap_err();
             assert!(error.is_rate_limit() && error.status.is_none(), "{error:?}");
@@ -333,7 +336,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn rejected_key_ends_the_poll() {
         let client = client();
-        let script = Script::new(&client, [answer(401, None)]).await;
+        let script = Script::new(&client, [response(401, None)]).await;
         assert_eq!(script.send().await.unwrap_err().status, Some(401));
         let error = script.send().await.unwrap_err();
         assert_eq!((error.reason, error.status), (FailureReason::Unauthorized, None));

@@ -1,4 +1,4 @@
-//! Which answers are retried, and when: by the rules of the official clients.
+//! Which responses are retried, and when: by the rules of the official clients.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,11 +6,11 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 
 /// The longest wait before the first retry. It doubles with each further one, up to [`MAX_BACKOFF`].
-const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+const REQUEST_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(8);
 
-/// Whether an answer that is not a success is worth another try: `x-should-retry` says so, else 408, 409, 429 and 5xx
-/// are. A rejected key stays rejected, whatever the header says.
+/// Whether a response that is not a success is worth another attempt: `x-should-retry` says so, else 408, 409, 429 and
+/// 5xx are. A rejected key stays rejected, whatever the header says.
 pub(super) fn is_retryable(status: StatusCode, headers: &HeaderMap) -> bool {
     if status == StatusCode::UNAUTHORIZED {
         return false;
@@ -43,7 +43,7 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 /// Exponential backoff with full jitter: uniform from 0 to the bound of retry number `retry`, which counts from 0.
 /// `random` is uniform in 0..1.
 pub(super) fn backoff(retry: u32, random: f64) -> Duration {
-    let bound = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(retry)).min(MAX_BACKOFF);
+    let bound = REQUEST_BACKOFF.saturating_mul(2_u32.saturating_pow(retry)).min(MAX_BACKOFF);
     bound.mul_f64(random)
 }
 

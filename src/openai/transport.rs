@@ -80,7 +80,7 @@ fn build(api: &Api, files: &TlsFiles, metrics: &Metrics) -> Result<reqwest::Clie
     let mut http = reqwest::Client::builder()
         .user_agent(concat!("openai-cert-exporter/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
-        // `request` retries; retries here would multiply its tries.
+        // `request` retries; retries here would multiply its attempts.
         .retry(retry::never());
     if is_loopback(&api.base_url) {
         http = http.no_proxy();

@@ -51,8 +51,8 @@ pub(super) fn as_text(body: &[u8]) -> Cow<'_, str> {
     chunks.map(|chunk| [chunk.valid(), if chunk.invalid().is_empty() { "" } else { "\\ud800" }].concat()).collect()
 }
 
-/// The fields that malformed entries are counted by, beside the two below. serde's own messages and paths repeat what an
-/// answer says, which must not be logged.
+/// The fields that malformed entries are counted by, beside the two below. serde's own messages and paths repeat what a
+/// response says, which must not be logged.
 const FIELDS: [&str; 7] = ["id", "name", "active", "created_at", "certificate_details", "status", "archived_at"];
 const NOT_AN_OBJECT: &str = "not an object";
 /// A field that comes twice, or whose name is not Unicode.

@@ -68,11 +68,11 @@ impl Collected {
     }
 }
 
-/// When reads of projects last failed after a [`LONG_WAIT`].
-pub(super) type LongWaits = HashMap<Box<str>, f64>;
+/// When reads of projects last failed after a [`SLOW_FAILURE`].
+pub(super) type SlowFailures = HashMap<Box<str>, f64>;
 /// A failure that takes longer counts as a read where projects are put in order. Those that hang would otherwise come
 /// first in every poll, and could leave no time for the others.
-const LONG_WAIT: Duration = Duration::from_secs(1);
+const SLOW_FAILURE: Duration = Duration::from_secs(1);
 
 /// The projects' part of a poll: each list with when it was read, the faults of the list of projects, and what failed.
 type Projects = (Vec<(ProjectList, f64)>, ProjectFaults, Vec<(ListName, Error)>);
@@ -82,7 +82,7 @@ impl CollectOptions {
         &self,
         session: &Session<'_>,
         before: Option<&Snapshot>,
-        long_waits: &mut LongWaits,
+        slow_failures: &mut SlowFailures,
     ) -> Collected {
         let organization = match session.organization_certificates().await {
             Ok(list) => unchanged_or(before.map(|before| before.inventory.organization()), list),
@@ -90,12 +90,13 @@ impl CollectOptions {
         };
         let organization_read_at = unix_now();
         let (projects, project_faults, failed) = match &self.projects {
-            Some(filter) => self.collect_projects(session, filter, before, long_waits).await,
+            Some(filter) => self.collect_projects(session, filter, before, slow_failures).await,
             None => Projects::default(),
         };
         let (projects, projects_read_at) = projects.into_iter().unzip();
         let lists = Lists { organization, projects, project_faults };
-        let inventory = Inventory::following(before.map(|before| &before.inventory), lists, &self.rotation_group);
+        let inventory =
+            Inventory::new_or_unchanged(before.map(|before| &before.inventory), lists, &self.rotation_group);
         Collected::new(Some(Snapshot { inventory, organization_read_at, projects_read_at }), failed)
     }
 
@@ -104,7 +105,7 @@ impl CollectOptions {
         session: &Session<'_>,
         filter: &ProjectFilter,
         before: Option<&Snapshot>,
-        long_waits: &mut LongWaits,
+        slow_failures: &mut SlowFailures,
     ) -> Projects {
         let listed = match session.projects().await {
             Ok(listed) => listed,
@@ -115,7 +116,7 @@ impl CollectOptions {
         };
         let last_read = |project: Project| {
             let read_at = list_of(&project, before).map_or(f64::NEG_INFINITY, |(_, read_at)| read_at);
-            (long_waits.get(&project.id).map_or(read_at, |wait| wait.max(read_at)), project)
+            (slow_failures.get(&project.id).map_or(read_at, |wait| wait.max(read_at)), project)
         };
         let mut selected: Vec<_> = listed.items.into_iter().filter(|p| filter.selects(p)).map(last_read).collect();
         // The longest ago first: where a poll has no time for all of them, the next begins with the others.
@@ -126,7 +127,7 @@ impl CollectOptions {
             let list = session.project_certificates(&project.id).await;
             // Compared at once, so that only one list is in memory twice.
             let list = list.map(|list| unchanged_or(list_of(&project, before).map(|(list, _)| list), list));
-            (project, list, started.elapsed() > LONG_WAIT, unix_now())
+            (project, list, started.elapsed() > SLOW_FAILURE, unix_now())
         };
         let mut reads: Vec<_> = stream::iter(selected).map(read).buffer_unordered(self.concurrency).collect().await;
         reads.sort_by(|(a, ..), (b, ..)| a.id.cmp(&b.id));
@@ -138,7 +139,7 @@ impl CollectOptions {
                 Ok(certificates) => lists.push((ProjectList { project, certificates }, now)),
                 Err(Error { status: Some(404), .. }) => faults.vanished += 1,
                 Err(error) => {
-                    long_waits.extend(took_long.then(|| (project.id.clone(), now)));
+                    slow_failures.extend(took_long.then(|| (project.id.clone(), now)));
                     failed.push((ListName::Project(project.id.clone()), error));
                     let earlier = list_of(&project, before);
                     let as_before = |(list, at)| (ProjectList { project, certificates: Arc::clone(list) }, at);
@@ -158,7 +159,7 @@ impl CollectOptions {
         let (projects, projects_read_at) = projects.unzip();
         let project_faults = if self.projects.is_some() { project_faults } else { ProjectFaults::default() };
         let lists = Lists { organization, projects, project_faults };
-        let inventory = Inventory::following(None, lists, &self.rotation_group);
+        let inventory = Inventory::new_or_unchanged(None, lists, &self.rotation_group);
         Snapshot { inventory, organization_read_at, projects_read_at }
     }
 }
@@ -190,7 +191,7 @@ mod tests {
     use crate::openai::{Client, Metrics};
     use crate::poll_state::FailureReason;
 
-    /// An organization with the certificate `cert`, and what to answer instead of each list. A list goes by its project's
+    /// An organization with the certificate `cert`, and what to respond with instead of each list. A list goes by its project's
     /// identifier, or is `certificates` or `projects`.
     #[derive(Default)]
     struct Organization {
@@ -218,7 +219,7 @@ mod tests {
     }
 
     impl Organization {
-        fn answer(&mut self, request: &Request) -> ResponseTemplate {
+        fn respond(&mut self, request: &Request) -> ResponseTemplate {
             let path: Vec<_> = request.url.path().split('/').skip(3).collect();
             let list = *path.get(1).unwrap_or(&path[0]);
             self.requested.push(list.to_owned());
@@ -238,8 +239,8 @@ mod tests {
         async fn start(projects: &[&'static str]) -> Self {
             let organization = Organization { projects: projects.to_vec(), ..Organization::default() };
             let (server, organization) = (MockServer::start().await, Arc::new(Mutex::new(organization)));
-            let answering = Arc::clone(&organization);
-            let respond = move |request: &Request| answering.lock().unwrap().answer(request);
+            let responding = Arc::clone(&organization);
+            let respond = move |request: &Request| responding.lock().unwrap().respond(request);
             Mock::given(any()).respond_with(respond).mount(&server).await;
             let environment = [
                 ("OPENAI_ADMIN_KEY", "key".into()),
@@ -257,14 +258,14 @@ mod tests {
         }
 
         /// One poll, one project at a time.
-        async fn poll(&self, before: Option<&Snapshot>, time: Duration, long_waits: &mut LongWaits) -> Collected {
+        async fn poll(&self, before: Option<&Snapshot>, time: Duration, slow_failures: &mut SlowFailures) -> Collected {
             self.change(|organization| organization.requested.clear());
             let session = self.client.session("key".into(), Instant::now() + time).await;
-            options().collect(&session, before, long_waits).await
+            options().collect(&session, before, slow_failures).await
         }
 
         async fn collect(&self, before: Option<&Snapshot>) -> Collected {
-            self.poll(before, LONG, &mut LongWaits::new()).await
+            self.poll(before, LONG, &mut SlowFailures::new()).await
         }
 
         /// What the last poll requested, in this order.
@@ -413,8 +414,8 @@ mod tests {
         let api = Api::start(&projects).await;
         let slow = certificates(&[]).set_delay(Duration::from_millis(100));
         api.change(|organization| organization.instead = projects.map(|id| (id, slow.clone())).into());
-        let mut long_waits = LongWaits::new();
-        let Collected { snapshot, failed, .. } = api.poll(None, Duration::from_millis(350), &mut long_waits).await;
+        let mut slow_failures = SlowFailures::new();
+        let Collected { snapshot, failed, .. } = api.poll(None, Duration::from_millis(350), &mut slow_failures).await;
         let snapshot = snapshot.unwrap();
         assert_eq!(failed.len() + snapshot.inventory.projects().len(), projects.len());
         assert!((1..projects.len()).contains(&failed.len()));
@@ -422,7 +423,7 @@ mod tests {
             FailedList { list: ListName::Project(id), reason: FailureReason::Timeout, .. } => id.into_string(),
             other => panic!("{other:?}"),
         });
-        api.poll(Some(&snapshot), LONG, &mut long_waits).await;
+        api.poll(Some(&snapshot), LONG, &mut slow_failures).await;
         let unread: Vec<_> = unread.collect();
         assert_eq!(api.requested_projects()[..unread.len()], unread);
     }
@@ -433,10 +434,10 @@ mod tests {
         api.change(|organization| {
             organization.instead.insert("a", certificates(&[]).set_delay(LONG));
         });
-        let mut long_waits = LongWaits::new();
-        api.poll(None, LONG_WAIT + Duration::from_millis(100), &mut long_waits).await;
+        let mut slow_failures = SlowFailures::new();
+        api.poll(None, SLOW_FAILURE + Duration::from_millis(100), &mut slow_failures).await;
         assert_eq!(api.requested_projects(), ["a"]);
-        api.poll(None, Duration::from_millis(500), &mut long_waits).await;
+        api.poll(None, Duration::from_millis(500), &mut slow_failures).await;
         assert_eq!(api.requested_projects(), ["b", "c", "a"]);
     }
 

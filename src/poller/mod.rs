@@ -22,14 +22,14 @@ use crate::config::{Config, Credentials};
 use crate::inventory::{RotationGroup, Snapshot, unix_now};
 use crate::openai::{Client, Error};
 use crate::poll_state::{FailureReason, ListName, PollResult, PollState, PollTiming};
-use collect::{CollectOptions, Collected, LongWaits, ProjectFilter};
+use collect::{CollectOptions, Collected, ProjectFilter, SlowFailures};
 use schedule::Schedule;
 use state_file::StateFile;
 
 /// The longest pause that the API may ask for: a mistake there must not stop polling for longer.
 const MAX_PAUSE: Duration = Duration::from_secs(3_600);
 /// How late a heartbeat may be before the loop counts as dead. Generous: a busy machine is not a dead loop.
-const GRACE: Duration = Duration::from_secs(30);
+const LIVENESS_GRACE: Duration = Duration::from_secs(30);
 
 /// Polls on an interval and publishes what came of it.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct Poller {
     config: PollerConfig,
     state_file: Option<StateFile>,
     state: watch::Sender<Arc<PollState>>,
-    long_waits: LongWaits,
+    slow_failures: SlowFailures,
 }
 
 /// What a reload may change.
@@ -70,7 +70,7 @@ impl Poller {
         state_file: Option<&Path>,
         base_url: &Url,
     ) -> (Self, watch::Receiver<Arc<PollState>>) {
-        let liveness_deadline = std::time::Instant::now() + config.timing.timeout + GRACE;
+        let liveness_deadline = std::time::Instant::now() + config.timing.timeout + LIVENESS_GRACE;
         let mut state = PollState::new(liveness_deadline, config.timing);
         let mut state_file = state_file.map(|path| StateFile::new(path, base_url.as_str()));
         if let Some(file) = &mut state_file
@@ -82,7 +82,7 @@ impl Poller {
             state.snapshot = Some(Arc::new(snapshot));
         }
         let (state, receiver) = watch::channel(Arc::new(state));
-        (Self { config, state_file, state, long_waits: LongWaits::new() }, receiver)
+        (Self { config, state_file, state, slow_failures: SlowFailures::new() }, receiver)
     }
 
     /// Polls until `shutdown`, first at once. Polls never overlap. A configuration that comes in through `reloads` holds from
@@ -139,7 +139,7 @@ impl Poller {
         match read_key(credentials.clone(), deadline).await {
             Ok(key) => {
                 let session = client.session(key, deadline).await;
-                options.collect(&session, before, &mut self.long_waits).await
+                options.collect(&session, before, &mut self.slow_failures).await
             }
             // Nothing was requested.
             Err(error) => Collected::new(None, vec![(ListName::Organization, error)]),
@@ -168,7 +168,7 @@ impl Poller {
 
     /// Promises the next heartbeat by this instant.
     fn set_liveness_deadline(&self, instant: Instant) {
-        self.publish(|state| state.liveness_deadline = (instant + GRACE).into_std());
+        self.publish(|state| state.liveness_deadline = (instant + LIVENESS_GRACE).into_std());
     }
 
     /// Changes a copy: readers keep the state that they have.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// Each start moves by up to this share of its distance, either way, so that many replicas do not strike together.
 const JITTER: f64 = 0.1;
 /// The distance of the first poll after one that failed, whatever the interval is: alerts then mean the same at every interval.
-const FIRST_BACKOFF: Duration = Duration::from_secs(60);
+const POLL_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Tick *n* is `start + n × interval`, moved by a jitter of its own. Nothing adds up, so nothing drifts; ticks that a long
 /// poll has run past are skipped. Polls that fail are repeated sooner, at distances that double up to the interval; ticks are
@@ -17,7 +17,7 @@ pub(super) struct Schedule {
     start: Instant,
     interval: Duration,
     /// A whole number.
-    last: f64,
+    last_tick: f64,
     /// Failed polls in a row.
     failures: u32,
 }
@@ -25,7 +25,7 @@ pub(super) struct Schedule {
 impl Schedule {
     /// Poll 0 starts at `start`.
     pub(super) fn new(start: Instant, interval: Duration) -> Self {
-        Self { start, interval, last: 0.0, failures: 0 }
+        Self { start, interval, last_tick: 0.0, failures: 0 }
     }
 
     /// As if the interval had been another since the last poll, which started at `start`.
@@ -41,10 +41,10 @@ impl Schedule {
     pub(super) fn next(&mut self, now: Instant, not_before: Instant, mut random: impl FnMut() -> f64) -> Instant {
         let tick = self.next_tick(not_before, &mut random);
         let Some(doublings) = self.failures.checked_sub(1) else { return tick };
-        let backoff = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(doublings)).min(self.interval);
+        let backoff = POLL_BACKOFF.saturating_mul(2_u32.saturating_pow(doublings)).min(self.interval);
         let retry = not_before.max(now + backoff.mul_f64(jittered(&mut random)));
         if retry < tick {
-            (self.start, self.last) = (retry, 0.0);
+            (self.start, self.last_tick) = (retry, 0.0);
         }
         retry.min(tick)
     }
@@ -53,14 +53,14 @@ impl Schedule {
     fn next_tick(&mut self, not_before: Instant, mut random: impl FnMut() -> f64) -> Instant {
         // The tick before `not_before` may be moved past it; any earlier one may not.
         let passed = not_before.saturating_duration_since(self.start).div_duration_f64(self.interval).floor();
-        self.last = (self.last + 1.0).max(passed);
+        self.last_tick = (self.last_tick + 1.0).max(passed);
         loop {
             // One interval less the jitter's share, so that the duration never goes below zero.
-            let tick = self.start + self.interval.mul_f64(self.last - 1.0 + jittered(&mut random));
+            let tick = self.start + self.interval.mul_f64(self.last_tick - 1.0 + jittered(&mut random));
             if tick >= not_before {
                 return tick;
             }
-            self.last += 1.0;
+            self.last_tick += 1.0;
         }
     }
 }
@@ -109,7 +109,7 @@ mod tests {
             let mut distance = 60.0;
             for (n, random) in randoms.iter().enumerate() {
                 schedule.poll_ended(false);
-                // Only the first poll is answered with a wait.
+                // The API asks for a wait after the first poll only.
                 let not_before = now + Duration::from_secs(if n == 0 { pause } else { 0 });
                 let next = schedule.next(now, not_before, || *random);
                 prop_assert!(next >= not_before);

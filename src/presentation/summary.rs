@@ -210,7 +210,7 @@ mod tests {
             (0..count).for_each(|_| malformed.add("id"));
             let mut lists = lists(&[vec![]]);
             lists.organization = Arc::new(Listing::new(certificates, malformed));
-            let inventory = Inventory::following(None, lists, &group("^$"));
+            let inventory = Inventory::new_or_unchanged(None, lists, &group("^$"));
             let snapshot = Snapshot { inventory, organization_read_at: NOW as f64, projects_read_at: vec![] };
             let state = state(Some(Arc::new(snapshot)), vec![]);
             let summary = Summary::new(&state, NOW as f64, Thresholds::default());

@@ -79,7 +79,7 @@ impl<M: PartialEq + Send + 'static> Shared<M> {
     }
 }
 
-/// The answer where there is no rendering.
+/// The response when rendering fails.
 pub(super) type NotRendered = (StatusCode, &'static str);
 const NOT_RENDERED: NotRendered = (StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be rendered\n");
 

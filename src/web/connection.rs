@@ -1,4 +1,4 @@
-//! One connection: its requests and answers, and how long its client may take over them.
+//! One connection: its requests and responses, and how long its client may take over them.
 //!
 //! hyper has a time-out for request heads, but it runs between requests too, and it has none for a client that does not
 //! read.
@@ -40,9 +40,9 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// Without a byte read or written.
     pub idle_timeout: Duration,
-    /// For the whole of an answer, from the end of the request's head. A client that reads a byte at a time would
+    /// For the whole of a response, from the end of the request's head. A client that reads a byte at a time would
     /// otherwise hold on to a page for ever.
-    pub answer_timeout: Duration,
+    pub response_timeout: Duration,
 }
 
 impl Limits {
@@ -52,7 +52,7 @@ impl Limits {
             connections,
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
-            answer_timeout: Duration::from_secs(300),
+            response_timeout: Duration::from_secs(300),
         }
     }
 }
@@ -76,7 +76,7 @@ enum Phase {
     /// A head is due.
     Head { since: Instant },
     /// The body of an answer is being produced; then what is left of it is being written, or there is nothing to do.
-    Answer { produced: CancellationToken },
+    Response { produced: CancellationToken },
 }
 
 impl ConnectionState {
@@ -116,7 +116,7 @@ impl ConnectionState {
         let Progress { phase, last_request, last_byte } = &*self.progress();
         match phase {
             Phase::Head { since } => *since + limits.head_timeout,
-            Phase::Answer { .. } => (*last_byte + limits.idle_timeout).min(*last_request + limits.answer_timeout),
+            Phase::Response { .. } => (*last_byte + limits.idle_timeout).min(*last_request + limits.response_timeout),
         }
     }
 
@@ -136,23 +136,23 @@ impl ConnectionState {
         let (mut progress, now) = (self.progress(), Instant::now());
         progress.last_byte = now;
         // While a body is produced, these belong to a request that was sent early.
-        if matches!(&progress.phase, Phase::Answer { produced } if produced.is_cancelled()) {
+        if matches!(&progress.phase, Phase::Response { produced } if produced.is_cancelled()) {
             progress.phase = Phase::Head { since: now };
         }
     }
 
-    /// The head of a request is complete. What is returned goes with the body of its answer, which is produced, or given
+    /// The head of a request is complete. What is returned goes with the body of its response, which is produced, or given
     /// up, when that is dropped.
-    fn begin_answer(&self) -> DropGuard {
+    fn begin_response(&self) -> DropGuard {
         let produced = CancellationToken::new();
         let mut progress = self.progress();
         progress.last_request = Instant::now();
-        progress.phase = Phase::Answer { produced: produced.clone() };
+        progress.phase = Phase::Response { produced: produced.clone() };
         produced.drop_guard()
     }
 }
 
-/// Answers requests until the client leaves, or until `shutdown` finds nothing under way.
+/// Serves requests until the client leaves, or until `shutdown` finds nothing under way.
 pub(super) async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     router: Router,
@@ -162,12 +162,12 @@ pub(super) async fn serve_http(
 ) {
     let router = &TowerToHyperService::new(router);
     let service = service_fn(|request: Request<Incoming>| {
-        let answering = state.begin_answer();
+        let response_guard = state.begin_response();
         async move {
             let has_body = !request.body().is_end_stream();
             let request = request.map(Body::new);
             let mut response = match policy {
-                Some(policy) => policy.answer(request, router).await?,
+                Some(policy) => policy.respond(request, router).await?,
                 None => router.call(request).await?,
             };
             // No endpoint takes a body. Close after a request that has one, so that no smuggled request behind it is
@@ -176,7 +176,7 @@ pub(super) async fn serve_http(
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             let held_by_the_body = move |error| {
-                let _ = &answering;
+                let _ = &response_guard;
                 error
             };
             Ok::<_, Infallible>(response.map(|body| body.map_err(held_by_the_body)))
@@ -225,19 +225,19 @@ mod tests {
     async fn lifetime(events: impl IntoIterator<Item = Event>) -> u64 {
         let (state, opened) = opened();
         let client = async {
-            let mut answer = None;
+            let mut response = None;
             for event in events {
                 match event {
                     Sends => state.bytes_read(),
-                    Completes => answer = Some(state.begin_answer()),
-                    GetsBody => answer = None,
+                    Completes => response = Some(state.begin_response()),
+                    GetsBody => response = None,
                     Reads => state.bytes_written(),
                     Waits(seconds) => sleep(Duration::from_secs(seconds)).await,
                 }
                 sleep(Duration::from_secs(1)).await;
             }
             std::future::pending::<()>().await;
-            drop(answer);
+            drop(response);
         };
         tokio::select! {
             biased;
@@ -251,21 +251,21 @@ mod tests {
     async fn connection_is_closed_when_its_client_takes_too_long() {
         let drip = || std::iter::repeat_n(Sends, 1_000);
         let slow_reader = || std::iter::repeat_n(Reads, 1_000);
-        let answered = [Sends, Completes, GetsBody, Reads]; // within four seconds
+        let served = [Sends, Completes, GetsBody, Reads]; // within four seconds
         // A head, however it drips; from its first byte where it is not the first.
         assert_eq!(lifetime([]).await, 10);
         assert_eq!(lifetime(drip()).await, 10);
-        assert_eq!(lifetime(answered.into_iter().chain([Waits(29)]).chain(drip())).await, 4 + 30 + 10);
-        // Nothing to do, and an answer that does not come.
-        assert_eq!(lifetime(answered).await, 3 + 60);
+        assert_eq!(lifetime(served.into_iter().chain([Waits(29)]).chain(drip())).await, 4 + 30 + 10);
+        // Nothing to do, and a response that does not come.
+        assert_eq!(lifetime(served).await, 3 + 60);
         assert_eq!(lifetime([Sends, Completes]).await, 60);
-        // An answer, however slowly it is read; its body may have been handed over long before.
+        // A response, however slowly it is read; its body may have been handed over long before.
         assert_eq!(lifetime([Sends, Completes].into_iter().chain(slow_reader())).await, 1 + 300);
         assert_eq!(lifetime([Sends, Completes, GetsBody].into_iter().chain(slow_reader())).await, 1 + 300);
-        // The next request's head, sent early, does not cut an answer short.
+        // The next request's head, sent early, does not cut a response short.
         assert_eq!(lifetime([Sends, Completes, Sends, Sends].into_iter().chain(slow_reader())).await, 1 + 300);
         // A connection that is used stays.
-        let used = std::iter::repeat_n(answered.into_iter().chain([Waits(50)]), 100).flatten();
+        let used = std::iter::repeat_n(served.into_iter().chain([Waits(50)]), 100).flatten();
         assert_eq!(lifetime(used).await, 100 * 55 - 52 + 60);
     }
 

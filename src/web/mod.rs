@@ -1,8 +1,8 @@
 //! What is served: the metrics page, the status page and the state of health, to clients of any kind in any number.
 
+mod api;
 mod cached;
 mod connection;
-mod json;
 mod router;
 mod security;
 mod server;
@@ -19,7 +19,7 @@ use crate::poll_state::PollState;
 
 pub use connection::Limits;
 pub use router::{probes, router};
-pub use security::{Reload, Security};
+pub use security::{RulesWatcher, Security};
 pub use server::Server;
 pub(crate) use server::{raise_descriptor_limit, share_with_probes};
 

@@ -1,4 +1,4 @@
-//! Which path is answered by what, and the pages that are too small for a file of their own.
+//! Which handler serves which path, and the handlers that are too small for a file of their own.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State as Shared;
+use axum::extract::State;
 use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +15,7 @@ use futures_util::stream;
 use tokio::sync::watch;
 
 use super::cached::CachedResponse;
-use super::{AppState, HEALTH_PATHS, json, status};
+use super::{AppState, HEALTH_PATHS, api, status};
 use crate::exposition::{self, Exposition};
 use crate::inventory::unix_now;
 use crate::poll_state::PollState;
@@ -27,9 +27,9 @@ pub fn router(exposition: Arc<Exposition>, state: watch::Receiver<Arc<PollState>
         .route("/status.css", file("text/css", include_str!("status.css")))
         .route("/status.js", file("text/javascript", include_str!("status.js")))
         .route("/status.svg", file("image/svg+xml", include_str!("status.svg")))
-        .route("/api/v1/certificates", get(json::certificates))
-        .route("/api/v1/polls", get(json::polls))
-        .route("/api/v1/openapi.json", file(json::JSON, include_str!("openapi.json")))
+        .route("/api/v1/certificates", get(api::certificates))
+        .route("/api/v1/polls", get(api::polls))
+        .route("/api/v1/openapi.json", file(api::JSON, include_str!("openapi.json")))
         .route("/metrics", get(metrics))
         .with_state(AppState { exposition, state: state.clone(), responses: Arc::default() })
         .merge(probes(state))
@@ -52,7 +52,7 @@ fn file<S: Clone + Send + Sync + 'static>(content_type: &'static str, content: &
     get(async move |headers: HeaderMap| response.respond(&headers))
 }
 
-async fn metrics(Shared(app): Shared<AppState>, headers: HeaderMap) -> Response {
+async fn metrics(State(app): State<AppState>, headers: HeaderMap) -> Response {
     let (state, now) = (Arc::clone(&app.state.borrow()), unix_now());
     let gzip = accepts_gzip(&headers);
     let page = if gzip {
@@ -94,14 +94,14 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 
 /// Whether the poll loop is alive. It never depends on OpenAI: a restart would not end an outage there, and would lose what
 /// was read before it.
-async fn healthy(Shared(state): Shared<watch::Receiver<Arc<PollState>>>) -> Response {
+async fn healthy(State(state): State<watch::Receiver<Arc<PollState>>>) -> Response {
     let due = state.borrow().liveness_deadline;
     let late = Instant::now().saturating_duration_since(due);
     health((!late.is_zero()).then(|| format!("the poll loop's heartbeat is {} s late\n", late.as_secs())))
 }
 
 /// Whether there is a snapshot to show, also while polls fail.
-async fn ready(Shared(state): Shared<watch::Receiver<Arc<PollState>>>) -> Response {
+async fn ready(State(state): State<watch::Receiver<Arc<PollState>>>) -> Response {
     health(state.borrow().snapshot.is_none().then(|| "no poll has succeeded yet\n".into()))
 }
 

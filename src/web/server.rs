@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::connection::{ConnectionState, Limits, serve_http};
-use super::security::{ConnectionPolicy, Reload, Security};
+use super::security::{ConnectionPolicy, RulesWatcher, Security};
 use crate::config::ListenAddress;
 
 /// More clients than this at once are no scrapers.
@@ -28,7 +28,7 @@ const RESERVED_DESCRIPTORS: u64 = 64;
 const SEND_BUFFER_BYTES: u32 = 128 << 10;
 /// Connections that wait to be accepted. Linux allows as many unless told otherwise (`net.core.somaxconn`).
 const BACKLOG: u32 = 4_096;
-/// How long answers under way at the shutdown may take to end.
+/// How long responses under way at the shutdown may take to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// For want of descriptors or memory, the accept after one that failed would fail too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -60,7 +60,7 @@ pub(crate) fn share_with_probes(connections: usize) -> (usize, usize) {
 pub struct Server {
     listeners: Vec<TcpListener>,
     limits: Limits,
-    security: Option<(Security, Reload)>,
+    security: Option<(Security, RulesWatcher)>,
 }
 
 impl Server {
@@ -69,7 +69,7 @@ impl Server {
     pub async fn bind(
         addresses: &[ListenAddress],
         limits: Limits,
-        security: Option<(Security, Reload)>,
+        security: Option<(Security, RulesWatcher)>,
     ) -> io::Result<Self> {
         let mut listeners = Vec::with_capacity(addresses.len());
         for address in addresses {
@@ -86,14 +86,14 @@ impl Server {
 
     /// `http` or `https`.
     pub fn scheme(&self) -> &'static str {
-        let speaks_tls = |(security, _): &(Security, Reload)| security.policy().tls().is_some();
+        let speaks_tls = |(security, _): &(Security, RulesWatcher)| security.policy().tls().is_some();
         if self.security.as_ref().is_some_and(speaks_tls) { "https" } else { "http" }
     }
 
-    /// Serves until `shutdown`, then lets the answers under way end for a moment.
+    /// Serves until `shutdown`, then lets the responses under way end for a moment.
     pub async fn run(self, router: Router, shutdown: CancellationToken) {
-        let (security, reload) = self.security.unzip();
-        let _reloading = reload.map(|reload| AbortOnDropHandle::new(tokio::spawn(reload.run())));
+        let (security, watcher) = self.security.unzip();
+        let _watching = watcher.map(|watcher| AbortOnDropHandle::new(tokio::spawn(watcher.run())));
         let tasks = TaskTracker::new();
         let connections = Arc::new(Connections {
             open: Mutex::default(),
@@ -201,7 +201,7 @@ impl Connections {
                 return serve_http(stream, router, policy, &state, &self.shutdown).await;
             };
             // Boxed, here and below, so that a connection without TLS takes no memory for what TLS needs. Before the
-            // handshake is over nothing was requested, so a shutdown has no answer to wait for.
+            // handshake is over nothing was requested, so a shutdown has no response to wait for.
             match self.shutdown.run_until_cancelled(Box::pin(tls.accept(stream))).await {
                 Some(Ok(stream)) => Box::pin(serve_http(stream, router, policy, &state, &self.shutdown)).await,
                 Some(Err(error)) => tracing::debug!("a client left or was refused before its first request: {error}"),

@@ -126,7 +126,7 @@ mod tests {
 
     use serde_json::Value;
 
-    use super::super::json::Polls as PollsDocument;
+    use super::super::api::Polls as PollsDocument;
     use super::*;
     use crate::check;
     use crate::cli::Format;
@@ -164,7 +164,7 @@ mod tests {
         let mut malformed = lists(&[vec![ending("a", 90)]]);
         Arc::make_mut(&mut malformed.organization).malformed.add("id");
         let malformed = Snapshot {
-            inventory: Inventory::following(None, malformed, &group("^$")),
+            inventory: Inventory::new_or_unchanged(None, malformed, &group("^$")),
             ..Snapshot::clone(&snapshot(&[vec![]]))
         };
         let malformed = PollState { snapshot: Some(Arc::new(malformed)), ..state(None, Some(vec![])) };

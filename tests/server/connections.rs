@@ -108,9 +108,9 @@ async fn client_that_does_not_read_is_closed() {
 }
 
 #[tokio::test]
-async fn client_that_reads_a_little_at_a_time_is_closed_after_the_answer_timeout() {
-    let answer_timeout = Duration::from_millis(500);
-    let server = serving().answer_timeout(answer_timeout).start().await;
+async fn client_that_reads_a_little_at_a_time_is_closed_after_the_response_timeout() {
+    let response_timeout = Duration::from_millis(500);
+    let server = serving().response_timeout(response_timeout).start().await;
     let mut client = connect(server.address, GET_LARGE).await;
     let (asked, mut read) = (Instant::now(), 0);
     let mut chunk = vec![0; 64 << 10];
@@ -120,7 +120,7 @@ async fn client_that_reads_a_little_at_a_time_is_closed_after_the_answer_timeout
         assert!(asked.elapsed() < DEADLINE, "it is still read");
         sleep(Duration::from_millis(50)).await;
     }
-    assert!(asked.elapsed() >= answer_timeout && read < LARGE, "{:?}, {read}", asked.elapsed());
+    assert!(asked.elapsed() >= response_timeout && read < LARGE, "{:?}, {read}", asked.elapsed());
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ pub(crate) struct Serving {
 
 pub(crate) fn serving() -> Serving {
     let limits =
-        Limits { connections: 1_000, head_timeout: DEADLINE, idle_timeout: DEADLINE, answer_timeout: DEADLINE };
+        Limits { connections: 1_000, head_timeout: DEADLINE, idle_timeout: DEADLINE, response_timeout: DEADLINE };
     Serving { limits, folder: None }
 }
 
@@ -50,8 +50,8 @@ impl Serving {
         self
     }
 
-    pub(crate) fn answer_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.answer_timeout = timeout;
+    pub(crate) fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.response_timeout = timeout;
         self
     }
 
@@ -95,8 +95,8 @@ impl Port {
 
 /// How long the exporter itself waits for a head, while nothing happens, and for an answer to be taken.
 pub(crate) fn own_timeouts() -> [Duration; 3] {
-    let Limits { head_timeout, idle_timeout, answer_timeout, .. } = Limits::new(1);
-    [head_timeout, idle_timeout, answer_timeout]
+    let Limits { head_timeout, idle_timeout, response_timeout, .. } = Limits::new(1);
+    [head_timeout, idle_timeout, response_timeout]
 }
 
 /// What is wrong with the folder's web configuration, if anything is.

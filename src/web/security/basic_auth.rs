@@ -26,7 +26,7 @@ use crate::config::values;
 const MAX_COST: u32 = 16;
 /// More than two at once would take every core from the scrapes and the polls.
 const CHECKS_AT_ONCE: usize = 2;
-/// Clients beyond these are answered 503 at once. At a cost of 10 these take about a second.
+/// Clients beyond these get a 503 at once. At a cost of 10 these take about a second.
 const CHECKS_WAITING: usize = 32;
 
 /// By name.

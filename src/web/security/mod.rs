@@ -5,8 +5,8 @@
 
 mod basic_auth;
 mod files;
-mod reload;
 mod tls;
+mod watcher;
 mod web_config;
 mod yaml;
 
@@ -25,8 +25,8 @@ use tokio::sync::watch;
 
 use self::basic_auth::{BasicAuth, Decision, Users};
 use self::files::WatchedFiles;
-pub use self::reload::Reload;
 use self::tls::Tls;
+pub use self::watcher::RulesWatcher;
 use self::web_config::WebConfig;
 use super::HEALTH_PATHS;
 use crate::config::ConfigError;
@@ -60,14 +60,14 @@ pub struct Security {
 
 impl Security {
     /// The rules of a web configuration file, and the task that keeps them up to date.
-    pub fn load(file: &Path) -> Result<(Self, Reload), ConfigError> {
+    pub fn load(file: &Path) -> Result<(Self, RulesWatcher), ConfigError> {
         let mut files = WatchedFiles::of(file);
         let (sender, rules) = watch::channel(Arc::new(Rules::read(&mut files)?));
         // Also without users: the file may come to name some.
         let basic_auth = BasicAuth::new().map_err(|_| {
             files.refuse("basic_auth_users", "cannot be checked, since the system gives no random numbers")
         })?;
-        Ok((Self { rules, basic_auth: Arc::new(basic_auth) }, Reload { files, rules: sender }))
+        Ok((Self { rules, basic_auth: Arc::new(basic_auth) }, RulesWatcher { files, rules: sender }))
     }
 
     /// For a connection that begins now.
@@ -91,8 +91,8 @@ impl ConnectionPolicy {
         self.accepted_under.tls.as_ref()
     }
 
-    /// Answers a request, where the rules allow it as the router does.
-    pub(super) async fn answer(
+    /// Responds to a request: with the router's response if the rules allow it.
+    pub(super) async fn respond(
         &self,
         request: Request<Body>,
         router: &TowerToHyperService<Router>,

@@ -96,18 +96,18 @@ mod tests {
     use crate::fixture::{NOW, certificate, snapshot};
     use crate::poll_state::{ListName, PollResult, PollTiming};
 
-    fn assert_described(schema: &str, answer: &Value) {
+    fn assert_described(schema: &str, shown: &Value) {
         let description: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
         let root = json!({"$ref": format!("#/components/schemas/{schema}"), "components": description["components"]});
         let validator = jsonschema::draft202012::new(&root).unwrap();
         let reasons = &description["components"]["schemas"]["FailureReason"]["enum"];
         assert_eq!(*reasons, json!(FailureReason::VARIANTS));
-        let faults: Vec<_> = validator.iter_errors(answer).map(|error| error.to_string()).collect();
-        assert!(faults.is_empty(), "{schema}: {faults:#?}\n{answer:#}");
+        let faults: Vec<_> = validator.iter_errors(shown).map(|error| error.to_string()).collect();
+        assert!(faults.is_empty(), "{schema}: {faults:#?}\n{shown:#}");
     }
 
     #[test]
-    fn answers_are_as_described() {
+    fn responses_are_as_described() {
         let timing = PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
         let mut state = PollState::new(Instant::now(), timing);
         let polls = |state: &PollState| serde_json::to_value(Polls::new(state, NOW as f64)).unwrap();

@@ -11,27 +11,27 @@ use super::files::WatchedFiles;
 use super::{Rules, Tls};
 use crate::config::ConfigError;
 
-const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The one writer of the rules in force.
-pub struct Reload {
+pub struct RulesWatcher {
     /// As they were read last, whether or not the rules that they hold are in force.
     pub(super) files: WatchedFiles,
     pub(super) rules: watch::Sender<Arc<Rules>>,
 }
 
-impl Reload {
+impl RulesWatcher {
     /// Never ends. A file system that hangs holds one thread, not one more every second.
     pub(in crate::web) async fn run(mut self) {
         loop {
-            sleep(RELOAD_INTERVAL).await;
+            sleep(WATCH_INTERVAL).await;
             let reloading = spawn_blocking(move || {
                 self.reload();
                 self
             });
             // An error means that the runtime is shutting down.
-            let Ok(reload) = reloading.await else { return };
-            self = reload;
+            let Ok(watcher) = reloading.await else { return };
+            self = watcher;
         }
     }
 
