@@ -181,8 +181,8 @@ pub(super) const METRICS: &[Metric] = &[
     ),
     gauge(
         "openai_mtls_runway_end_timestamp_seconds",
-        "The first instant from now on at which no active certificate of the scope is valid, as a Unix time; where none is \
-         valid now, when the last one ended; absent where none has been valid yet.",
+        "The first instant from now on at which no active certificate of the scope with a known expiry is valid, as a Unix \
+         time; where none is valid now, when the last one ended; absent where none has been valid yet.",
         Series::Scopes(|scope, now| Some(scope.runway_end(now)? as f64)),
     ),
     gauge(

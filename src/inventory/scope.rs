@@ -4,7 +4,8 @@
 //!   organization's; a request passes on either.
 //! - Where none is active, mutual TLS is not enforced. Where some are, but none is valid, every request is refused.
 //! - An anchor is valid from `valid_at` (missing: always) inclusive to `expires_at` (missing: for ever) exclusive.
-//! - The runway of a scope ends at the first instant from now on at which no active anchor is valid.
+//! - The runway of a scope ends at the first instant from now on at which no active anchor with a known end is
+//!   valid.
 
 use super::{Certificate, Listing, UnixSeconds};
 

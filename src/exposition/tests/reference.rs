@@ -102,8 +102,8 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 24] = [
     (
         "openai_mtls_runway_end_timestamp_seconds",
         MetricType::GAUGE,
-        "The first instant from now on at which no active certificate of the scope is valid, as a Unix time; where none is \
-         valid now, when the last one ended; absent where none has been valid yet.",
+        "The first instant from now on at which no active certificate of the scope with a known expiry is valid, as a Unix \
+         time; where none is valid now, when the last one ended; absent where none has been valid yet.",
     ),
     (
         "openai_mtls_unknown_expiry_certificates",
