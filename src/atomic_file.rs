@@ -16,14 +16,14 @@ pub(crate) fn replace(path: &Path, content: &[&[u8]], mode: u32) -> io::Result<(
         return content.iter().try_for_each(|part| special.write_all(part));
     }
     let path = target(path);
-    // It is removed where a write fails, so that a full disk keeps the room that the next one needs.
+    // Dropping the temporary file deletes it if a write fails, so that a full disk gets the space back.
     let mut file = tempfile::Builder::new()
         .prefix(&temp_prefix(&path))
         .suffix(TEMP_SUFFIX)
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(folder(&path))?;
     content.iter().try_for_each(|part| file.write_all(part))?;
-    // Without it a crash could leave an empty file under the new name.
+    // Without the fsync, a crash could leave an empty file under the new name.
     file.as_file().sync_all()?;
     file.persist(&path)?;
     // The rename is durable only once the folder is.
@@ -38,7 +38,7 @@ pub(crate) fn remove_leftovers(path: &Path) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let random = name.to_str().and_then(|name| name.strip_prefix(&prefix)?.strip_suffix(TEMP_SUFFIX));
-        // Anything else in between belongs to a file whose name begins like this one's.
+        // Other text in between belongs to a file whose name begins like this one's.
         if random.is_some_and(|random| random.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
             fs::remove_file(entry.path())?;
         }
@@ -46,7 +46,7 @@ pub(crate) fn remove_leftovers(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The path without links, also where the file behind one does not exist yet.
+/// The path without links, also if the file behind a link does not exist yet.
 fn target(path: &Path) -> PathBuf {
     let behind_link = || fs::read_link(path).map(|target| path.with_file_name(target));
     fs::canonicalize(path).or_else(|_| behind_link()).unwrap_or_else(|_| path.to_owned())

@@ -11,7 +11,7 @@
 //!
 //! | stage | module | |
 //! | --- | --- | --- |
-//! | configure | [`cli`], [`config`] | flags, file and environment become one validated configuration |
+//! | configure | [`cli`], [`config`] | flags, file and environment become one validated configuration; unknown keys are refused |
 //! | collect | [`openai`] | requests, retries, pages: a whole list or an error |
 //! | | [`poller`] | when to poll, what a poll reads, and what is published of it |
 //! | know | [`inventory`] | certificates, scopes, rotation, severity: pure data; `now` is an argument |

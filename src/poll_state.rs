@@ -22,10 +22,10 @@ pub struct PollState {
     pub last_failure: Option<PollResult>,
     /// Polls that ended, whatever came of them.
     pub polls: u64,
-    /// Of those, failed, in the order of `FailureReason::VARIANTS`.
+    /// Polls that failed, in the order of `FailureReason::VARIANTS`.
     pub failures: [u64; FailureReason::COUNT],
     pub state_write_failures: u64,
-    /// Until when the poll loop sends its next heartbeat, at the latest: past it, the loop has died or hangs. On the
+    /// If this instant passes without being moved, the poll loop has died or hangs; `/healthz` then fails. On the
     /// monotonic clock, so that a changed wall clock raises no alarm.
     pub liveness_deadline: Instant,
     pub timing: PollTiming,
@@ -49,7 +49,7 @@ impl PollState {
         }
     }
 
-    /// Takes over a poll: its snapshot where it has one, else the last good one stays.
+    /// Records a poll. Its snapshot replaces the last good one, which stays if the poll has none.
     pub fn record(&mut self, snapshot: Option<Arc<Snapshot>>, result: PollResult) {
         self.snapshot = snapshot.or_else(|| self.snapshot.take());
         self.polls += 1;
@@ -79,7 +79,7 @@ impl PollState {
         !self.failed().is_empty()
     }
 
-    /// When the list that was not read for longest was read, in seconds since the epoch; none before the first snapshot.
+    /// When the least recently read list was read, in seconds since the epoch; none before the first snapshot.
     pub fn oldest_read_at(&self) -> Option<f64> {
         self.snapshot.as_deref().map(Snapshot::oldest_read_at)
     }
@@ -90,7 +90,7 @@ impl PollState {
     }
 
     /// Whether a list that was read at `read_at` is older at `now` than it would be if polls succeeded: than two intervals
-    /// where the last poll failed, and otherwise, since one may be under way, than two intervals and the longest poll.
+    /// if the last poll failed, otherwise, since a poll may be under way, than two intervals and the longest poll.
     pub fn is_late(&self, read_at: f64, now: f64) -> bool {
         let poll = if self.is_failing() { Duration::ZERO } else { self.timing.timeout };
         now - read_at > (self.timing.interval * 2 + poll).as_secs_f64()
@@ -102,7 +102,7 @@ pub struct PollResult {
     /// In seconds since the epoch.
     pub ended_at: f64,
     pub duration: Duration,
-    /// The lists that could not be read; empty where the poll succeeded.
+    /// The lists that could not be read; empty if the poll succeeded.
     pub failed: Vec<FailedList>,
 }
 

@@ -10,8 +10,8 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{Log, LogFormat};
 
-/// Makes a panic in any task end the process, after a line in the log: what still served pages with a dead task behind it
-/// would be believed. Only where it happened is told; its message may hold anything.
+/// Makes a panic in any task end the process, after a line in the log; otherwise the process would go on serving stale
+/// pages after a task died. Only the location is logged: the message may hold anything.
 pub fn end_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -22,8 +22,8 @@ pub fn end_on_panic() {
 
 /// Starts logging for the whole process.
 ///
-/// The level is this program's own. Libraries are heard from `warn` up at any level: what they would say below it is
-/// about their insides, and not theirs to keep free of secrets.
+/// The level is this program's own. Libraries log at `warn` and above only: their debug output may contain
+/// secrets.
 pub fn init(log: Log) -> Result<(), TryInitError> {
     let level = LevelFilter::from_level(log.level);
     let filter = Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(env!("CARGO_CRATE_NAME"), level);

@@ -65,7 +65,7 @@ pub async fn run(Loaded { config, credentials }: Loaded, check: &Check) -> Resul
     let summary = Summary::new(&state, now, thresholds);
     let text = report(check.output, &summary, &state, thresholds, now)?;
     match &check.output_file {
-        // The whole that was read before is worth more than a part.
+        // Keep the previous complete file rather than write a partial one.
         Some(_) if !state.up() => {}
         Some(path) => {
             let plain = anstream::adapter::strip_str(&text).to_string();
@@ -74,7 +74,7 @@ pub async fn run(Loaded { config, credentials }: Loaded, check: &Check) -> Resul
         }
         None => output::print(&text).map_err(CheckError::Output)?,
     }
-    // A person, or cron's mail, learns it here where no output says it.
+    // Report the failure on stderr when nothing on stdout does.
     if !state.up() && (check.output_file.is_some() || check.output == Format::Prometheus) {
         output::eprint(&summary.message());
     }
@@ -99,7 +99,7 @@ pub(crate) fn report(
     })
 }
 
-/// The line that a monitoring plugin prints where it cannot even begin.
+/// The line that a monitoring plugin prints if it cannot even begin.
 pub fn unknown(check: &Check, error: &dyn std::error::Error) -> Option<String> {
     (check.output == Format::Nagios).then(|| output::nagios_line(Status::Unknown, &error.to_string(), ""))
 }

@@ -17,7 +17,7 @@ use crate::presentation::{Document, Instants, Summary};
 const UNNAMED: &str = "(unnamed)";
 const NONE: &str = "-";
 
-/// Prints, in colour where a terminal takes it and nobody has said otherwise (`NO_COLOR`).
+/// Prints, in colour if a terminal takes it and nobody has said otherwise (`NO_COLOR`).
 pub(super) fn print(text: &str) -> io::Result<()> {
     let mut stdout = anstream::AutoStream::auto(io::stdout());
     stdout.write_all(text.as_bytes())?;
@@ -25,11 +25,11 @@ pub(super) fn print(text: &str) -> io::Result<()> {
 }
 
 pub(super) fn eprint(message: &str) {
-    // Where standard error is closed, the exit code still carries the verdict.
+    // If standard error is closed, the exit code still carries the verdict.
     let _ = writeln!(io::stderr(), "openai-cert-exporter: {message}");
 }
 
-/// One line as monitoring plugins print it, with performance data where there is any.
+/// One line as monitoring plugins print it, with performance data if there is any.
 pub(super) fn nagios_line(status: Status, message: &str, performance: &str) -> String {
     // A bar begins performance data, and a line break ends what is shown.
     let message = message.replace('|', "/");

@@ -18,7 +18,7 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    /// The key as it is now, trimmed, or for people why there is none. Blocks where it is in a file.
+    /// The key as it is now, trimmed, or for people why there is none. Blocks if it is in a file.
     pub fn read(&self) -> Result<SecretString, String> {
         let mut text = Zeroizing::new(String::new());
         let place = match self {

@@ -7,7 +7,7 @@ use figment::error::Kind;
 
 #[derive(Debug)]
 pub struct ConfigError {
-    /// Empty where the origin as a whole cannot be used.
+    /// Empty if the origin as a whole cannot be used.
     key: String,
     fault: String,
     /// As messages name it, such as "file /etc/exporter.toml".

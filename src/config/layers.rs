@@ -125,7 +125,7 @@ fn to_value(value: Spanned<DeValue<'_>>) -> Result<Value, Range<usize>> {
         DeValue::String(text) => text.into_owned().into(),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).map_err(|_| span)?.into(),
         DeValue::Boolean(value) => value.into(),
-        // No key takes one.
+        // No key has a float or date value.
         DeValue::Float(_) | DeValue::Datetime(_) => Empty::Unit.into(),
         DeValue::Array(values) => values.into_iter().map(to_value).collect::<Result<Vec<_>, _>>()?.into(),
         DeValue::Table(table) => dict(table)?.into(),
@@ -139,7 +139,8 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// Stacks defaults, `file`, `environment` and `flags` (key, flag, value); with `demo`, its values around them.
+    /// Stacks defaults, `file`, `environment` and `flags` (key, flag, value); with `demo`, its defaults
+    /// below and its overrides on top.
     pub fn stack(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,

@@ -89,10 +89,10 @@ pub struct Poll {
     /// Keeps the last good snapshot across restarts.
     #[serde(default, deserialize_with = "values::path")]
     pub state_file: Option<PathBuf>,
-    /// One of them must match a project's name or identifier; empty where all do.
+    /// One of these must match a project's name or identifier; empty if every project is selected.
     #[serde(default, deserialize_with = "values::patterns")]
     pub project_include: Vec<Regex>,
-    /// None of them may.
+    /// None of these may match.
     #[serde(default, deserialize_with = "values::patterns")]
     pub project_exclude: Vec<Regex>,
 }

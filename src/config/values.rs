@@ -1,7 +1,7 @@
 //! What a value may be, for `deserialize_with` of any format that becomes a figment [`Value`].
 //!
 //! Each reader takes the type that a file gives and the text that the environment and the flags give, says what the value
-//! must be where it is something else, and never repeats it. Another format makes a `Dict` of its document (null
+//! must be if it is something else, and never repeats it. Another format makes a `Dict` of its document (null
 //! is `Empty`, which an `Option` takes as none), puts that into a [`Layer`](super::Layer), and extracts a struct of
 //! `deny_unknown_fields` and these readers.
 

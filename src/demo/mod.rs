@@ -1,6 +1,6 @@
 //! A simulated organization behind a real HTTP API, so that everything can be seen without a key and without a network.
 //!
-//! [`organization`] is plain data, and what the demo has of it; [`api`] serves any such data as the Admin API does. Any
+//! [`organization`] is the simulated data; [`api`] serves any such data as the Admin API does. Any
 //! client of that API can be pointed at it.
 
 mod api;
@@ -20,7 +20,7 @@ pub use organization::{DemoCertificate, DemoProject, Organization};
 /// The key that the simulated API takes.
 pub const ADMIN_KEY: &str = "demo";
 
-/// The one regular client keeps at most 32 open.
+/// Twice the connections the exporter opens at most (`poll.concurrency` ≤ 32).
 const CONNECTIONS: usize = 64;
 
 /// The API of the demo's organization, bound but not served yet.

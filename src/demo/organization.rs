@@ -20,13 +20,13 @@ pub struct Organization {
 #[derive(Clone, Debug)]
 pub struct DemoCertificate {
     pub id: String,
-    /// Null where nobody has named it.
+    /// Null if nobody has named it.
     pub name: Option<String>,
     /// Where it is listed: at the organization, or at a project.
     pub active: bool,
     /// Its upload.
     pub created_at: UnixSeconds,
-    /// Left out where there is none, as the documentation allows; so is the end.
+    /// Left out if there is none, as the documentation allows; so is the end.
     pub valid_at: Option<UnixSeconds>,
     pub expires_at: Option<UnixSeconds>,
 }
@@ -35,11 +35,11 @@ pub struct DemoCertificate {
 #[derive(Clone, Debug)]
 pub struct DemoProject {
     pub id: String,
-    /// Null where nobody has named it.
+    /// Null if nobody has named it.
     pub name: Option<String>,
     /// Its place in the list.
     pub created_at: UnixSeconds,
-    /// An archived project is listed only where such are asked for.
+    /// An archived project is listed only if a client asks for archived ones.
     pub archived_at: Option<UnixSeconds>,
     /// Oldest upload first.
     pub certificates: Vec<DemoCertificate>,

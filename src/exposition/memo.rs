@@ -11,7 +11,8 @@ impl<K, V> Default for Memo<K, V> {
 }
 
 impl<K: PartialEq, V: Clone> Memo<K, V> {
-    /// The value of `key`, made anew where the cached one has another key. That one is dropped first: there are never two.
+    /// The value of `key`, made anew if the cached value has another key. The cached value is dropped first: there are never
+    /// two.
     pub(crate) fn get_or_make<E>(&mut self, key: K, make: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
         if let Some((last, value)) = &self.0
             && *last == key

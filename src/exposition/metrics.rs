@@ -40,7 +40,7 @@ pub(super) enum Series {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lifetime {
     /// Until a poll ends. These are few series: their text is written for each page, together with that of the registry, and
-    /// compressed again where it is another.
+    /// compressed again only if it differs.
     Poll,
     /// Until a list holds something else.
     Inventory,

@@ -31,7 +31,7 @@ pub use text_body::TextBody;
 /// The media type of the page: the text format 0.0.4, which is UTF-8.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A new inventory with more certificates of projects than this is compressed on a blocking thread, not on the one that
+/// A new inventory with more project-certificate series than this is compressed on a blocking thread, not on the one that
 /// serves requests: a thousand series take half a millisecond.
 const BLOCKING_THRESHOLD: usize = 20_000;
 
@@ -105,7 +105,7 @@ struct Cache {
     /// Of each run.
     fragments: Vec<Memo<Key, Arc<Fragment>>>,
     page: Memo<(UnixSeconds, Identity), Bytes>,
-    /// The one that the page shows.
+    /// The inventory that the page shows.
     inventory: Option<Identity>,
 }
 
@@ -144,7 +144,7 @@ impl Cache {
     }
 }
 
-/// What the text of a run depends on: the part that is written for each page anyway, an object, and a second or epoch.
+/// Cache key of a fragment: the text that is rendered for every page, the identity of its source, and the second or epoch.
 type Key = (String, Option<Identity>, Option<i64>);
 
 fn key(run: &'static [Metric], registered: &[Registered], state: &Arc<PollState>, now: UnixSeconds) -> Key {

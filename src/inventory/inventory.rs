@@ -10,7 +10,7 @@ use super::{Certificate, CertificateUse, Listing, Malformed, Project, RotationGr
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lists {
     pub organization: Arc<Listing<Certificate>>,
-    /// Each project whose list has been read at least once, sorted by identifier; none where projects are not polled.
+    /// Each project whose list has been read at least once, sorted by identifier; empty if projects are not polled.
     pub projects: Vec<ProjectList>,
     pub project_faults: ProjectFaults,
 }
@@ -19,7 +19,7 @@ pub struct Lists {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProjectList {
     pub project: Project,
-    /// Shared with the lists before where it has not changed, so that comparing them compares pointers first.
+    /// Shared with the previous lists if unchanged, so that a comparison of the two compares pointers first.
     pub certificates: Arc<Listing<Certificate>>,
 }
 
@@ -64,7 +64,7 @@ impl Inventory {
         Self { lists, group: group.clone(), scopes, certificates, boundaries, malformed, duplicates }
     }
 
-    /// The inventory of these lists: `before` itself where its lists and group are equal.
+    /// The inventory of these lists: `before` itself if its lists and group are equal.
     pub fn new_or_unchanged(before: Option<&Arc<Self>>, lists: Lists, group: &RotationGroup) -> Arc<Self> {
         match before {
             Some(before) if before.lists == lists && before.group == *group => Arc::clone(before),
@@ -107,7 +107,7 @@ impl Inventory {
         &self.certificates
     }
 
-    /// The certificate that supersedes one of this inventory.
+    /// The certificate that supersedes `of`, a certificate of this inventory.
     pub fn successor(&self, of: &CertificateUse) -> Option<&CertificateUse> {
         Some(&self.certificates[of.successor?])
     }
@@ -127,8 +127,8 @@ impl Inventory {
         self.duplicates
     }
 
-    /// How many boundaries have passed at `now`. While it stays the same, so does every answer of every scope, also when
-    /// the clock is set back.
+    /// Number of validity boundaries passed at `now`: a cache key. Equal epochs give equal results from every scope, also
+    /// when the clock is set back.
     pub fn epoch(&self, now: UnixSeconds) -> usize {
         self.boundaries.partition_point(|boundary| *boundary <= now)
     }

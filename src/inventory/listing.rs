@@ -29,8 +29,8 @@ impl<T> Default for Listing<T> {
 }
 
 impl<T: Identified> Listing<T> {
-    /// Sorts `read`, which is in the order of arrival. Of two objects with one identifier the later one is kept: it is the
-    /// fresher one.
+    /// Sorts `read`, which is in the order of arrival. Of two objects with one identifier the later is kept, since it
+    /// is fresher.
     pub fn new(mut read: Vec<T>, malformed: Malformed) -> Self {
         let total = read.len();
         // A stable sort of the reversed list puts the later of two first, and `dedup` keeps the first.
@@ -46,7 +46,7 @@ impl<T: Identified> Listing<T> {
     }
 }
 
-/// `before` itself where `now` equals it, so that later comparisons of the two are of pointers.
+/// `before` itself if `now` equals it, so that later comparisons of the two are of pointers.
 pub(crate) fn unchanged_or<T: PartialEq>(before: Option<&Arc<T>>, now: T) -> Arc<T> {
     match before {
         Some(before) if **before == now => Arc::clone(before),

@@ -10,17 +10,18 @@ use super::{Certificate, Lists};
 /// certificates in all. In a larger group none counts as superseded, so that their alerts stay critical.
 const MAX_GROUP: usize = 1_000;
 
-/// How the authority is told from the generation in a certificate's name, as OpenAI's guide asks for in names.
+/// Regex whose first capture group is the name of the CA, without its generation (`edge-2026` gives `edge`); certificates
+/// with equal captures form one rotation group. OpenAI's guide asks for such names.
 #[derive(Clone, Debug)]
 pub struct RotationGroup(Regex);
 
 impl RotationGroup {
-    /// The first group of `pattern` names the authority. A pattern without groups names none.
+    /// A `pattern` without capture groups forms no rotation group.
     pub fn new(pattern: Regex) -> Self {
         Self(pattern)
     }
 
-    /// The authority in a name; none where the pattern does not match.
+    /// The name of the CA in a certificate's name; none if the pattern does not match or the capture is empty.
     fn authority<'a>(&self, name: &'a str) -> Option<&'a str> {
         let authority = self.0.captures(name)?.get(1)?.as_str();
         (!authority.is_empty()).then_some(authority)
@@ -33,7 +34,7 @@ impl PartialEq for RotationGroup {
     }
 }
 
-/// A certificate, and where it is active by all lists together.
+/// A certificate, and where it is active by all lists together. Called `used` in the code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateUse {
     /// From the first list that has it; its `active` is for that list alone.
@@ -92,7 +93,7 @@ impl CertificateUse {
     }
 }
 
-/// Whether `new` is of a later generation than `old`: valid later or, where a begin is unknown, uploaded later.
+/// Whether `new` is of a later generation than `old`: valid later or, if a begin is unknown, uploaded later.
 fn begins_later(old: &Certificate, new: &Certificate) -> bool {
     let later = |old: Option<_>, new: Option<_>| Some(new? > old?);
     later(old.valid_at, new.valid_at).or_else(|| later(old.created_at, new.created_at)).unwrap_or(false)

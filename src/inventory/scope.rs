@@ -2,10 +2,9 @@
 //!
 //! - Anchors are active at the organization or at a project. In effect for a project are its own **and** the
 //!   organization's; a request passes on either.
-//! - Where none is active, mutual TLS is not enforced. Where some are, but none is valid, every request is refused.
+//! - If no anchor is active, mutual TLS is not enforced. If some are active, but none is valid, every request is refused.
 //! - An anchor is valid from `valid_at` (missing: always) inclusive to `expires_at` (missing: for ever) exclusive.
-//! - The runway of a scope ends at the first instant from now on at which no active anchor with a known end is
-//!   valid.
+//! - The runway of a scope ends at the first instant from now on at which no active anchor with a known end is valid.
 
 use super::{Certificate, Listing, UnixSeconds};
 
@@ -25,7 +24,7 @@ pub(super) fn in_effect<'a>(
 }
 
 /// When an anchor is valid: from the first instant (inclusive) to the second (exclusive; `None`: for ever). A missing
-/// begin is `UnixSeconds::MIN`. `None` where it ends before it begins.
+/// begin is `UnixSeconds::MIN`. `None` if it ends before it begins.
 pub(super) fn validity(certificate: &Certificate) -> Option<(UnixSeconds, Option<UnixSeconds>)> {
     let begin = certificate.valid_at.unwrap_or(UnixSeconds::MIN);
     certificate.expires_at.is_none_or(|end| begin < end).then_some((begin, certificate.expires_at))
@@ -87,8 +86,8 @@ impl Scope {
         self.dated.iter().flat_map(|(begin, end)| [*begin, *end]).chain(self.undated.iter().copied())
     }
 
-    /// The first instant from `now` on at which no anchor with a known end is valid; where none is valid at `now`, the
-    /// instant at which the last one ended. `None` where none has ever been valid.
+    /// The first instant from `now` on at which no anchor with a known end is valid; if none is valid at `now`, the
+    /// instant at which the last one ended. `None` if none has been valid yet.
     ///
     /// An anchor that begins only after the others have ended does not cover the gap.
     pub fn runway_end(&self, now: UnixSeconds) -> Option<UnixSeconds> {

@@ -44,7 +44,8 @@ pub enum Severity {
 }
 
 impl CertificateUse {
-    /// A superseded certificate only warns: a new anchor does not move the old one's clients.
+    /// A superseded certificate is at most a warning, not silent: clients that still use the old CA will be refused when it
+    /// expires.
     pub fn severity(&self, now: f64, thresholds: Thresholds) -> Severity {
         if !self.is_active() {
             return Severity::Off;

@@ -17,7 +17,8 @@ impl Snapshot {
         scope.checked_sub(1).map_or(self.organization_read_at, |project| self.projects_read_at[project])
     }
 
-    /// When the list that was not read for longest was read: everything that is shown is at least as fresh.
+    /// When the least recently read list was read, in seconds since the epoch: everything that is shown is at least as
+    /// fresh.
     pub fn oldest_read_at(&self) -> f64 {
         self.projects_read_at.iter().copied().fold(self.organization_read_at, f64::min)
     }

@@ -29,7 +29,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Reads the TLS files, where there are any; sends nothing.
+    /// Reads the TLS files, if there are any; sends nothing.
     pub fn new(api: &Api, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
         let transport = Mutex::new(Transport::new(api, &metrics)?);
         Ok(Self { api: api.clone(), metrics, transport, pages: Arc::default() })

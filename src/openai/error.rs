@@ -43,7 +43,7 @@ impl Error {
         Self { status: Some(status.as_u16()), ..Self::new(reason(status, code), message) }
     }
 
-    /// Whether the response was a 429, or nothing was sent because of one. It is about the key, and so about every list.
+    /// Whether the response was a 429, or nothing was sent because of one. A 429 limits the key, and so every list.
     pub fn is_rate_limit(&self) -> bool {
         self.reason == FailureReason::RateLimited && self.status.is_none_or(|status| status == 429)
     }
@@ -75,7 +75,7 @@ const KNOWN_CODES: [&str; 12] = [
     "project_not_found",
     "server_error",
 ];
-/// The first of them say that the caller's own client certificate is the problem.
+/// The first `MTLS_CODES` of `KNOWN_CODES` concern the caller's own client certificate.
 const MTLS_CODES: usize = 4;
 
 /// The documented code in an error's body.

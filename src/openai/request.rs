@@ -1,4 +1,4 @@
-//! One request: sent, its response classified, and sent again where that can help. A 429 pauses every request of the poll,
+//! One request: sent, its response classified, and sent again if that can help. A 429 pauses every request of the poll,
 //! a 401 ends them.
 
 use std::time::{Duration, SystemTime};
@@ -16,7 +16,7 @@ use crate::poll_state::FailureReason;
 const MAX_BODY_BYTES: usize = 8 << 20;
 /// An error's body is read up to this length; its code stands near the beginning.
 const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
-/// No poll lasts longer. Bounds a pause, since an instant cannot be moved by any duration.
+/// Caps a pause, since `Instant + Duration` may overflow. No poll is longer.
 const MAX_POLL: Duration = Duration::from_secs(86_400);
 const POLL_OVER: &str = "the poll's time is over (poll.timeout)";
 
@@ -29,7 +29,7 @@ pub(super) struct PageResponse {
 }
 
 impl PageResponse {
-    /// The error where its page is refused: it is at fault itself, or in what it says of the others.
+    /// Turns a rejected page into an error: `Decode` for the page itself, `Pagination` for its position in the list.
     pub(super) fn page_error(&self, fault: PageError) -> Error {
         let reason = match fault {
             PageError::NotJson | PageError::NotAPage | PageError::TooLarge => FailureReason::Decode,
@@ -82,7 +82,7 @@ impl Session<'_> {
         }
     }
 
-    /// Waits for the end of a pause; fails where the poll may send nothing more.
+    /// Waits for the end of a pause; fails if the poll may send nothing more.
     async fn wait_until_allowed(&self) -> Result<(), Error> {
         loop {
             let until = self.paused_until.get();

@@ -22,7 +22,7 @@ pub(super) fn is_retryable(status: StatusCode, headers: &HeaderMap) -> bool {
     }
 }
 
-/// `retry-after-ms` first, then `Retry-After` as seconds, which may have a fraction, or as an HTTP date. `None` where they
+/// `retry-after-ms` first, then `Retry-After` as seconds, which may have a fraction, or as an HTTP date. `None` if they
 /// cannot be read, or are not in the future.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok().map(str::trim);

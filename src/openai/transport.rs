@@ -25,7 +25,7 @@ pub struct ClientError(String);
 #[derive(Debug)]
 pub(super) struct Transport {
     http: reqwest::Client,
-    /// Digest of the TLS files when last read, usable or not; none where they could not be read.
+    /// Digest of the TLS files when last read, usable or not; none if they could not be read.
     seen: Option<u64>,
 }
 
@@ -37,8 +37,8 @@ impl Transport {
 }
 
 impl Client {
-    /// The HTTP client as the files are now. While they cannot be used, or where reading them takes until `deadline`, it
-    /// is the one before.
+    /// The HTTP client as the files are now. While they cannot be used, or if reading them takes until `deadline`,
+    /// the previous client.
     pub(super) async fn http(self: &Arc<Self>, deadline: Instant) -> reqwest::Client {
         if self.api.ca_file.is_some() || self.api.client_cert_file.is_some() {
             let client = Arc::clone(self);
@@ -48,7 +48,7 @@ impl Client {
         self.transport().http.clone()
     }
 
-    /// Makes the HTTP client anew where the files have changed. Blocks.
+    /// Makes the HTTP client anew if the files have changed. Blocks.
     fn reload_files(&self) {
         // Before the lock: a file system may hang.
         let files = TlsFiles::read(&self.api);
@@ -101,7 +101,7 @@ fn build(api: &Api, files: &TlsFiles, metrics: &Metrics) -> Result<reqwest::Clie
     Ok(http)
 }
 
-/// The certificate authorities, client certificate and key, where configured.
+/// The certificate authorities, client certificate and key, as far as configured.
 struct TlsFiles {
     ca: Option<TlsFile>,
     client_cert: Option<TlsFile>,

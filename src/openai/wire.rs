@@ -117,7 +117,7 @@ struct WireProject {
 impl Entry for Project {
     fn decode(json: &RawValue) -> Result<Self, &'static str> {
         let WireProject { id, name, status, archived_at } = object(json)?;
-        // It becomes a segment of a path, which "." and ".." are not.
+        // The identifier becomes a segment of a path, which "." and ".." are not.
         let id = identifier(id.filter(|id| !matches!(&**id, "." | "..")))?;
         let archived = archived_at.is_some() || status.as_deref() == Some("archived");
         Ok(Self { id, name, archived })

@@ -20,7 +20,7 @@ use crate::poll_state::{FailedList, ListName};
 
 #[derive(Debug)]
 pub(super) struct CollectOptions {
-    /// Which projects are polled; none where projects are not.
+    /// Which projects are polled; none if projects are not.
     pub(super) projects: Option<ProjectFilter>,
     /// Lists of projects that are read at once.
     pub(super) concurrency: usize,
@@ -29,7 +29,7 @@ pub(super) struct CollectOptions {
 
 #[derive(Debug)]
 pub(super) struct ProjectFilter {
-    /// One of these must match; empty where all projects do.
+    /// One of these must match; empty if every project is selected.
     pub(super) include: Vec<Regex>,
     /// None of these may match.
     pub(super) exclude: Vec<Regex>,
@@ -47,9 +47,9 @@ impl ProjectFilter {
 }
 
 pub(super) struct Collected {
-    /// None where the organization's list could not be read: without it no other is.
+    /// None if the organization's list could not be read: then no other list is read.
     pub(super) snapshot: Option<Arc<Snapshot>>,
-    /// The lists that stand in the snapshot as they were before, or not at all.
+    /// The lists that could not be read: the snapshot has their previous content, or none.
     pub(super) failed: Vec<FailedList>,
     /// How long the API asks for no further requests.
     pub(super) pause: Duration,
@@ -57,7 +57,8 @@ pub(super) struct Collected {
 
 impl Collected {
     pub(super) fn new(snapshot: Option<Snapshot>, failed: Vec<(ListName, Error)>) -> Self {
-        // Of one project's list among many, only a 429 is about the key, and so about every list.
+        // A `Retry-After` on any list but the organization's pauses polling only if it came from a 429, which
+        // limits the key.
         let pauses = failed.iter().filter(|(list, error)| *list == ListName::Organization || error.is_rate_limit());
         let pause = pauses.filter_map(|(_, error)| error.retry_after).max().unwrap_or_default();
         let failed = failed.into_iter().map(|(list, error)| {
@@ -70,8 +71,8 @@ impl Collected {
 
 /// When reads of projects last failed after a [`SLOW_FAILURE`].
 pub(super) type SlowFailures = HashMap<Box<str>, f64>;
-/// A failure that takes longer counts as a read where projects are put in order. Those that hang would otherwise come
-/// first in every poll, and could leave no time for the others.
+/// A failure slower than this counts as a read when projects are ordered; otherwise projects that hang would come first in
+/// every poll, and could leave no time for the others.
 const SLOW_FAILURE: Duration = Duration::from_secs(1);
 
 /// The projects' part of a poll: each list with when it was read, the faults of the list of projects, and what failed.
@@ -119,7 +120,7 @@ impl CollectOptions {
             (slow_failures.get(&project.id).map_or(read_at, |wait| wait.max(read_at)), project)
         };
         let mut selected: Vec<_> = listed.items.into_iter().filter(|p| filter.selects(p)).map(last_read).collect();
-        // The longest ago first: where a poll has no time for all of them, the next begins with the others.
+        // Least recently read first: if a poll has no time for all projects, the next begins with the rest.
         selected.sort_by(|(a, _), (b, _)| a.total_cmp(b));
 
         let read = |(_, project): (f64, Project)| async move {

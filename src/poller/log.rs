@@ -71,7 +71,7 @@ fn failures(failed: &[FailedList]) {
     }
 }
 
-/// What is wrong with the lists, where that is not as before.
+/// What is wrong with the lists, if that has changed.
 fn list_faults(now: &Inventory, before: Option<&Arc<Inventory>>) {
     let (malformed, duplicates, vanished) = (now.malformed(), now.duplicates(), now.lists().project_faults.vanished);
     if before.map_or(malformed.count() > 0, |before| before.malformed() != malformed) {

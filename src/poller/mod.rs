@@ -28,7 +28,7 @@ use state_file::StateFile;
 
 /// The longest pause that the API may ask for: a mistake there must not stop polling for longer.
 const MAX_PAUSE: Duration = Duration::from_secs(3_600);
-/// How late a heartbeat may be before the loop counts as dead. Generous: a busy machine is not a dead loop.
+/// How far the poll loop may overrun its deadline before `/healthz` fails. Generous: a busy machine is not a dead loop.
 const LIVENESS_GRACE: Duration = Duration::from_secs(30);
 
 /// Polls on an interval and publishes what came of it.
@@ -166,7 +166,7 @@ impl Poller {
         });
     }
 
-    /// Promises the next heartbeat by this instant.
+    /// Sets the liveness deadline to `instant` plus [`LIVENESS_GRACE`].
     fn set_liveness_deadline(&self, instant: Instant) {
         self.publish(|state| state.liveness_deadline = (instant + LIVENESS_GRACE).into_std());
     }

@@ -4,19 +4,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Each start moves by up to this share of its distance, either way, so that many replicas do not strike together.
+/// Each start moves by up to this fraction of the interval or backoff, either way, so that replicas do not poll
+/// simultaneously.
 const JITTER: f64 = 0.1;
-/// The distance of the first poll after one that failed, whatever the interval is: alerts then mean the same at every interval.
+/// Delay before the first poll after a failed one; less only if the interval is shorter. Alerts then mean the same at every
+/// interval.
 const POLL_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Tick *n* is `start + n × interval`, moved by a jitter of its own. Nothing adds up, so nothing drifts; ticks that a long
-/// poll has run past are skipped. Polls that fail are repeated sooner, at distances that double up to the interval; ticks are
-/// counted anew from such a poll.
+/// poll has run past are skipped. Polls that fail are repeated sooner, after delays that double up to the interval; ticks are
+/// counted anew from the repeated poll.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
     start: Instant,
     interval: Duration,
-    /// A whole number.
+    /// Number of the last tick; a whole number.
     last_tick: f64,
     /// Failed polls in a row.
     failures: u32,
@@ -28,7 +30,7 @@ impl Schedule {
         Self { start, interval, last_tick: 0.0, failures: 0 }
     }
 
-    /// As if the interval had been another since the last poll, which started at `start`.
+    /// Restarts the ticks at `start`, when the last poll started, with a new interval; keeps the count of failures.
     pub(super) fn set_interval(&mut self, start: Instant, interval: Duration) {
         *self = Self { failures: self.failures, ..Self::new(start, interval) };
     }

@@ -55,7 +55,7 @@ impl StateFile {
         Self { path: path.into(), base_url: base_url.into(), last: None }
     }
 
-    /// What an earlier process saved, where that can be used. Why not is logged.
+    /// What an earlier process saved, if it can be used; otherwise the reason is logged.
     pub(super) async fn load(&mut self) -> Option<SavedState> {
         let (path, base_url) = (Arc::clone(&self.path), Arc::clone(&self.base_url));
         let loaded = self.within_timeout(move || load_or_quarantine(&path, &base_url)).await;
@@ -121,9 +121,9 @@ fn save(path: &Path, state: &SavedState) -> io::Result<()> {
     atomic_file::replace(path, &[header.as_bytes(), content.as_bytes()], 0o600)
 }
 
-/// `None` where there is no file, or where its content cannot be used: then the file is renamed, not lost.
+/// `None` if there is no file, or if its content cannot be used: then the file is renamed, not lost.
 fn load_or_quarantine(path: &Path, base_url: &str) -> io::Result<Option<SavedState>> {
-    // Where the folder is at fault, the file itself says so.
+    // If the folder is at fault, reading the file fails too and says so.
     let _ = atomic_file::remove_leftovers(path);
     let error = match load(path, base_url) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

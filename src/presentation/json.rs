@@ -8,7 +8,7 @@ use super::text::rfc3339;
 use crate::inventory::{Inventory, Project, UnixSeconds, whole_second};
 
 /// Instants by name, to be flattened into an object. Each comes twice: `x` as RFC 3339 and `x_unix` in seconds, both null
-/// where it is not known.
+/// if the instant is not known.
 #[derive(Debug)]
 pub(crate) struct Instants<const N: usize>(pub [(&'static str, Option<UnixSeconds>); N]);
 

@@ -14,19 +14,19 @@ const NAMED_PROJECTS: usize = 2;
 pub(crate) struct ScopeRow<'a> {
     pub label: &'static str,
     pub severity: Severity,
-    /// None where the project has no name.
+    /// None if the project has no name.
     pub name: Option<String>,
     /// The project's; the organization's row has none.
     pub id: Option<String>,
     /// When coverage by certificates with a known end ends, or ended.
     pub end: Option<String>,
-    /// How far that is from now; none where mutual TLS is not known to be enforced.
+    /// How far `end` is from now; none if mutual TLS is not known to be enforced.
     pub relative_end: Option<String>,
     /// What else to know of the row.
     pub note: Option<String>,
-    /// None where the project's list was never read.
+    /// None if the project's list was never read.
     pub coverage: Option<Coverage>,
-    /// When it is covered by certificates with a known end.
+    /// When the scope is covered by certificates with a known end.
     pub spans: &'a [(UnixSeconds, UnixSeconds)],
 }
 
@@ -81,16 +81,16 @@ pub(crate) struct CertificateRow<'a> {
     pub used: &'a CertificateUse,
     pub label: &'static str,
     pub severity: Severity,
-    /// None where it has no name.
+    /// None if the certificate has no name.
     pub name: Option<String>,
     pub id: String,
     pub end: Option<String>,
     pub relative_end: String,
-    /// None for one that is active nowhere.
+    /// None if the certificate is active nowhere.
     pub active_at: Option<String>,
     /// The name of what supersedes it.
     pub successor: Option<String>,
-    /// When it is valid, since and for ever where that is not known.
+    /// When the certificate is valid; an unknown begin or end counts as always.
     pub spans: [(UnixSeconds, UnixSeconds); 1],
 }
 

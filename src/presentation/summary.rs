@@ -30,7 +30,7 @@ pub(crate) struct Summary<'a> {
     pub detail: Vec<String>,
     /// Why what is shown may not be the present state, a sentence each.
     pub caveats: Vec<String>,
-    /// Those that are active before the others, and what ends first first.
+    /// Active certificates first, then by end, the earliest first.
     pub certificates: Vec<CertificateRow<'a>>,
     /// What ends first comes first. Empty before the first snapshot.
     pub scopes: Vec<ScopeRow<'a>>,

@@ -12,7 +12,7 @@ fn calendar(instant: UnixSeconds) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp(instant).ok().filter(|_| instant >= YEAR_ZERO)
 }
 
-/// An instant as RFC 3339 in UTC, or `out of range` where its year is not one of 0 to 9999.
+/// An instant as RFC 3339 in UTC, or `out of range` if its year is not one of 0 to 9999.
 pub(super) fn rfc3339(instant: UnixSeconds) -> String {
     let Some(at) = calendar(instant) else { return OUT_OF_RANGE.into() };
     let ((year, month, day), (hour, minute, second)) = (at.to_calendar_date(), at.to_hms());
@@ -24,7 +24,7 @@ pub(crate) fn format_timestamp(instant: UnixSeconds) -> String {
     rfc3339(instant).replacen('T', " ", 1)
 }
 
-/// The instant within a sentence, to the minute where it is less than a week from `now`: `14 March 2026`.
+/// The instant within a sentence, to the minute if it is less than a week from `now`: `14 March 2026`.
 pub(super) fn format_date(instant: UnixSeconds, now: f64) -> String {
     let Some(at) = calendar(instant) else { return OUT_OF_RANGE.into() };
     let date = format!("{} {} {:04}", at.day(), at.month(), at.year());

@@ -38,7 +38,7 @@ pub(super) async fn polls(State(app): State<AppState>, headers: HeaderMap) -> Re
     Ok(app.responses.polls.get(state, |_, second| second, render).await?.respond(&headers))
 }
 
-/// How the polls are. It changes with every one of them, so it is no part of the snapshot's document.
+/// How the polls are. It changes with every poll, so it is no part of the snapshot's document.
 #[derive(Debug, Serialize)]
 #[expect(clippy::struct_field_names, reason = "the field is named in the API")]
 pub(super) struct Polls<'a> {

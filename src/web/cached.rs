@@ -21,7 +21,7 @@ pub(super) struct CachedResponse {
 }
 
 impl CachedResponse {
-    /// Clients ask for it again with its tag, and are sent it only where it has changed.
+    /// Clients ask for it again with its tag, and are sent it only if it has changed.
     pub(super) fn tagged(content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let mut response = Self::volatile(content_type, body);
         // Nobody gains anything by a collision, so the hash need not resist one. It is the same in each process.
@@ -32,12 +32,12 @@ impl CachedResponse {
         response.with(CACHE_CONTROL, "no-cache")
     }
 
-    /// Different at every moment, so that no client keeps it.
+    /// Not cacheable (`no-store`).
     pub(super) fn volatile(content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let headers = [
             (CONTENT_TYPE, HeaderValue::from_static(content_type)),
             (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            // What is no page loads nothing and is shown within nothing.
+            // Default CSP for responses that are not HTML: load nothing, no framing.
             (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
             (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         ];

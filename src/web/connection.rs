@@ -75,7 +75,7 @@ struct Progress {
 enum Phase {
     /// A head is due.
     Head { since: Instant },
-    /// The body of an answer is being produced; then what is left of it is being written, or there is nothing to do.
+    /// A response is produced (until `produced` is cancelled), then written; the connection then stays idle in this phase.
     Response { produced: CancellationToken },
 }
 
@@ -98,8 +98,8 @@ impl ConnectionState {
         })
     }
 
-    /// Waits until the connection is evicted or has used up its time. What moves the connection on must be polled by the
-    /// same task, before this.
+    /// Waits until the connection is evicted or has used up its time. Poll the serving future first, in the same
+    /// task (`select!` with `biased`): no waker fires when a deadline moves.
     pub(super) async fn expired(&self, limits: &Limits) {
         let mut timer = pin!(sleep_until(self.deadline(limits)));
         let timed_out = poll_fn(|cx| {
@@ -135,14 +135,14 @@ impl ConnectionState {
     fn bytes_read(&self) {
         let (mut progress, now) = (self.progress(), Instant::now());
         progress.last_byte = now;
-        // While a body is produced, these belong to a request that was sent early.
+        // While a response is produced, bytes read belong to a pipelined request.
         if matches!(&progress.phase, Phase::Response { produced } if produced.is_cancelled()) {
             progress.phase = Phase::Head { since: now };
         }
     }
 
-    /// The head of a request is complete. What is returned goes with the body of its response, which is produced, or given
-    /// up, when that is dropped.
+    /// The head of a request is complete. The guard goes with the body of the response, which is produced, or given up, when
+    /// the guard is dropped.
     fn begin_response(&self) -> DropGuard {
         let produced = CancellationToken::new();
         let mut progress = self.progress();
@@ -252,7 +252,7 @@ mod tests {
         let drip = || std::iter::repeat_n(Sends, 1_000);
         let slow_reader = || std::iter::repeat_n(Reads, 1_000);
         let served = [Sends, Completes, GetsBody, Reads]; // within four seconds
-        // A head, however it drips; from its first byte where it is not the first.
+        // A head, however it drips; a later head from its first byte.
         assert_eq!(lifetime([]).await, 10);
         assert_eq!(lifetime(drip()).await, 10);
         assert_eq!(lifetime(served.into_iter().chain([Waits(29)]).chain(drip())).await, 4 + 30 + 10);

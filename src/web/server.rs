@@ -30,10 +30,10 @@ const SEND_BUFFER_BYTES: u32 = 128 << 10;
 const BACKLOG: u32 = 4_096;
 /// How long responses under way at the shutdown may take to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// For want of descriptors or memory, the accept after one that failed would fail too.
+/// Pause after a failed accept, so that EMFILE or ENOMEM does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Raises the soft limit of this process's descriptors where it is low, and returns how many connections the limit leaves
+/// Raises the soft limit of this process's descriptors if it is low, and returns how many connections the limit leaves
 /// room for, in all servers together.
 pub(crate) fn raise_descriptor_limit() -> usize {
     let wanted = MAX_CONNECTIONS + RESERVED_DESCRIPTORS;
@@ -79,7 +79,7 @@ impl Server {
         Ok(Self { listeners, limits, security })
     }
 
-    /// Where it listens, with the ports that were free where port 0 was configured.
+    /// Where it listens; for port 0, with the port that the system chose.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.listeners.iter().map(TcpListener::local_addr).collect()
     }
@@ -139,7 +139,7 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// The connections that are open, and what they have in common.
 struct Connections {
-    /// Those that have ended are dropped when the next one comes.
+    /// Connections that have ended are dropped when the next one comes.
     open: Mutex<Vec<Weak<ConnectionState>>>,
     permits: Arc<Semaphore>,
     limits: Limits,
@@ -167,8 +167,8 @@ impl Connections {
         }
     }
 
-    /// One more connection. Where none is allowed, the one that has gone longest without a complete request makes way:
-    /// clients that never finish one cannot keep the scraper out.
+    /// One more connection. If the limit is reached, the connection that has gone longest without a complete request makes
+    /// way: clients that never finish a request cannot keep the scraper out.
     async fn admit(&self) -> Option<Arc<ConnectionState>> {
         if self.permits.available_permits() == 0 {
             let open = self.open();
@@ -190,7 +190,7 @@ impl Connections {
     }
 
     async fn serve(self: Arc<Self>, socket: TcpStream, state: Arc<ConnectionState>) {
-        // Answers are written whole, so there is nothing to gather for a fuller packet.
+        // Responses are written whole, so Nagle's algorithm would only delay them.
         let _ = socket.set_nodelay(true);
         // Below TLS, so that the handshake is timed too.
         let stream = Arc::clone(&state).track(socket);

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use crate::inventory::{SECONDS_PER_DAY, UnixSeconds};
 
-/// Of the width, what is past.
+/// Fraction of the width left of now.
 const PAST_SHARE: f64 = 0.24;
 /// Up to about here the axis is linear, beyond it logarithmic.
 const LINEAR_DAYS: f64 = 2.0;
@@ -87,8 +87,8 @@ impl Axis {
         svg
     }
 
-    /// What a row draws: for each span its past and its future, and a mark at the end of those that are on the axis. The
-    /// future of what follows on a gap is set apart.
+    /// What a row draws: for each span its past and its future, and a mark at each end that is on the axis. The future part
+    /// of spans after the current coverage, or after the next one in a gap, has its own class (`g`).
     pub(super) fn line(&self, spans: &[(UnixSeconds, UnixSeconds)]) -> String {
         let mut svg = String::from(r##"<svg class="t" aria-hidden="true"><use href="#g"/>"##);
         let now = self.place(0.0);

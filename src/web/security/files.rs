@@ -14,8 +14,7 @@ const MAX_BYTES: u64 = 4 << 20;
 
 /// The files that rules are built from, and a hash of what was read of them.
 ///
-/// Reading is repeatable: while the hash stays the same, reading again ends the same way. That holds too where it ended
-/// with a fault and the files behind it were never reached.
+/// While the hash is unchanged, rereading gives the same result, also if that was an error and later files were not read.
 pub(super) struct WatchedFiles {
     pub(super) config: PathBuf,
     /// In the order in which they were read.

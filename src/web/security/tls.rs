@@ -27,7 +27,7 @@ use crate::config::ConfigError;
 pub(in crate::web) struct Tls {
     config: Arc<ServerConfig>,
     pub(super) client_auth: ClientAuth,
-    /// A client's certificate must carry one of these; empty where it need not.
+    /// A client's certificate must carry one of these; empty if any certificate will do.
     allowed_sans: Vec<String>,
 }
 
@@ -84,7 +84,7 @@ impl Tls {
         stream: impl AsyncRead + AsyncWrite + Unpin,
     ) -> io::Result<impl AsyncRead + AsyncWrite + Unpin> {
         let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await?;
-        // They are there for a resumed session too.
+        // The certificates are there for a resumed session too.
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
         if self.has_san_allowlist() && certificates.first().is_some_and(|certificate| !self.allows(certificate)) {
             return Err(io::Error::other("the certificate carries none of client_allowed_sans"));

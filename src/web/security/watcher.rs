@@ -1,4 +1,4 @@
-//! Keeps the rules up to date with the files, a second behind at most. No request waits for a file system.
+//! Keeps the rules up to date with their files, a second behind at most. No request waits for a file system.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,10 @@ use crate::config::ConfigError;
 
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The one writer of the rules in force.
+/// Rereads the web configuration file when it or a file that it names changes. Not driven by SIGHUP. Nothing else writes
+/// the rules in force.
 pub struct RulesWatcher {
-    /// As they were read last, whether or not the rules that they hold are in force.
+    /// As last read, also if the rules in them were rejected.
     pub(super) files: WatchedFiles,
     pub(super) rules: watch::Sender<Arc<Rules>>,
 }
