@@ -75,8 +75,22 @@ pub(super) type SlowFailures = HashMap<Box<str>, f64>;
 /// every poll, and could leave no time for the others.
 const SLOW_FAILURE: Duration = Duration::from_secs(1);
 
-/// The projects' part of a poll: each list with when it was read, the faults of the list of projects, and what failed.
-type Projects = (Vec<(ProjectList, f64)>, ProjectFaults, Vec<(ListName, Error)>);
+/// The projects' part of a poll.
+#[derive(Default)]
+struct Projects {
+    /// Each list with when it was read.
+    lists: Vec<(ProjectList, f64)>,
+    faults: ProjectFaults,
+    failed: Vec<(ListName, Error)>,
+}
+
+/// What came of reading a project's list.
+struct ProjectRead {
+    project: Project,
+    certificates: Result<Arc<Listing<Certificate>>, Error>,
+    is_slow: bool,
+    ended_at: f64,
+}
 
 impl CollectOptions {
     pub(super) async fn collect(
@@ -90,12 +104,12 @@ impl CollectOptions {
             Err(error) => return Collected::new(None, vec![(ListName::Organization, error)]),
         };
         let organization_read_at = unix_now();
-        let (projects, project_faults, failed) = match &self.projects {
+        let Projects { lists, faults, failed } = match &self.projects {
             Some(filter) => self.collect_projects(session, filter, before, slow_failures).await,
             None => Projects::default(),
         };
-        let (projects, projects_read_at) = projects.into_iter().unzip();
-        let lists = Lists { organization, projects, project_faults };
+        let (projects, projects_read_at) = lists.into_iter().unzip();
+        let lists = Lists { organization, projects, project_faults: faults };
         let inventory =
             Inventory::new_or_unchanged(before.map(|before| &before.inventory), lists, &self.rotation_group);
         Collected::new(Some(Snapshot { inventory, organization_read_at, projects_read_at }), failed)
@@ -112,43 +126,31 @@ impl CollectOptions {
             Ok(listed) => listed,
             Err(error) => {
                 let (lists, faults) = before.map(projects_of).unwrap_or_default();
-                return (lists, faults, vec![(ListName::Projects, error)]);
+                return Projects { lists, faults, failed: vec![(ListName::Projects, error)] };
             }
         };
-        let last_read = |project: Project| {
-            let read_at = list_of(&project, before).map_or(f64::NEG_INFINITY, |(_, read_at)| read_at);
-            (slow_failures.get(&project.id).map_or(read_at, |wait| wait.max(read_at)), project)
-        };
-        let mut selected: Vec<_> = listed.items.into_iter().filter(|p| filter.selects(p)).map(last_read).collect();
-        // Least recently read first: if a poll has no time for all projects, the next begins with the rest.
-        selected.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-
-        let read = |(_, project): (f64, Project)| async move {
-            let started = Instant::now();
-            let list = session.project_certificates(&project.id).await;
-            // Compared at once, so that only one list is in memory twice.
-            let list = list.map(|list| unchanged_or(list_of(&project, before).map(|(list, _)| list), list));
-            (project, list, started.elapsed() > SLOW_FAILURE, unix_now())
-        };
+        let selected = listed.items.into_iter().filter(|project| filter.selects(project));
+        let selected = least_recently_read_first(selected, before, slow_failures);
+        let read = |project| read_project(session, project, before);
         let mut reads: Vec<_> = stream::iter(selected).map(read).buffer_unordered(self.concurrency).collect().await;
-        reads.sort_by(|(a, ..), (b, ..)| a.id.cmp(&b.id));
+        reads.sort_by(|a, b| a.project.id.cmp(&b.project.id));
 
-        let mut faults = ProjectFaults { malformed: listed.malformed, duplicates: listed.duplicates, vanished: 0 };
-        let (mut lists, mut failed) = (Vec::new(), Vec::new());
-        for (project, list, took_long, now) in reads {
-            match list {
-                Ok(certificates) => lists.push((ProjectList { project, certificates }, now)),
-                Err(Error { status: Some(404), .. }) => faults.vanished += 1,
+        let faults = ProjectFaults { malformed: listed.malformed, duplicates: listed.duplicates, vanished: 0 };
+        let mut projects = Projects { faults, ..Projects::default() };
+        for ProjectRead { project, certificates, is_slow, ended_at } in reads {
+            match certificates {
+                Ok(certificates) => projects.lists.push((ProjectList { project, certificates }, ended_at)),
+                Err(Error { status: Some(404), .. }) => projects.faults.vanished += 1,
                 Err(error) => {
-                    slow_failures.extend(took_long.then(|| (project.id.clone(), now)));
-                    failed.push((ListName::Project(project.id.clone()), error));
+                    slow_failures.extend(is_slow.then(|| (project.id.clone(), ended_at)));
+                    projects.failed.push((ListName::Project(project.id.clone()), error));
                     let earlier = list_of(&project, before);
                     let as_before = |(list, at)| (ProjectList { project, certificates: Arc::clone(list) }, at);
-                    lists.extend(earlier.map(as_before));
+                    projects.lists.extend(earlier.map(as_before));
                 }
             }
         }
-        (lists, faults, failed)
+        projects
     }
 
     /// The snapshot that an earlier process saved, as far as it is still polled.
@@ -163,6 +165,29 @@ impl CollectOptions {
         let inventory = Inventory::new_or_unchanged(None, lists, &self.rotation_group);
         Snapshot { inventory, organization_read_at, projects_read_at }
     }
+}
+
+/// If a poll has no time for all projects, the next begins with the rest.
+fn least_recently_read_first(
+    projects: impl Iterator<Item = Project>,
+    before: Option<&Snapshot>,
+    slow_failures: &SlowFailures,
+) -> impl Iterator<Item = Project> {
+    let last_read = |project: Project| {
+        let read_at = list_of(&project, before).map_or(f64::NEG_INFINITY, |(_, read_at)| read_at);
+        (slow_failures.get(&project.id).map_or(read_at, |failed_at| failed_at.max(read_at)), project)
+    };
+    let mut projects: Vec<_> = projects.map(last_read).collect();
+    projects.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    projects.into_iter().map(|(_, project)| project)
+}
+
+async fn read_project(session: &Session<'_>, project: Project, before: Option<&Snapshot>) -> ProjectRead {
+    let started = Instant::now();
+    let list = session.project_certificates(&project.id).await;
+    // Compared at once, so that only one list is in memory twice.
+    let certificates = list.map(|list| unchanged_or(list_of(&project, before).map(|(list, _)| list), list));
+    ProjectRead { project, certificates, is_slow: started.elapsed() > SLOW_FAILURE, ended_at: unix_now() }
 }
 
 /// A project's list in a snapshot, and when it was read.
