@@ -2,7 +2,10 @@
 //!
 //! Compare within one run: the stages with each other, and the cost of a change with that of none.
 
-#![expect(clippy::wildcard_imports, reason = "each module is a group of the report and uses all that the file has")]
+#![expect(
+    clippy::wildcard_imports,
+    reason = "each module is a group of the report and uses all that the file has"
+)]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run says so by panicking")]
 
 use std::fmt;
@@ -14,8 +17,8 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use openai_cert_exporter::exposition::Exposition;
 use openai_cert_exporter::inventory::{
-    Certificate, Inventory, Listing, Lists, Malformed, Project, ProjectFaults, ProjectList, RotationGroup, Snapshot,
-    UnixSeconds,
+    Certificate, Inventory, Listing, Lists, Malformed, Project, ProjectFaults, ProjectList,
+    RotationGroup, Snapshot, UnixSeconds,
 };
 use openai_cert_exporter::openai::{Next, Pager};
 use openai_cert_exporter::poll_state::{PollResult, PollState, PollTiming};
@@ -86,7 +89,14 @@ fn of_project(project: usize, size: Size) -> Vec<Certificate> {
         active: (project + number).is_multiple_of(2),
         ..certificate
     };
-    certificates().into_iter().cycle().skip(project).take(size.certificates).enumerate().map(certificate).collect()
+    certificates()
+        .into_iter()
+        .cycle()
+        .skip(project)
+        .take(size.certificates)
+        .enumerate()
+        .map(certificate)
+        .collect()
 }
 
 fn list(certificates: Vec<Certificate>) -> Arc<Listing<Certificate>> {
@@ -130,7 +140,8 @@ mod parse {
         let body = |(number, page): (usize, &[Certificate])| {
             let mut body = String::from(r#"{"object":"list","data":["#);
             for (index, certificate) in page.iter().enumerate() {
-                let Certificate { id, name, active, created_at, valid_at, expires_at } = certificate;
+                let Certificate { id, name, active, created_at, valid_at, expires_at } =
+                    certificate;
                 let comma = if index == 0 { "" } else { "," };
                 write!(
                     body,
@@ -143,7 +154,12 @@ mod parse {
                 .unwrap();
             }
             let (first, last) = (&page[0].id, &page[page.len() - 1].id);
-            write!(body, r#"],"first_id":"{first}","last_id":"{last}","has_more":{}}}"#, number + 1 < pages).unwrap();
+            write!(
+                body,
+                r#"],"first_id":"{first}","last_id":"{last}","has_more":{}}}"#,
+                number + 1 < pages
+            )
+            .unwrap();
             body
         };
         certificates.chunks(PAGE_SIZE).enumerate().map(body).collect()
@@ -163,11 +179,17 @@ mod parse {
     fn every_list(bencher: Bencher<'_, '_>, size: Size) {
         let secret = SecretString::from("sk-admin-benchmark");
         let projects = (0..size.projects).map(|project| of_project(project, size));
-        let lists: Vec<_> = std::iter::once(certificates()).chain(projects).map(|list| bodies(&list)).collect();
+        let lists: Vec<_> =
+            std::iter::once(certificates()).chain(projects).map(|list| bodies(&list)).collect();
         bencher
             .counter(size.entries())
             .counter(BytesCount::new(lists.iter().flatten().map(String::len).sum::<usize>()))
-            .bench(|| lists.iter().map(|bodies| read(&secret, black_box(bodies)).items.len()).sum::<usize>());
+            .bench(|| {
+                lists
+                    .iter()
+                    .map(|bodies| read(&secret, black_box(bodies)).items.len())
+                    .sum::<usize>()
+            });
     }
 }
 
@@ -179,7 +201,10 @@ mod conclude {
     fn changed(bencher: Bencher<'_, '_>, size: Size) {
         let lists = lists(size);
         let input = || lists.clone();
-        bencher.counter(size.entries()).with_inputs(input).bench_values(|lists| Inventory::new(lists, &ROTATION_GROUP));
+        bencher
+            .counter(size.entries())
+            .with_inputs(input)
+            .bench_values(|lists| Inventory::new(lists, &ROTATION_GROUP));
     }
 
     /// Each list has been compared with the one before already.
@@ -187,10 +212,9 @@ mod conclude {
     fn unchanged(bencher: Bencher<'_, '_>, size: Size) {
         let before = Inventory::new_or_unchanged(None, lists(size), &ROTATION_GROUP);
         let input = || before.lists().clone();
-        bencher
-            .counter(size.entries())
-            .with_inputs(input)
-            .bench_values(|lists| Inventory::new_or_unchanged(Some(&before), lists, &ROTATION_GROUP));
+        bencher.counter(size.entries()).with_inputs(input).bench_values(|lists| {
+            Inventory::new_or_unchanged(Some(&before), lists, &ROTATION_GROUP)
+        });
     }
 }
 
@@ -208,11 +232,17 @@ mod page {
 
     impl Scraped {
         fn new(size: Size) -> Self {
-            let timing = PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
+            let timing = PollTiming {
+                interval: Duration::from_secs(300),
+                timeout: Duration::from_secs(240),
+            };
             let mut scraped = Self {
                 runtime: Builder::new_current_thread().build().unwrap(),
                 exposition: Exposition::new(Registry::new()).unwrap(),
-                state: Arc::new(PollState::new(Instant::now() + Duration::from_secs(3_600), timing)),
+                state: Arc::new(PollState::new(
+                    Instant::now() + Duration::from_secs(3_600),
+                    timing,
+                )),
                 now: NOW,
             };
             scraped.read(Inventory::new_or_unchanged(None, lists(size), &ROTATION_GROUP));
@@ -223,7 +253,11 @@ mod page {
         fn read(&mut self, inventory: Arc<Inventory>) {
             let projects_read_at = vec![self.now; inventory.projects().len()];
             let snapshot = Snapshot { inventory, organization_read_at: self.now, projects_read_at };
-            let result = PollResult { ended_at: self.now, duration: Duration::from_secs(1), failed: Vec::new() };
+            let result = PollResult {
+                ended_at: self.now,
+                duration: Duration::from_secs(1),
+                failed: Vec::new(),
+            };
             Arc::make_mut(&mut self.state).record(Some(Arc::new(snapshot)), result);
         }
 
@@ -236,7 +270,11 @@ mod page {
         }
 
         fn text(&self) -> usize {
-            self.exposition.text(&self.state, self.now).unwrap().map(|piece| black_box(piece).len()).sum()
+            self.exposition
+                .text(&self.state, self.now)
+                .unwrap()
+                .map(|piece| black_box(piece).len())
+                .sum()
         }
 
         /// Compresses the page again and again, each time after `change`.
@@ -253,7 +291,8 @@ mod page {
     #[divan::bench(args = SIZES, max_time = LONG_ENOUGH)]
     fn gzip_changed(bencher: Bencher<'_, '_>, size: Size) {
         let scraped = Scraped::new(size);
-        let changed = Inventory::new_or_unchanged(None, lists_with_one_changed(size), &ROTATION_GROUP);
+        let changed =
+            Inventory::new_or_unchanged(None, lists_with_one_changed(size), &ROTATION_GROUP);
         let mut inventories = [changed, scraped.inventory()].into_iter().cycle();
         scraped.bench(bencher, |scraped| {
             scraped.now += 1.0;
@@ -265,7 +304,9 @@ mod page {
     #[divan::bench(args = SIZES, max_time = LONG_ENOUGH)]
     fn gzip_epoch(bencher: Bencher<'_, '_>, size: Size) {
         let mut moments = [BEGIN as f64 - 1.0, NOW].into_iter().cycle();
-        Scraped::new(size).bench(bencher, |scraped| moments.by_ref().take(1).for_each(|moment| scraped.now = moment));
+        Scraped::new(size).bench(bencher, |scraped| {
+            moments.by_ref().take(1).for_each(|moment| scraped.now = moment)
+        });
     }
 
     /// A poll has read everything again and found it the same.

@@ -37,14 +37,22 @@ async fn main() {
     let api = demo::router(organization()).layer(slow);
     tokio::spawn(async { axum::serve(listener, api).await.unwrap() });
 
-    println!("{PROJECTS} projects of {CERTIFICATES} certificates, {} ms a request", PAUSE.as_millis());
-    println!("{:>11} {:>8} {:>9} {:>9} {:>6}", "concurrency", "requests", "at best", "taken", "ratio");
+    println!(
+        "{PROJECTS} projects of {CERTIFICATES} certificates, {} ms a request",
+        PAUSE.as_millis()
+    );
+    println!(
+        "{:>11} {:>8} {:>9} {:>9} {:>6}",
+        "concurrency", "requests", "at best", "taken", "ratio"
+    );
     for concurrency in [4, 32] {
         let (requests, taken) = poll(&base_url, concurrency).await;
         let best = requests * PAUSE.as_secs_f64() / f64::from(concurrency);
         let ratio = taken / best;
         let verdict = if ratio <= BOUND { "" } else { "  too much" };
-        println!("{concurrency:>11} {requests:>8} {best:>7.2} s {taken:>7.2} s {ratio:>6.3}{verdict}");
+        println!(
+            "{concurrency:>11} {requests:>8} {best:>7.2} s {taken:>7.2} s {ratio:>6.3}{verdict}"
+        );
     }
 }
 
@@ -78,10 +86,19 @@ async fn poll(base_url: &str, concurrency: u32) -> (f64, f64) {
 
     let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
     loop {
-        let page = http.get(format!("http://{address}/metrics")).send().await.unwrap().text().await.unwrap();
+        let page = http
+            .get(format!("http://{address}/metrics"))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
         let values = |name: &str| {
             let lines = page.lines().filter(|line| line.starts_with(name));
-            lines.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect::<Vec<f64>>()
+            lines
+                .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
+                .collect::<Vec<f64>>()
         };
         if values("openai_cert_exporter_polls_total") == [1.0] {
             assert_eq!(values("openai_cert_exporter_up "), [1.0]);
@@ -111,7 +128,8 @@ fn organization() -> Organization {
         let name = Some(format!("Project {number}"));
         DemoProject { id: owner, name, created_at: 1_700_000_000, archived_at: None, certificates }
     };
-    let certificates = (0..CERTIFICATES).map(|number| certificate("organization", number)).collect();
+    let certificates =
+        (0..CERTIFICATES).map(|number| certificate("organization", number)).collect();
     Organization { certificates, projects: (0..PROJECTS).map(project).collect() }
 }
 

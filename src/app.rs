@@ -4,7 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use axum::Router;
-use prometheus::{Gauge, IntGauge, Registry, register_gauge_with_registry, register_int_gauge_with_registry};
+use prometheus::{
+    Gauge, IntGauge, Registry, register_gauge_with_registry, register_int_gauge_with_registry,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -51,13 +53,16 @@ impl App {
             probe_server = Some(Server::bind(&[address], Limits::new(probes), None).await?);
             connections = rest;
         }
-        let server = Server::bind(&config.web.listen_address, Limits::new(connections), security).await?;
+        let server =
+            Server::bind(&config.web.listen_address, Limits::new(connections), security).await?;
 
         let registry = Registry::new();
         let client_metrics = Arc::new(openai::Metrics::new(&registry)?);
         let client = Arc::new(Client::new(&config.api, Arc::clone(&client_metrics))?);
         let poller_config = PollerConfig::new(Arc::clone(&client), &config, credentials);
-        let (poller, state) = Poller::new(poller_config, config.poll.state_file.as_deref(), &config.api.base_url).await;
+        let (poller, state) =
+            Poller::new(poller_config, config.poll.state_file.as_deref(), &config.api.base_url)
+                .await;
 
         let reloading = Reloading::new(config, client, client_metrics, &registry)?;
         let exposition = Arc::new(Exposition::new(registry)?);
@@ -135,7 +140,11 @@ impl Reloading {
     }
 
     /// Never ends.
-    async fn follow(mut self, mut reloads: mpsc::Receiver<Reload>, to_poller: mpsc::Sender<PollerConfig>) {
+    async fn follow(
+        mut self,
+        mut reloads: mpsc::Receiver<Reload>,
+        to_poller: mpsc::Sender<PollerConfig>,
+    ) {
         while let Some(reload) = reloads.recv().await {
             match self.take_over(reload) {
                 Ok(poller_config) => {
@@ -146,7 +155,8 @@ impl Reloading {
                 }
                 Err(error) => {
                     self.successful.set(0);
-                    let what = "the configuration was read anew and cannot be used; the one before stays";
+                    let what =
+                        "the configuration was read anew and cannot be used; the one before stays";
                     tracing::error!("{what}: {error}");
                 }
             }

@@ -37,7 +37,8 @@ pub(crate) fn remove_leftovers(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder(&path))? {
         let entry = entry?;
         let name = entry.file_name();
-        let random = name.to_str().and_then(|name| name.strip_prefix(&prefix)?.strip_suffix(TEMP_SUFFIX));
+        let random =
+            name.to_str().and_then(|name| name.strip_prefix(&prefix)?.strip_suffix(TEMP_SUFFIX));
         // Other text in between belongs to a file whose name begins like this one's.
         if random.is_some_and(|random| random.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
             fs::remove_file(entry.path())?;
@@ -85,7 +86,14 @@ mod tests {
     fn leftovers_of_this_file_alone_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        let kept = ["state", "state-2", ".state-2-x1Y2z3.tmp", ".state-x1Y2z3", "state-x1Y2z3.tmp", ".state.tmp"];
+        let kept = [
+            "state",
+            "state-2",
+            ".state-2-x1Y2z3.tmp",
+            ".state-x1Y2z3",
+            "state-x1Y2z3.tmp",
+            ".state.tmp",
+        ];
         for name in kept.iter().chain(&[".state-x1Y2z3.tmp", ".state-000000.tmp"]) {
             fs::write(path(name), "").unwrap();
         }

@@ -4,14 +4,23 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{
+    ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+    ValueEnum,
+};
 use figment::value::Value;
 
 use crate::config::ListenAddress;
 
 /// `--version`, with what a bug report needs.
-const VERSION: &str =
-    concat!(env!("CARGO_PKG_VERSION"), " (revision ", env!("BUILD_REVISION"), ", rustc ", env!("BUILD_RUSTC"), ")");
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (revision ",
+    env!("BUILD_REVISION"),
+    ", rustc ",
+    env!("BUILD_RUSTC"),
+    ")"
+);
 
 /// Prometheus exporter for the mutual-TLS certificates of an OpenAI organization.
 ///
@@ -90,13 +99,23 @@ pub struct Flags {
     #[arg(long = "config.file", value_name = "FILE", global = true)]
     pub config_file: Option<PathBuf>,
     /// Address to serve metrics on; may be repeated [default: 0.0.0.0:10099]
-    #[arg(id = "web.listen_address", long = "web.listen-address", value_name = "ADDRESS", global = true)]
+    #[arg(
+        id = "web.listen_address",
+        long = "web.listen-address",
+        value_name = "ADDRESS",
+        global = true
+    )]
     web_listen_address: Vec<String>,
     /// TLS and users for that address, in the format of the Prometheus exporter-toolkit (YAML)
     #[arg(id = "web.config_file", long = "web.config.file", value_name = "FILE", global = true)]
     web_config_file: Option<String>,
     /// Address to serve the health endpoints on besides, alone and in plain HTTP
-    #[arg(id = "web.probe_listen_address", long = "web.probe-listen-address", value_name = "ADDRESS", global = true)]
+    #[arg(
+        id = "web.probe_listen_address",
+        long = "web.probe-listen-address",
+        value_name = "ADDRESS",
+        global = true
+    )]
     web_probe_listen_address: Option<String>,
     /// error, warn, info, debug or trace [default: info]
     #[arg(id = "log.level", long = "log.level", value_name = "LEVEL", global = true)]
@@ -117,8 +136,10 @@ impl Cli {
 
     /// Whether arguments that cannot be parsed are those of a check, whatever unknown ones stand before the command.
     pub fn is_check(arguments: &[OsString]) -> bool {
-        let unknown = (0..arguments.len()).map(|at| clap::Arg::new(at.to_string()).allow_hyphen_values(true));
-        let matches = Self::command().args(unknown).ignore_errors(true).try_get_matches_from(arguments);
+        let unknown =
+            (0..arguments.len()).map(|at| clap::Arg::new(at.to_string()).allow_hyphen_values(true));
+        let matches =
+            Self::command().args(unknown).ignore_errors(true).try_get_matches_from(arguments);
         matches.is_ok_and(|matches| matches.subcommand_name() == Some("check"))
     }
 }
@@ -152,19 +173,30 @@ mod tests {
 
     #[test]
     fn flags_set_the_keys_that_are_their_ids() {
-        for line in
-            ["x --log.level=warn --web.listen-address :1 check --web.listen-address=:2", "x check --log.level warn"]
-        {
+        for line in [
+            "x --log.level=warn --web.listen-address :1 check --web.listen-address=:2",
+            "x check --log.level warn",
+        ] {
             let (_, flags) = Cli::parse_from(&arguments(line)).unwrap();
             let level = ("log.level".into(), "--log.level".into(), Value::from("warn"));
             assert!(flags.contains(&level), "{flags:?}");
         }
-        let (_, flags) = Cli::parse_from(&arguments("x --config.file=a --web.config.file=b")).unwrap();
-        assert_eq!(flags, [("web.config_file".into(), "--web.config.file".into(), Value::from("b"))]);
-        let (_, flags) = Cli::parse_from(&arguments("x --web.listen-address=:1 --web.listen-address=:2")).unwrap();
+        let (_, flags) =
+            Cli::parse_from(&arguments("x --config.file=a --web.config.file=b")).unwrap();
         assert_eq!(
             flags,
-            [("web.listen_address".into(), "--web.listen-address".into(), Value::from(vec![":1", ":2"]))]
+            [("web.config_file".into(), "--web.config.file".into(), Value::from("b"))]
+        );
+        let (_, flags) =
+            Cli::parse_from(&arguments("x --web.listen-address=:1 --web.listen-address=:2"))
+                .unwrap();
+        assert_eq!(
+            flags,
+            [(
+                "web.listen_address".into(),
+                "--web.listen-address".into(),
+                Value::from(vec![":1", ":2"])
+            )]
         );
     }
 

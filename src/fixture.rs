@@ -6,8 +6,8 @@ use std::sync::Arc;
 use regex::Regex;
 
 use crate::inventory::{
-    Certificate, Inventory, Listing, Lists, Malformed, Project, ProjectFaults, ProjectList, RotationGroup, Snapshot,
-    UnixSeconds,
+    Certificate, Inventory, Listing, Lists, Malformed, Project, ProjectFaults, ProjectList,
+    RotationGroup, Snapshot, UnixSeconds,
 };
 
 /// The moment of tests that need one: 15 January 2027, 08:00 UTC.
@@ -16,7 +16,14 @@ pub(crate) const DAY: UnixSeconds = 86_400;
 
 /// An active certificate without a name and without dates.
 pub(crate) fn certificate(id: &str) -> Certificate {
-    Certificate { id: id.into(), name: None, active: true, created_at: None, valid_at: None, expires_at: None }
+    Certificate {
+        id: id.into(),
+        name: None,
+        active: true,
+        created_at: None,
+        valid_at: None,
+        expires_at: None,
+    }
 }
 
 impl Certificate {
@@ -33,7 +40,11 @@ impl Certificate {
         self.dated(Some(NOW + days.start * DAY), Some(NOW + days.end * DAY))
     }
 
-    pub(crate) fn dated(self, valid_at: Option<UnixSeconds>, expires_at: Option<UnixSeconds>) -> Self {
+    pub(crate) fn dated(
+        self,
+        valid_at: Option<UnixSeconds>,
+        expires_at: Option<UnixSeconds>,
+    ) -> Self {
         Self { valid_at, expires_at, ..self }
     }
 }
@@ -50,7 +61,11 @@ pub(crate) fn lists(read: &[Vec<Certificate>]) -> Lists {
     };
     let mut projects: Vec<_> = read[1..].iter().enumerate().map(project).collect();
     projects.sort_by(|a, b| a.project.id.cmp(&b.project.id));
-    Lists { organization: Arc::new(list(read[0].clone())), projects, project_faults: ProjectFaults::default() }
+    Lists {
+        organization: Arc::new(list(read[0].clone())),
+        projects,
+        project_faults: ProjectFaults::default(),
+    }
 }
 
 pub(crate) fn group(pattern: &str) -> RotationGroup {

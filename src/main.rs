@@ -55,14 +55,17 @@ fn run(cli: Cli, flags: Vec<KeyFlag>) -> anyhow::Result<ExitCode> {
     let api = api_address.map(|address| runtime.block_on(demo::bind(address))).transpose();
     let api = api.map_err(|error| anyhow!("the simulated organization: {error}"))?;
     let (file, demo) = (cli.flags.config_file, api.as_ref().map(DemoApi::overrides));
-    let layers = move || Layers::stack(file.as_deref(), std::env::vars_os(), flags.clone(), demo.as_ref());
+    let layers =
+        move || Layers::stack(file.as_deref(), std::env::vars_os(), flags.clone(), demo.as_ref());
     match command {
         Command::CheckConfig => {
             let layers = layers()?;
             App::check(&Loaded::new(&layers)?.config)?;
             print(&layers.to_string())?;
         }
-        Command::Run | Command::Demo { .. } => serve(runtime, move || Loaded::new(&layers()?), api)?,
+        Command::Run | Command::Demo { .. } => {
+            serve(runtime, move || Loaded::new(&layers()?), api)?
+        }
         Command::Check(check) => {
             let layers = layers()?;
             let loaded = Loaded::new(&layers)?;
@@ -113,5 +116,7 @@ fn init_logs(log: Log) -> anyhow::Result<()> {
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
-    io::stdout().write_all(text.as_bytes()).map_err(|error| anyhow!("standard output cannot be written: {error}"))
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| anyhow!("standard output cannot be written: {error}"))
 }

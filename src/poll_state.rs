@@ -147,7 +147,18 @@ pub struct PollTiming {
 
 /// Why a poll failed. Closed, so that its name can be a label.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Display, EnumCount, IntoStaticStr, VariantArray,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Display,
+    EnumCount,
+    IntoStaticStr,
+    VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]
@@ -194,7 +205,8 @@ mod tests {
     }
 
     fn state() -> PollState {
-        let timing = PollTiming { interval: Duration::from_secs(100), timeout: Duration::from_secs(50) };
+        let timing =
+            PollTiming { interval: Duration::from_secs(100), timeout: Duration::from_secs(50) };
         PollState::new(Instant::now(), timing)
     }
 
@@ -204,9 +216,17 @@ mod tests {
         let is_stale = |state: &PollState, seconds: f64| state.is_stale(NOW as f64 + seconds);
         assert!(!is_stale(&state, 1e9), "nothing is shown yet");
         state.record(Some(snapshot(&[vec![]])), result(0.0, &[]));
-        assert_eq!((is_stale(&state, 250.0), is_stale(&state, 251.0)), (false, true), "a poll may be under way");
+        assert_eq!(
+            (is_stale(&state, 250.0), is_stale(&state, 251.0)),
+            (false, true),
+            "a poll may be under way"
+        );
         state.record(None, result(100.0, &[FailureReason::Network]));
-        assert_eq!((is_stale(&state, 200.0), is_stale(&state, 201.0)), (false, true), "it has failed");
+        assert_eq!(
+            (is_stale(&state, 200.0), is_stale(&state, 201.0)),
+            (false, true),
+            "it has failed"
+        );
     }
 
     #[test]
@@ -217,7 +237,11 @@ mod tests {
         assert_eq!((state.polls, state.up(), state.is_failing()), (1, false, true));
         let count = |reason: FailureReason| state.failures[reason as usize];
         assert_eq!(
-            (count(FailureReason::Server), count(FailureReason::Timeout), count(FailureReason::Client)),
+            (
+                count(FailureReason::Server),
+                count(FailureReason::Timeout),
+                count(FailureReason::Client)
+            ),
             (1, 1, 0)
         );
         assert_eq!(FailureReason::MtlsRequired.into_str(), "mtls_required");

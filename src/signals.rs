@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Cancelled by the first SIGTERM or SIGINT.
 pub fn shutdown() -> io::Result<CancellationToken> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let shutdown = CancellationToken::new();
     let signalled = shutdown.clone();
     tokio::spawn(async move {
@@ -26,7 +27,9 @@ pub fn shutdown() -> io::Result<CancellationToken> {
 }
 
 /// What `load` returns after each SIGHUP. It may block.
-pub fn reloads<T: Send + 'static>(load: impl Fn() -> T + Send + Sync + 'static) -> io::Result<mpsc::Receiver<T>> {
+pub fn reloads<T: Send + 'static>(
+    load: impl Fn() -> T + Send + Sync + 'static,
+) -> io::Result<mpsc::Receiver<T>> {
     let mut hangup = signal(SignalKind::hangup())?;
     let (sender, receiver) = mpsc::channel(1);
     let load = Arc::new(load);

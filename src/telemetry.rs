@@ -26,12 +26,16 @@ pub fn end_on_panic() {
 /// secrets.
 pub fn init(log: Log) -> Result<(), TryInitError> {
     let level = LevelFilter::from_level(log.level);
-    let filter = Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(env!("CARGO_CRATE_NAME"), level);
+    let filter = Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target(env!("CARGO_CRATE_NAME"), level);
     let registry = tracing_subscriber::registry().with(filter);
     match log.format {
-        LogFormat::Text => {
-            registry.with(fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal())).try_init()
-        }
-        LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true).with_writer(io::stderr)).try_init(),
+        LogFormat::Text => registry
+            .with(fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()))
+            .try_init(),
+        LogFormat::Json => registry
+            .with(fmt::layer().json().flatten_event(true).with_writer(io::stderr))
+            .try_init(),
     }
 }

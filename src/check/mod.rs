@@ -50,11 +50,15 @@ impl Status {
 }
 
 /// Polls once and prints what came of it.
-pub async fn run(Loaded { config, credentials }: Loaded, check: &Check) -> Result<Status, CheckError> {
+pub async fn run(
+    Loaded { config, credentials }: Loaded,
+    check: &Check,
+) -> Result<Status, CheckError> {
     if check.critical > check.warning {
         return Err(CheckError::Thresholds);
     }
-    let thresholds = Thresholds { warning: check.warning.as_secs_f64(), critical: check.critical.as_secs_f64() };
+    let thresholds =
+        Thresholds { warning: check.warning.as_secs_f64(), critical: check.critical.as_secs_f64() };
     let client = Client::new(&config.api, Arc::new(openai::Metrics::new(&Registry::new())?))?;
     let pages = Arc::clone(&client.pages);
     let poller = PollerConfig::new(Arc::new(client), &config, credentials);
@@ -101,5 +105,6 @@ pub(crate) fn report(
 
 /// The line that a monitoring plugin prints if it cannot even begin.
 pub fn unknown(check: &Check, error: &dyn std::error::Error) -> Option<String> {
-    (check.output == Format::Nagios).then(|| output::nagios_line(Status::Unknown, &error.to_string(), ""))
+    (check.output == Format::Nagios)
+        .then(|| output::nagios_line(Status::Unknown, &error.to_string(), ""))
 }

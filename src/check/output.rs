@@ -9,7 +9,9 @@ use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
 use super::Status;
-use crate::inventory::{SECONDS_PER_DAY, Severity, Thresholds, UnixSeconds, days_until, whole_second};
+use crate::inventory::{
+    SECONDS_PER_DAY, Severity, Thresholds, UnixSeconds, days_until, whole_second,
+};
 use crate::poll_state::{FailedList, FailureReason, PollState};
 use crate::presentation::{Document, Instants, Summary};
 
@@ -39,7 +41,8 @@ pub(super) fn nagios_line(status: Status, message: &str, performance: &str) -> S
 }
 
 pub(super) fn nagios(summary: &Summary<'_>, thresholds: Thresholds, now: f64) -> String {
-    let (warning, critical) = (thresholds.warning / SECONDS_PER_DAY, thresholds.critical / SECONDS_PER_DAY);
+    let (warning, critical) =
+        (thresholds.warning / SECONDS_PER_DAY, thresholds.critical / SECONDS_PER_DAY);
     let left = |name: &str, end: Option<UnixSeconds>| {
         // U is how plugins say that there is no value.
         let days = end.map_or_else(|| "U".into(), |end| days_until(end, now).to_string());
@@ -72,7 +75,11 @@ struct CheckReport<'a> {
     document: Option<Document<'a>>,
 }
 
-pub(super) fn json(summary: &Summary<'_>, state: &PollState, now: f64) -> serde_json::Result<String> {
+pub(super) fn json(
+    summary: &Summary<'_>,
+    state: &PollState,
+    now: f64,
+) -> serde_json::Result<String> {
     let report = CheckReport {
         status: summary.status,
         exit_code: summary.status.code(),
@@ -90,8 +97,12 @@ pub(super) fn table(summary: &Summary<'_>) -> String {
     let mut text = format!("{style}{}{style:#}  {}\n", summary.status, summary.message());
     if !summary.scopes.is_empty() {
         let rows = summary.scopes.iter().map(|row| {
-            let (end, left) = (row.end.as_deref().unwrap_or(NONE), row.relative_end.as_deref().unwrap_or_default());
-            let (name, id) = (row.name.as_deref().unwrap_or(UNNAMED), row.id.as_deref().unwrap_or_default());
+            let (end, left) = (
+                row.end.as_deref().unwrap_or(NONE),
+                row.relative_end.as_deref().unwrap_or_default(),
+            );
+            let (name, id) =
+                (row.name.as_deref().unwrap_or(UNNAMED), row.id.as_deref().unwrap_or_default());
             ([row.label, end, left, name, id], row.severity)
         });
         text.push('\n');
@@ -99,7 +110,8 @@ pub(super) fn table(summary: &Summary<'_>) -> String {
     }
     if !summary.certificates.is_empty() {
         let rows = summary.certificates.iter().map(|row| {
-            let (end, name) = (row.end.as_deref().unwrap_or(NONE), row.name.as_deref().unwrap_or(UNNAMED));
+            let (end, name) =
+                (row.end.as_deref().unwrap_or(NONE), row.name.as_deref().unwrap_or(UNNAMED));
             let active_at = row.active_at.as_deref().unwrap_or(NONE);
             let successor = row.successor.as_deref().unwrap_or_default();
             ([row.label, end, &row.relative_end, name, &row.id, active_at, successor], row.severity)
@@ -154,19 +166,30 @@ mod tests {
     use crate::poll_state::{ListName, PollResult, PollTiming};
 
     fn line(snapshot: Option<Arc<Snapshot>>, is_failing: bool) -> String {
-        let timing = PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
+        let timing =
+            PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
         let (reason, message) = (FailureReason::Server, "answered 503|".into());
-        let failed = FailedList { list: ListName::Projects, reason, status: Some(503), request_id: None, message };
+        let failed = FailedList {
+            list: ListName::Projects,
+            reason,
+            status: Some(503),
+            request_id: None,
+            message,
+        };
         let failed = is_failing.then_some(failed).into_iter().collect();
         let mut state = PollState::new(Instant::now(), timing);
-        state.record(snapshot, PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed });
+        state.record(
+            snapshot,
+            PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed },
+        );
         let thresholds = Thresholds::default();
         nagios(&Summary::new(&state, NOW as f64, thresholds), thresholds, NOW as f64)
     }
 
     #[test]
     fn a_plugin_prints_one_line() {
-        let ending = |days| Some(snapshot(&[vec![certificate("cert_1").named("a|b\n'c'").valid(0..days)]]));
+        let ending =
+            |days| Some(snapshot(&[vec![certificate("cert_1").named("a|b\n'c'").valid(0..days)]]));
         for (line, expected) in [
             (
                 line(ending(90), false),
@@ -192,7 +215,11 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_a_terminal_shows_them() {
         let mut text = String::new();
-        align(&mut text, ["A", "B"], [["東京", "x"], ["abc", ""]].map(|row| (row, Severity::Off)).to_vec());
+        align(
+            &mut text,
+            ["A", "B"],
+            [["東京", "x"], ["abc", ""]].map(|row| (row, Severity::Off)).to_vec(),
+        );
         let plain = anstream::adapter::strip_str(&text).to_string();
         assert_eq!(plain, "A     B\n東京  x\nabc\n");
     }

@@ -28,7 +28,8 @@ impl Credentials {
             }
             Self::File(path) => {
                 let place = format!("the admin key file {}", path.display());
-                let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(&mut text));
+                let read = File::open(path)
+                    .and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(&mut text));
                 read.map_err(|error| format!("{place} cannot be read: {error}"))?;
                 place
             }

@@ -15,7 +15,11 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    pub fn new(key: impl Into<String>, fault: impl Into<String>, origin: impl Into<String>) -> Self {
+    pub fn new(
+        key: impl Into<String>,
+        fault: impl Into<String>,
+        origin: impl Into<String>,
+    ) -> Self {
         Self { key: key.into(), fault: fault.into(), origin: origin.into() }
     }
 
@@ -50,7 +54,8 @@ impl From<figment::Error> for ConfigError {
             _ => "has a value that cannot be read".into(),
         };
         let key: Vec<_> = error.path.iter().map(|part| name_to_echo(part)).collect();
-        let origin = error.metadata.map_or_else(|| "not set".into(), |metadata| metadata.name.into_owned());
+        let origin =
+            error.metadata.map_or_else(|| "not set".into(), |metadata| metadata.name.into_owned());
         Self::new(key.join("."), fault, origin)
     }
 }
@@ -60,9 +65,11 @@ impl From<figment::Error> for ConfigError {
 pub(crate) fn name_to_echo(name: &str) -> &str {
     /// More than the longest name of a cipher suite, less than a line of PEM.
     const MAX_BYTES: usize = 48;
-    let is_of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'@');
-    let is_safe =
-        (1..=MAX_BYTES).contains(&name.len()) && name.bytes().all(is_of_a_name) && !name.contains("sk-admin-");
+    let is_of_a_name =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'@');
+    let is_safe = (1..=MAX_BYTES).contains(&name.len())
+        && name.bytes().all(is_of_a_name)
+        && !name.contains("sk-admin-");
     if is_safe { name } else { "<not a name>" }
 }
 
@@ -72,12 +79,21 @@ mod tests {
 
     #[test]
     fn only_names_are_safe_to_echo() {
-        for name in ["api", "j.doe@example.org", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "task-1"] {
+        for name in
+            ["api", "j.doe@example.org", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "task-1"]
+        {
             assert_eq!(name_to_echo(name), name);
         }
         let line_of_pem = "MIIBszCCAVmgAwIBAgIUQx1vW2q5r8Jm0b7yY2VfZ0m9o1kwCgYIKoZIzj0EAwIw";
-        for secret in ["", "a b", "$2y$10$X0h1gDsPszWURQaxFh.zou", line_of_pem, "sk-admin-PLANTED", "xsk-admin-1", "é"]
-        {
+        for secret in [
+            "",
+            "a b",
+            "$2y$10$X0h1gDsPszWURQaxFh.zou",
+            line_of_pem,
+            "sk-admin-PLANTED",
+            "xsk-admin-1",
+            "é",
+        ] {
             assert_eq!(name_to_echo(secret), "<not a name>");
         }
     }

@@ -36,8 +36,15 @@ impl Demo {
     /// Below the user's layers: several pages, polls that one can watch, and everything that there is to see.
     const DEFAULTS: &str = "api.page_size = 20\npoll.interval = '30s'\npoll.projects = true\n";
     /// The keys of `api` that the demo sets or must not have, whatever the user's layers say.
-    pub(super) const OVERRIDDEN: [&str; 7] =
-        ["base_url", "admin_key", "admin_key_file", "insecure_http", "ca_file", "client_cert_file", "client_key_file"];
+    pub(super) const OVERRIDDEN: [&str; 7] = [
+        "base_url",
+        "admin_key",
+        "admin_key_file",
+        "insecure_http",
+        "ca_file",
+        "client_cert_file",
+        "client_key_file",
+    ];
 
     pub fn at(address: SocketAddr, admin_key: &str) -> Self {
         Self(format!("api.base_url = 'http://{address}/v1'\napi.admin_key = '{admin_key}'\n"))
@@ -53,7 +60,9 @@ pub(crate) struct Layer {
 impl Layer {
     /// A single value. (`figment::util::nest` stops at an empty part of a key, which would then not be refused.)
     fn of_key(origin: String, key: &str, value: Value) -> Self {
-        let value = key.rsplit('.').fold(value, |value, part| Dict::from([(part.to_owned(), value)]).into());
+        let value = key
+            .rsplit('.')
+            .fold(value, |value, part| Dict::from([(part.to_owned(), value)]).into());
         Self { origin, values: value.into_dict().unwrap_or_default() }
     }
 
@@ -69,17 +78,24 @@ impl Layer {
         let invalid = |span: Option<Range<usize>>, fault: &str| {
             let before = &text[..span.map_or(0, |span| span.start.min(text.len()))];
             let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-            let (line, column) = (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1);
+            let (line, column) =
+                (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1);
             let fault = fault.lines().next().unwrap_or_default();
-            ConfigError::of_origin(&origin, format!("is not valid TOML: {fault} (line {line}, column {column})"))
+            ConfigError::of_origin(
+                &origin,
+                format!("is not valid TOML: {fault} (line {line}, column {column})"),
+            )
         };
         // Only the parser's message: its error shows the line, which may hold the key.
         let table = DeTable::parse(text).map_err(|error| invalid(error.span(), error.message()))?;
-        let values = dict(table.into_inner()).map_err(|span| invalid(Some(span), "a number is out of range"))?;
+        let values = dict(table.into_inner())
+            .map_err(|span| invalid(Some(span), "a number is out of range"))?;
         Ok(Self { origin, values })
     }
 
-    fn of_environment(environment: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<Self>, ConfigError> {
+    fn of_environment(
+        environment: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Vec<Self>, ConfigError> {
         let mut variables: Vec<_> = environment
             // A variable that is set to nothing counts as not set, as deployment tools that always set it expect.
             .filter(|(_, value)| !value.is_empty())
@@ -116,18 +132,25 @@ impl Provider for Layer {
 
 /// A table's values, or where a number is out of range.
 fn dict(table: DeTable<'_>) -> Result<Dict, Range<usize>> {
-    table.into_iter().map(|(name, value)| Ok((name.into_inner().into_owned(), to_value(value)?))).collect()
+    table
+        .into_iter()
+        .map(|(name, value)| Ok((name.into_inner().into_owned(), to_value(value)?)))
+        .collect()
 }
 
 fn to_value(value: Spanned<DeValue<'_>>) -> Result<Value, Range<usize>> {
     let span = value.span();
     Ok(match value.into_inner() {
         DeValue::String(text) => text.into_owned().into(),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).map_err(|_| span)?.into(),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).map_err(|_| span)?.into()
+        }
         DeValue::Boolean(value) => value.into(),
         // No key has a float or date value.
         DeValue::Float(_) | DeValue::Datetime(_) => Empty::Unit.into(),
-        DeValue::Array(values) => values.into_iter().map(to_value).collect::<Result<Vec<_>, _>>()?.into(),
+        DeValue::Array(values) => {
+            values.into_iter().map(to_value).collect::<Result<Vec<_>, _>>()?.into()
+        }
         DeValue::Table(table) => dict(table)?.into(),
     })
 }
@@ -154,7 +177,9 @@ impl Layers {
         }
         let file = file.map(Layer::of_file).transpose()?;
         let environment = Layer::of_environment(environment.into_iter())?;
-        let flags = flags.into_iter().map(|(key, flag, value)| Layer::of_key(format!("flag {flag}"), &key, value));
+        let flags = flags
+            .into_iter()
+            .map(|(key, flag, value)| Layer::of_key(format!("flag {flag}"), &key, value));
         for mut layer in file.into_iter().chain(environment).chain(flags) {
             if let (Some(_), Some(Value::Dict(_, api))) = (demo, layer.values.get_mut("api")) {
                 api.retain(|name, _| !Demo::OVERRIDDEN.contains(&name.as_str()));
@@ -171,7 +196,8 @@ impl Layers {
         // Reject a scalar where a section belongs now: a later layer's section would silently replace it.
         let below = self.values();
         let is_section = |key: &str| below.get(key).is_some_and(|value| value.as_dict().is_some());
-        let scalar = layer.values.iter().find(|(key, value)| value.as_dict().is_none() && is_section(key));
+        let scalar =
+            layer.values.iter().find(|(key, value)| value.as_dict().is_none() && is_section(key));
         if let Some((key, _)) = scalar {
             return Err(ConfigError::new(key, "must be a section", layer.origin));
         }
@@ -193,7 +219,9 @@ impl Layers {
     }
 
     pub(super) fn origin(&self, key: &str) -> String {
-        self.figment.find_metadata(key).map_or_else(|| "not set".into(), |metadata| metadata.name.clone().into_owned())
+        self.figment
+            .find_metadata(key)
+            .map_or_else(|| "not set".into(), |metadata| metadata.name.clone().into_owned())
     }
 
     /// Whether no layer of the user sets a key.
@@ -216,7 +244,11 @@ impl fmt::Display for Layers {
                 lines.push((format!("{key} = {}", as_toml(value)), self.origin(&key)));
             }
         }
-        let width = lines.iter().map(|(assignment, _)| assignment.chars().count()).max().unwrap_or_default();
+        let width = lines
+            .iter()
+            .map(|(assignment, _)| assignment.chars().count())
+            .max()
+            .unwrap_or_default();
         for (assignment, origin) in lines {
             writeln!(f, "{assignment:width$}  # {origin}")?;
         }
@@ -228,7 +260,9 @@ fn as_toml(value: &Value) -> String {
     match value {
         // A JSON string is a TOML string too.
         Value::String(_, text) => serde_json::to_string(text).unwrap_or_default(),
-        Value::Array(_, values) => format!("[{}]", values.iter().map(as_toml).collect::<Vec<_>>().join(", ")),
+        Value::Array(_, values) => {
+            format!("[{}]", values.iter().map(as_toml).collect::<Vec<_>>().join(", "))
+        }
         Value::Bool(_, value) => value.to_string(),
         Value::Num(_, number) => number.to_i128().unwrap_or_default().to_string(),
         // No valid key has anything else.
@@ -242,8 +276,10 @@ mod tests {
 
     #[test]
     fn toml_values_keep_their_types() {
-        let read =
-            |text: &str| Layer::of_toml("x".into(), &format!("x = {text}")).map(|layer| layer.values["x"].clone());
+        let read = |text: &str| {
+            Layer::of_toml("x".into(), &format!("x = {text}"))
+                .map(|layer| layer.values["x"].clone())
+        };
         for (text, value) in [
             ("20", 20_i64.into()),
             ("+2_0", 20_i64.into()),
@@ -255,13 +291,19 @@ mod tests {
             ("\"a\\u00e9\\n\"", "aé\n".into()),
             ("'20'", "20".into()),
             ("[1, ['a']]", vec![Value::from(1_i64), vec!["a"].into()].into()),
-            ("{a.b = true}", Dict::from([("a".into(), Dict::from([("b".into(), true.into())]).into())]).into()),
+            (
+                "{a.b = true}",
+                Dict::from([("a".into(), Dict::from([("b".into(), true.into())]).into())]).into(),
+            ),
             ("1.5", Value::from(Empty::Unit)),
             ("2026-01-01", Empty::Unit.into()),
         ] {
             assert_eq!(read(text).unwrap(), value, "{text}");
         }
         let message = read("[\n9223372036854775808]").unwrap_err().to_string();
-        assert_eq!(message, "configuration x is not valid TOML: a number is out of range (line 2, column 1)");
+        assert_eq!(
+            message,
+            "configuration x is not valid TOML: a number is out of range (line 2, column 1)"
+        );
     }
 }

@@ -148,8 +148,12 @@ impl Loaded {
         }
         let [cert, key] = ["api.client_cert_file", "api.client_key_file"];
         match (&api.client_cert_file, &api.client_key_file) {
-            (Some(_), None) => return Err(layers.refuse(cert, format!("must not be set without {key}"))),
-            (None, Some(_)) => return Err(layers.refuse(key, format!("must not be set without {cert}"))),
+            (Some(_), None) => {
+                return Err(layers.refuse(cert, format!("must not be set without {key}")));
+            }
+            (None, Some(_)) => {
+                return Err(layers.refuse(key, format!("must not be set without {cert}")));
+            }
             _ => {}
         }
         let [in_place, in_file] = ["api.admin_key", "api.admin_key_file"];
@@ -163,7 +167,10 @@ impl Loaded {
             }
             (Some(_), Some(_)) => {
                 let other = layers.origin(in_file);
-                return Err(layers.refuse(in_place, format!("must not be set beside {in_file}, which {other} sets")));
+                return Err(layers.refuse(
+                    in_place,
+                    format!("must not be set beside {in_file}, which {other} sets"),
+                ));
             }
         };
         credentials.read().map_err(|error| layers.refuse(key, error))?;
@@ -174,7 +181,11 @@ impl Loaded {
 impl Config {
     /// Keeps from `running` what only a restart changes, and names the keys of it that differ.
     pub fn keep_restart_only(&mut self, running: &Self) -> Vec<&'static str> {
-        fn keep<T: Clone + PartialEq>(value: &mut T, running: &T, key: &'static str) -> Option<&'static str> {
+        fn keep<T: Clone + PartialEq>(
+            value: &mut T,
+            running: &T,
+            key: &'static str,
+        ) -> Option<&'static str> {
             let differs = value != running;
             value.clone_from(running);
             differs.then_some(key)
@@ -186,7 +197,11 @@ impl Config {
             keep(&mut self.poll.state_file, &running.poll.state_file, "poll.state_file"),
             keep(&mut self.web.listen_address, &running.web.listen_address, "web.listen_address"),
             keep(&mut self.web.config_file, &running.web.config_file, "web.config_file"),
-            keep(&mut self.web.probe_listen_address, &running.web.probe_listen_address, "web.probe_listen_address"),
+            keep(
+                &mut self.web.probe_listen_address,
+                &running.web.probe_listen_address,
+                "web.probe_listen_address",
+            ),
             keep(&mut self.log.level, &running.log.level, "log.level"),
             keep(&mut self.log.format, &running.log.format, "log.format"),
         ]
@@ -213,14 +228,18 @@ mod tests {
 
     fn load(variables: &[(&str, &str)]) -> Loaded {
         let key = [("OPENAI_ADMIN_KEY", "sk-admin-PLANTED")];
-        let environment = key.iter().chain(variables).map(|(name, value)| (name.into(), value.into()));
+        let environment =
+            key.iter().chain(variables).map(|(name, value)| (name.into(), value.into()));
         Loaded::new(&Layers::stack(None, environment, [], None).unwrap()).unwrap()
     }
 
     #[test]
     fn no_debug_output_has_the_admin_key() {
         let loaded = load(&[]);
-        assert!(!format!("{loaded:?} {:?}", loaded.credentials.read()).contains("PLANTED"), "{loaded:?}");
+        assert!(
+            !format!("{loaded:?} {:?}", loaded.credentials.read()).contains("PLANTED"),
+            "{loaded:?}"
+        );
     }
 
     /// As the message about an unknown key lists them.
@@ -234,9 +253,11 @@ mod tests {
 
     #[test]
     fn default_file_names_every_key_and_no_other() {
-        let mut known: Vec<_> = ["api", "poll", "certificates", "web", "log"].into_iter().flat_map(keys_of).collect();
+        let mut known: Vec<_> =
+            ["api", "poll", "certificates", "web", "log"].into_iter().flat_map(keys_of).collect();
         let lines = DEFAULTS.lines().map(|line| line.strip_prefix("# ").unwrap_or(line));
-        let mut named: Vec<_> = lines.filter_map(|line| line.split_once(" = ")).map(|(name, _)| name).collect();
+        let mut named: Vec<_> =
+            lines.filter_map(|line| line.split_once(" = ")).map(|(name, _)| name).collect();
         known.sort_unstable();
         named.sort_unstable();
         assert_eq!(named, known);
@@ -245,7 +266,8 @@ mod tests {
     #[test]
     fn demo_overrides_every_key_about_the_upstream() {
         let keys = keys_of("api");
-        let left: Vec<_> = keys.iter().filter(|key| !Demo::OVERRIDDEN.contains(&key.as_str())).collect();
+        let left: Vec<_> =
+            keys.iter().filter(|key| !Demo::OVERRIDDEN.contains(&key.as_str())).collect();
         assert_eq!(left, ["page_size", "request_timeout", "max_retries"]);
     }
 
@@ -298,7 +320,8 @@ mod tests {
             ("log", ""),
         ] {
             let keys = keys_of(section).into_iter();
-            let others: Vec<_> = keys.filter(|key| !kept.contains(&format!("{section}.{key}").as_str())).collect();
+            let others: Vec<_> =
+                keys.filter(|key| !kept.contains(&format!("{section}.{key}").as_str())).collect();
             assert_eq!(others.join(" "), taken);
         }
     }

@@ -50,16 +50,22 @@ fn texts<'de, D: Deserializer<'de>, T>(
     })
 }
 
-pub(crate) fn string<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub(crate) fn string<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
     value(deserializer, "a string", |value| value.as_str().map(|text| Some(text.to_owned())))
 }
 
-pub(crate) fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+pub(crate) fn path<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<PathBuf>, D::Error> {
     text(deserializer, "the path of a file", |text| (!text.is_empty()).then(|| Some(text.into())))
 }
 
 /// The path of a file that holds a key. A key in its place would be repeated by every message that names the path.
-pub(crate) fn key_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+pub(crate) fn key_file<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<PathBuf>, D::Error> {
     text(deserializer, "the path of a file (a key itself belongs into api.admin_key)", |text| {
         (!text.is_empty() && !text.starts_with("sk-")).then(|| Some(text.into()))
     })
@@ -84,9 +90,13 @@ pub(crate) fn duration<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64
 ) -> Result<Duration, D::Error> {
     let [min, max] = [MIN, MAX].map(Duration::from_millis);
     let [shortest, longest] = [min, max].map(humantime::format_duration);
-    text(deserializer, format_args!("a duration from {shortest} to {longest}, such as \"90s\""), |text| {
-        humantime::parse_duration(text).ok().filter(|duration| (min..=max).contains(duration))
-    })
+    text(
+        deserializer,
+        format_args!("a duration from {shortest} to {longest}, such as \"90s\""),
+        |text| {
+            humantime::parse_duration(text).ok().filter(|duration| (min..=max).contains(duration))
+        },
+    )
 }
 
 pub(crate) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
@@ -103,14 +113,18 @@ pub(crate) fn log_level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Le
     })
 }
 
-pub(crate) fn log_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LogFormat, D::Error> {
+pub(crate) fn log_format<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<LogFormat, D::Error> {
     text(deserializer, "text or json", |text| text.parse().ok())
 }
 
 /// A URL that a path can be added to: a query, fragment or user would be lost or leaked on the way.
 pub(crate) fn base_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
     let mut url = text(deserializer, "a URL such as \"https://api.openai.com/v1\"", |text| {
-        Url::parse(text).ok().filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
+        Url::parse(text)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
     })?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(D::Error::custom("must not contain a user name or password"));
@@ -124,15 +138,26 @@ pub(crate) fn base_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url
 }
 
 /// A list, or text with commas.
-pub(crate) fn listen_addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ListenAddress>, D::Error> {
-    texts(deserializer, "an address such as \"0.0.0.0:10099\" or \":10099\", or a list of them", |texts| {
-        let addresses = texts.iter().flat_map(|text| text.split(',')).map(|text| text.trim().parse());
-        addresses.collect::<Result<Vec<_>, _>>().ok().filter(|addresses| !addresses.is_empty())
-    })
+pub(crate) fn listen_addresses<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<ListenAddress>, D::Error> {
+    texts(
+        deserializer,
+        "an address such as \"0.0.0.0:10099\" or \":10099\", or a list of them",
+        |texts| {
+            let addresses =
+                texts.iter().flat_map(|text| text.split(',')).map(|text| text.trim().parse());
+            addresses.collect::<Result<Vec<_>, _>>().ok().filter(|addresses| !addresses.is_empty())
+        },
+    )
 }
 
-pub(crate) fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ListenAddress>, D::Error> {
-    text(deserializer, "an address such as \"0.0.0.0:10098\" or \":10098\"", |text| text.parse().ok().map(Some))
+pub(crate) fn listen_address<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<ListenAddress>, D::Error> {
+    text(deserializer, "an address such as \"0.0.0.0:10098\" or \":10098\"", |text| {
+        text.parse().ok().map(Some)
+    })
 }
 
 pub(crate) fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Regex>, D::Error> {
@@ -141,7 +166,9 @@ pub(crate) fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
     })
 }
 
-pub(crate) fn pattern_with_group<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Regex, D::Error> {
+pub(crate) fn pattern_with_group<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Regex, D::Error> {
     value(deserializer, "a regular expression with a group, such as \"^(.+)-[0-9]{4}$\"", |value| {
         // Not trimmed: a space at its end may be part of the pattern.
         Regex::new(value.as_str()?).ok().filter(|pattern| pattern.captures_len() > 1)
@@ -176,15 +203,21 @@ mod tests {
     }
 
     fn read(key: &str, value: impl Into<Value>) -> Result<Document, String> {
-        let value = key.rsplit('.').fold(value.into(), |value, part| Dict::from([(part.into(), value)]).into());
-        let layer = Layer { origin: "file /etc/web.yml".into(), values: value.into_dict().unwrap() };
+        let value = key
+            .rsplit('.')
+            .fold(value.into(), |value, part| Dict::from([(part.into(), value)]).into());
+        let layer =
+            Layer { origin: "file /etc/web.yml".into(), values: value.into_dict().unwrap() };
         Figment::from(layer).extract().map_err(|error| ConfigError::from(error).to_string())
     }
 
     #[test]
     fn another_format_is_read_with_the_same_readers() {
         assert_eq!(read("server.file", " a b ").unwrap().server.file, Some("a b".into()));
-        assert_eq!(read("server.strict", "TRUE").unwrap().server, Server { file: None, strict: true });
+        assert_eq!(
+            read("server.strict", "TRUE").unwrap().server,
+            Server { file: None, strict: true }
+        );
         assert_eq!(read("users.alice", "x").unwrap().users["alice"], "x");
     }
 
@@ -201,7 +234,11 @@ mod tests {
             ("server.file", 7.into(), "server.file: must be the path of a file"),
             ("server.file", "".into(), "server.file: must be the path of a file"),
             ("server.strict", secret.into(), "server.strict: must be true or false"),
-            ("server.strict", Dict::from([(secret.into(), 1.into())]).into(), "server.strict: must be true or false"),
+            (
+                "server.strict",
+                Dict::from([(secret.into(), 1.into())]).into(),
+                "server.strict: must be true or false",
+            ),
             ("server.folder", secret.into(), &format!("server.folder: {keys}")),
             (&format!("server.{secret}"), secret.into(), &format!("server.<not a name>: {keys}")),
             ("", secret.into(), "<not a name>: unknown key; there are: server, users"),

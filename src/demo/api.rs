@@ -34,7 +34,11 @@ pub fn router(organization: Organization) -> Router {
         .route("/organization/projects/{id}/certificates", get(list_project_certificates))
         .fallback(async || ApiError(StatusCode::NOT_FOUND, "Unknown request URL", None))
         .method_not_allowed_fallback(async || {
-            ApiError(StatusCode::METHOD_NOT_ALLOWED, "The simulated organization can only be read.", None)
+            ApiError(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "The simulated organization can only be read.",
+                None,
+            )
         });
     Router::new()
         .nest("/v1", paths)
@@ -43,7 +47,11 @@ pub fn router(organization: Organization) -> Router {
 }
 
 /// Checks the key of every request, and gives every response an identifier.
-async fn authenticate(State(requests): State<Arc<AtomicU64>>, request: Request, next: Next) -> Response {
+async fn authenticate(
+    State(requests): State<Arc<AtomicU64>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let number = requests.fetch_add(1, Ordering::Relaxed);
     let authorized = request
         .headers()
@@ -53,7 +61,8 @@ async fn authenticate(State(requests): State<Arc<AtomicU64>>, request: Request, 
     let mut response = if authorized {
         next.run(request).await
     } else {
-        let message = "Incorrect API key provided. The simulated organization takes the key \"demo\".";
+        let message =
+            "Incorrect API key provided. The simulated organization takes the key \"demo\".";
         ApiError(StatusCode::UNAUTHORIZED, message, None).into_response()
     };
     if let Ok(id) = format!("req_demo{number:08x}").parse() {
@@ -94,13 +103,17 @@ fn page(mut list: Vec<Value>, query: &Query) -> ApiResult {
     }
     if let Some(after) = query.get("after") {
         let position = list.iter().position(|item| item["id"] == **after);
-        list.drain(..=position.ok_or_else(|| invalid("after", "after names no object of this list"))?);
+        list.drain(
+            ..=position.ok_or_else(|| invalid("after", "after names no object of this list"))?,
+        );
     }
     let has_more = list.len() > limit;
     list.truncate(limit);
     let id = |item: Option<&Value>| item.map(|item| item["id"].clone());
     let (first_id, last_id) = (id(list.first()), id(list.last()));
-    Ok(Json(json!({"object": "list", "data": list, "first_id": first_id, "last_id": last_id, "has_more": has_more})))
+    Ok(Json(
+        json!({"object": "list", "data": list, "first_id": first_id, "last_id": last_id, "has_more": has_more}),
+    ))
 }
 
 fn shown(certificate: &DemoCertificate, object: &str) -> Value {
@@ -117,7 +130,11 @@ fn shown(certificate: &DemoCertificate, object: &str) -> Value {
 }
 
 /// A page of certificates, as the organization's list or as a project's.
-fn certificates(certificates: &[DemoCertificate], object: &str, query: Option<String>) -> ApiResult {
+fn certificates(
+    certificates: &[DemoCertificate],
+    object: &str,
+    query: Option<String>,
+) -> ApiResult {
     let show = |certificate: &DemoCertificate| {
         let mut value = shown(certificate, object);
         value["active"] = certificate.active.into();
@@ -153,7 +170,11 @@ async fn list_projects(State(has): Shared, RawQuery(query): RawQuery) -> ApiResu
     page(shown.collect(), &query)
 }
 
-async fn list_project_certificates(State(has): Shared, Path(id): Path<String>, RawQuery(query): RawQuery) -> ApiResult {
+async fn list_project_certificates(
+    State(has): Shared,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> ApiResult {
     let found = has.projects.iter().find(|project| project.id == id);
     let project = found.ok_or(ApiError(StatusCode::NOT_FOUND, "No such project", None))?;
     certificates(&project.certificates, "organization.project.certificate", query)

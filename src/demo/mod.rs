@@ -47,10 +47,12 @@ impl DemoApi {
     /// What the demo command prints: where to look, also on the exporter that polls it.
     pub fn welcome(&self, exporter: &Server) -> io::Result<String> {
         let certificates = self.organization.certificates.len();
-        let projects = self.organization.projects.iter().filter(|project| !project.is_archived()).count();
+        let projects =
+            self.organization.projects.iter().filter(|project| !project.is_archived()).count();
         let (api, scheme) = (self.address, exporter.scheme());
         let pages = exporter.addresses()?.into_iter().map(local);
-        let pages: Vec<_> = pages.map(|at| format!("  {scheme}://{at}/ and {scheme}://{at}/metrics\n")).collect();
+        let pages: Vec<_> =
+            pages.map(|at| format!("  {scheme}://{at}/ and {scheme}://{at}/metrics\n")).collect();
         Ok(format!(
             "A simulated organization with {certificates} certificates and {projects} projects is at http://{api}/v1 (admin key: {ADMIN_KEY}).\n\
              The exporter polls it like a real one. Look at:\n\
@@ -69,7 +71,11 @@ impl DemoApi {
 /// Where this machine reaches what listens at `address`.
 fn local(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        address.set_ip(if address.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
     }
     address
 }

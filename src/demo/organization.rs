@@ -52,7 +52,8 @@ impl DemoProject {
 }
 
 /// Regions whose authorities are the same, each in five generations.
-const REGIONS: [&str; 6] = ["eu-west-1", "eu-central-1", "us-east-1", "us-west-2", "ap-south-1", "ap-northeast-1"];
+const REGIONS: [&str; 6] =
+    ["eu-west-1", "eu-central-1", "us-east-1", "us-west-2", "ap-south-1", "ap-northeast-1"];
 const GENERATIONS: i64 = 5;
 
 impl Organization {
@@ -67,7 +68,9 @@ impl Organization {
             archived_at: None,
             certificates: (certificates.iter())
                 .filter_map(|certificate| {
-                    let (_, active) = listed.iter().find(|(name, _)| certificate.name.as_deref() == Some(name))?;
+                    let (_, active) = listed
+                        .iter()
+                        .find(|(name, _)| certificate.name.as_deref() == Some(name))?;
                     Some(DemoCertificate { active: *active, ..certificate.clone() })
                 })
                 .collect(),
@@ -76,20 +79,30 @@ impl Organization {
         // others: one anchor active at the organization enforces mutual TLS everywhere.
         let mut projects = vec![
             // Covered twice, for years.
-            project(0, Some("Checkout"), &[("edge-gateway-2026", true), ("offline-root-2016", true)]),
+            project(
+                0,
+                Some("Checkout"),
+                &[("edge-gateway-2026", true), ("offline-root-2016", true)],
+            ),
             // Covered by the organization only.
             project(1, Some("Internal tools"), &[]),
             // Its own anchor has gone, the organization's are about to.
-            project(2, Some("Batch pipeline"), &[("batch-pipeline-2025", true), ("batch-pipeline-2024", false)]),
+            project(
+                2,
+                Some("Batch pipeline"),
+                &[("batch-pipeline-2025", true), ("batch-pipeline-2024", false)],
+            ),
             // A gap of two days between its own anchor and the organization's next.
             project(3, Some("Ledger"), &[("ledger-2026", true)]),
             // A rotation under way, in a project that nobody has named.
             project(4, None, &[("search-indexer gen 3", true), ("search-indexer gen 4", true)]),
         ];
         projects.extend((5..).zip(REGIONS).map(|(number, region)| {
-            let names: Vec<_> = (1..=GENERATIONS).map(|generation| authority(region, generation)).collect();
+            let names: Vec<_> =
+                (1..=GENERATIONS).map(|generation| authority(region, generation)).collect();
             // The two newest are in use.
-            let listed: Vec<_> = (1..).zip(&names).map(|(at, name)| (name.as_str(), at > GENERATIONS - 2)).collect();
+            let listed: Vec<_> =
+                (1..).zip(&names).map(|(at, name)| (name.as_str(), at > GENERATIONS - 2)).collect();
             project(number, Some(&format!("Inference {region}")), &listed)
         }));
         let prototype = project(11, Some("Prototype (archived)"), &[]);
@@ -135,7 +148,12 @@ fn certificates(now: UnixSeconds) -> Vec<DemoCertificate> {
     for generation in 1..=GENERATIONS {
         for (position, region) in (0..).zip(REGIONS) {
             let begin = (generation - GENERATIONS) * 180 * DAY - (30 + 7 * position) * DAY;
-            upload(Some(&authority(region, generation)), false, Some(begin), Some(begin + 365 * DAY));
+            upload(
+                Some(&authority(region, generation)),
+                false,
+                Some(begin),
+                Some(begin + 365 * DAY),
+            );
         }
     }
     certificates.sort_by_key(|certificate| certificate.created_at);
@@ -152,7 +170,11 @@ fn identifier(prefix: &str, number: u64) -> String {
     let mut bits = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    format!("{prefix}_{:016x}{:08x}", bits ^ (bits >> 31), bits.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32)
+    format!(
+        "{prefix}_{:016x}{:08x}",
+        bits ^ (bits >> 31),
+        bits.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32
+    )
 }
 
 #[cfg(test)]
@@ -167,7 +189,8 @@ mod tests {
         let all = Organization::simulated(now).certificates;
         assert_eq!(all.iter().map(|certificate| &certificate.id).collect::<HashSet<_>>().len(), 48);
         let ends_within = |from: i64, to: i64| {
-            all.iter().any(|c| c.expires_at.is_some_and(|end| (now + from..now + to).contains(&end)))
+            all.iter()
+                .any(|c| c.expires_at.is_some_and(|end| (now + from..now + to).contains(&end)))
         };
         assert!(ends_within(-400 * DAY, 0), "expired");
         assert!(ends_within(0, HOUR), "minutes left");
@@ -175,7 +198,10 @@ mod tests {
         assert!(ends_within(365 * DAY, 4_000 * DAY), "years left");
         assert!(all.iter().any(|c| c.valid_at > Some(now)), "not yet valid");
         assert!(all.iter().any(|c| c.name.is_none()), "unnamed");
-        assert!(all.iter().any(|c| c.valid_at.is_none() && c.expires_at.is_none()), "without dates");
+        assert!(
+            all.iter().any(|c| c.valid_at.is_none() && c.expires_at.is_none()),
+            "without dates"
+        );
         assert!(all.iter().any(|c| !c.active), "inactive");
         assert!(all.iter().all(|c| c.created_at < now), "none uploaded in the future");
     }
@@ -190,7 +216,13 @@ mod tests {
         assert_eq!(shown(0), [("offline-root-2016", true), ("edge-gateway-2026", true)]);
         assert_eq!(shown(1), []);
         assert_eq!(shown(2), [("batch-pipeline-2024", false), ("batch-pipeline-2025", true)]);
-        assert_eq!(shown(5).iter().map(|(_, active)| *active).collect::<Vec<_>>(), [false, false, false, true, true]);
-        assert_eq!(organization.projects.iter().filter(|project| !project.is_archived()).count(), 11);
+        assert_eq!(
+            shown(5).iter().map(|(_, active)| *active).collect::<Vec<_>>(),
+            [false, false, false, true, true]
+        );
+        assert_eq!(
+            organization.projects.iter().filter(|project| !project.is_archived()).count(),
+            11
+        );
     }
 }

@@ -13,7 +13,11 @@ impl<K, V> Default for Memo<K, V> {
 impl<K: PartialEq, V: Clone> Memo<K, V> {
     /// The value of `key`, made anew if the cached value has another key. The cached value is dropped first: there are never
     /// two.
-    pub(crate) fn get_or_make<E>(&mut self, key: K, make: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
+    pub(crate) fn get_or_make<E>(
+        &mut self,
+        key: K,
+        make: impl FnOnce() -> Result<V, E>,
+    ) -> Result<V, E> {
         if let Some((last, value)) = &self.0
             && *last == key
         {
@@ -74,7 +78,8 @@ mod tests {
     fn last_value_is_dropped_before_the_next_is_made() {
         let (mut memo, first) = (Memo::default(), Arc::new(1));
         memo.get_or_make(1, || Ok::<_, Infallible>(Arc::clone(&first))).unwrap();
-        let holders = memo.get_or_make(2, || Ok::<_, Infallible>(Arc::new(Arc::strong_count(&first))));
+        let holders =
+            memo.get_or_make(2, || Ok::<_, Infallible>(Arc::new(Arc::strong_count(&first))));
         assert_eq!(holders, Ok(Arc::new(1)));
     }
 
@@ -85,6 +90,9 @@ mod tests {
         assert!(identity == Identity::of(&Arc::clone(&object)));
         assert!(identity != Identity::of(&Arc::new("equal".to_owned())));
         assert_eq!(Arc::into_inner(object).as_deref(), Some("equal"));
-        assert!(identity != Identity::of(&Arc::new("equal".to_owned())), "its address is not used again");
+        assert!(
+            identity != Identity::of(&Arc::new("equal".to_owned())),
+            "its address is not used again"
+        );
     }
 }

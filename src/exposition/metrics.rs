@@ -56,7 +56,9 @@ impl Series {
     pub(super) const fn lifetime(&self) -> Lifetime {
         match self {
             Self::State(_) | Self::FailureReasons => Lifetime::Poll,
-            Self::Certificates(_) | Self::CertificateUses(_) | Self::ProjectCertificates(_) => Lifetime::Inventory,
+            Self::Certificates(_) | Self::CertificateUses(_) | Self::ProjectCertificates(_) => {
+                Lifetime::Inventory
+            }
             Self::Scopes(_) => Lifetime::Epoch,
             Self::ScopeReads | Self::ProjectReads => Lifetime::Reads,
             Self::CertificatesNow(_) => Lifetime::Second,
@@ -71,7 +73,9 @@ impl Series {
                 &["certificate_id", "certificate_name"]
             }
             Self::Scopes(_) | Self::ScopeReads => &["scope", "project_id", "project_name"],
-            Self::ProjectCertificates(_) => &["project_id", "project_name", "certificate_id", "certificate_name"],
+            Self::ProjectCertificates(_) => {
+                &["project_id", "project_name", "certificate_id", "certificate_name"]
+            }
             Self::ProjectReads => &["project_id", "project_name"],
         }
     }
@@ -132,7 +136,9 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "openai_cert_exporter_vanished_projects",
         "Projects that were listed, but gone (404) when their certificates were asked for; absent before the first success.",
-        Series::State(|state| Some(state.snapshot.as_ref()?.inventory.lists().project_faults.vanished as f64)),
+        Series::State(|state| {
+            Some(state.snapshot.as_ref()?.inventory.lists().project_faults.vanished as f64)
+        }),
     ),
     gauge(
         "openai_certificate_active",
@@ -147,7 +153,9 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "openai_certificate_days_until_expiry",
         "Days from now until the certificate expires, negative once it has; absent where the API gives no date.",
-        Series::CertificatesNow(|certificate, now| Some(days_until(certificate.expires_at?, now as f64))),
+        Series::CertificatesNow(|certificate, now| {
+            Some(days_until(certificate.expires_at?, now as f64))
+        }),
     ),
     gauge(
         "openai_certificate_not_after_timestamp_seconds",

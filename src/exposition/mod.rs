@@ -90,7 +90,9 @@ impl Exposition {
 fn registered(registry: &Registry) -> Result<Vec<Registered>, prometheus::Error> {
     let encoder = TextEncoder::new();
     let families = registry.gather().into_iter();
-    families.map(|family| Ok((family.name().to_owned(), encoder.encode_to_string(&[family])?))).collect()
+    families
+        .map(|family| Ok((family.name().to_owned(), encoder.encode_to_string(&[family])?)))
+        .collect()
 }
 
 /// Neighbouring metrics with one lifetime, and an empty last run for families of the registry that sort after all of them.
@@ -121,12 +123,15 @@ impl Cache {
             let mut registered = registered(registry)?;
             fragments.resize_with(runs().count(), Memo::default);
             let fragments = runs().zip(fragments).map(|(run, fragment)| {
-                let is_before = |(name, _): &Registered| run.last().is_none_or(|last| name.as_str() < last.name);
+                let is_before = |(name, _): &Registered| {
+                    run.last().is_none_or(|last| name.as_str() < last.name)
+                };
                 let beyond = registered.split_off(registered.partition_point(is_before));
                 let registered = std::mem::replace(&mut registered, beyond);
                 let key = key(run, &registered, state, now);
-                fragment
-                    .get_or_make(key, || compressor.compress(TextBody::new(run, registered, state, now)).map(Arc::new))
+                fragment.get_or_make(key, || {
+                    compressor.compress(TextBody::new(run, registered, state, now)).map(Arc::new)
+                })
             });
             let page = gzip_member(&fragments.collect::<Result<Vec<_>, _>>()?);
             *inventory = state.snapshot.as_ref().map(|snapshot| Identity::of(&snapshot.inventory));
@@ -139,7 +144,8 @@ impl Cache {
         state.snapshot.as_ref().is_some_and(|snapshot| {
             let inventory = &snapshot.inventory;
             let series = inventory.projects().iter().map(|list| list.certificates.items.len());
-            self.inventory != Some(Identity::of(inventory)) && series.sum::<usize>() > BLOCKING_THRESHOLD
+            self.inventory != Some(Identity::of(inventory))
+                && series.sum::<usize>() > BLOCKING_THRESHOLD
         })
     }
 }
@@ -147,7 +153,12 @@ impl Cache {
 /// Cache key of a fragment: the text that is rendered for every page, the identity of its source, and the second or epoch.
 type Key = (String, Option<Identity>, Option<i64>);
 
-fn key(run: &'static [Metric], registered: &[Registered], state: &Arc<PollState>, now: UnixSeconds) -> Key {
+fn key(
+    run: &'static [Metric],
+    registered: &[Registered],
+    state: &Arc<PollState>,
+    now: UnixSeconds,
+) -> Key {
     let lifetime = run.first().map_or(Lifetime::Poll, |metric| metric.series.lifetime());
     let written = if lifetime == Lifetime::Poll { run } else { &[] };
     let text = TextBody::new(written, registered.to_vec(), state, now).collect();

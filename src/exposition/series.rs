@@ -18,8 +18,9 @@ impl Metric {
         now: UnixSeconds,
         mut write: impl FnMut(&[&str], f64),
     ) -> Option<()> {
-        let mut write_if_any =
-            |labels: &[&str], value: Option<f64>| value.into_iter().for_each(|value| write(labels, value));
+        let mut write_if_any = |labels: &[&str], value: Option<f64>| {
+            value.into_iter().for_each(|value| write(labels, value))
+        };
         let inventory = state.snapshot.as_ref().map(|snapshot| &snapshot.inventory);
         match self.series {
             Series::State(value) => write_if_any(&[], (row == 0).then(|| value(state))?),
@@ -100,7 +101,9 @@ fn of_scope(project: Option<&Project>) -> [&str; 3] {
 /// Appends a label's value. Prometheus gives up the whole scrape at a NUL, for which the format has no escape.
 fn push_escaped(text: &mut String, value: &str) {
     let mut rest = value;
-    while let Some(position) = rest.bytes().position(|byte| matches!(byte, b'\\' | b'"' | b'\n' | b'\0')) {
+    while let Some(position) =
+        rest.bytes().position(|byte| matches!(byte, b'\\' | b'"' | b'\n' | b'\0'))
+    {
         text.push_str(&rest[..position]);
         text.push_str(match rest.as_bytes()[position] {
             b'\\' => r"\\",

@@ -36,15 +36,19 @@ struct Scraped {
 
 impl Scraped {
     fn new() -> Self {
-        let timing = PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
-        let vector = |name, label| IntCounterVec::new(Opts::new(name, "A \\ and\na line."), &[label]).unwrap();
+        let timing =
+            PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
+        let vector = |name, label| {
+            IntCounterVec::new(Opts::new(name, "A \\ and\na line."), &[label]).unwrap()
+        };
         let mut scraped = Self {
             exposition: Exposition::of_state_only(),
             state: Arc::new(PollState::new(Instant::now(), timing)),
             now: NOW as f64,
             pattern: "^([a-z])",
             requests: vector("openai_cert_exporter_api_requests_total", "code"),
-            lines: IntCounter::new("openai_cert_exporter_log_lines_dropped_total", "Lines.").unwrap(),
+            lines: IntCounter::new("openai_cert_exporter_log_lines_dropped_total", "Lines.")
+                .unwrap(),
             between: vector("openai_certificate_between_total", "x"),
             process: IntCounter::new("process_cpu_seconds_total", "Seconds.").unwrap(),
             runtime: Builder::new_current_thread().build().unwrap(),
@@ -55,9 +59,14 @@ impl Scraped {
 
     fn registry(&self) -> Registry {
         let registry = Registry::new();
-        let vectors = [&self.requests, &self.between].map(|vector| Box::new(vector.clone()) as Box<dyn Collector>);
-        let counters = [&self.lines, &self.process].map(|counter| Box::new(counter.clone()) as Box<dyn Collector>);
-        vectors.into_iter().chain(counters).for_each(|collector| registry.register(collector).unwrap());
+        let vectors = [&self.requests, &self.between]
+            .map(|vector| Box::new(vector.clone()) as Box<dyn Collector>);
+        let counters = [&self.lines, &self.process]
+            .map(|counter| Box::new(counter.clone()) as Box<dyn Collector>);
+        vectors
+            .into_iter()
+            .chain(counters)
+            .for_each(|collector| registry.register(collector).unwrap());
         registry
     }
 
@@ -76,7 +85,8 @@ impl Scraped {
 
     /// A poll has read these lists, each project's so many seconds ago.
     fn read(&mut self, lists: Lists, ago: &[f64]) {
-        let projects_read_at = (0..lists.projects.len()).map(|n| self.now - ago.get(n).unwrap_or(&0.0)).collect();
+        let projects_read_at =
+            (0..lists.projects.len()).map(|n| self.now - ago.get(n).unwrap_or(&0.0)).collect();
         let before = self.state.snapshot.as_ref().map(|snapshot| &snapshot.inventory);
         let inventory = Inventory::new_or_unchanged(before, lists, &group(self.pattern));
         let snapshot = Snapshot { inventory, organization_read_at: self.now, projects_read_at };
@@ -134,8 +144,7 @@ fn head_comes_with_the_first_certificate_of_the_first_of_many_projects() {
     read[1].push(certificate("cert_new"));
     scraped.read(lists(&read), &[]);
     scraped.check();
-    let head =
-        "# TYPE openai_project_certificate_active gauge\nopenai_project_certificate_active{project_id=\"proj_0\"";
+    let head = "# TYPE openai_project_certificate_active gauge\nopenai_project_certificate_active{project_id=\"proj_0\"";
     assert!(scraped.gzip().contains(head));
 }
 
@@ -166,7 +175,9 @@ fn text_is_kept_for_its_lifetime() {
         let (state, now) = (&scraped.state, whole_second(scraped.now));
         runs().map(|run| key(run, &[], state, now)).collect()
     };
-    let read = |last: i64| lists(&[vec![certificate("a").valid(-1..1), certificate("b").valid(-1..last)], vec![]]);
+    let read = |last: i64| {
+        lists(&[vec![certificate("a").valid(-1..1), certificate("b").valid(-1..last)], vec![]])
+    };
     let mut scraped = Scraped::new();
     scraped.read(read(9), &[]);
     let day = DAY as f64;
@@ -185,15 +196,18 @@ fn text_is_kept_for_its_lifetime() {
         let before = keys(&scraped);
         scraped.take(step.clone());
         let now = keys(&scraped);
-        let changed = runs().zip(before.iter().zip(&now)).filter(|(_, (before, now))| before != now);
-        let changed: BTreeSet<_> = changed.map(|(run, _)| format!("{:?}", run[0].series.lifetime())).collect();
+        let changed =
+            runs().zip(before.iter().zip(&now)).filter(|(_, (before, now))| before != now);
+        let changed: BTreeSet<_> =
+            changed.map(|(run, _)| format!("{:?}", run[0].series.lifetime())).collect();
         assert_eq!(changed.iter().map(String::as_str).collect::<Vec<_>>(), expected, "{step:?}");
     }
 }
 
 #[test]
 fn clock_that_jumps_is_followed_both_ways() {
-    let (first, second) = (certificate("first").valid(-100..10), certificate("second").valid(20..40));
+    let (first, second) =
+        (certificate("first").valid(-100..10), certificate("second").valid(20..40));
     let mut scraped = Scraped::new();
     scraped.read(lists(&[vec![first, second]]), &[]);
     // (Days off, days left of the first, anchors that are valid, days from then to the end of the runway.)
@@ -213,7 +227,12 @@ fn clock_that_jumps_is_followed_both_ways() {
         for (how, page) in [("text", scraped.text()), ("gzip", scraped.gzip())] {
             let days = "openai_certificate_days_until_expiry{certificate_id=\"first\",certificate_name=\"\"}";
             let of_scope = |name: &str| {
-                value(&page, &format!("openai_mtls_{name}{{scope=\"organization\",project_id=\"\",project_name=\"\"}}"))
+                value(
+                    &page,
+                    &format!(
+                        "openai_mtls_{name}{{scope=\"organization\",project_id=\"\",project_name=\"\"}}"
+                    ),
+                )
             };
             assert_eq!(value(&page, days), Some(left), "{off} days off, {how}");
             assert_eq!(of_scope("active_certificates"), Some(anchors), "{off} days off, {how}");
@@ -244,11 +263,19 @@ fn scrapes_of_one_state_within_a_second_share_a_page() {
 #[test]
 fn text_comes_in_pieces() {
     let mut scraped = Scraped::new();
-    let read: Vec<_> = (0..300).map(|n| vec![certificate(&format!("cert_{n}")).named(&"x".repeat(500))]).collect();
+    let read: Vec<_> =
+        (0..300).map(|n| vec![certificate(&format!("cert_{n}")).named(&"x".repeat(500))]).collect();
     scraped.read(lists(&read), &[]);
-    let pieces: Vec<_> =
-        scraped.exposition.text(&scraped.state, scraped.now).unwrap().map(|piece| piece.len()).collect();
-    assert!(pieces.len() > 10 && pieces.iter().all(|length| (1..20_000).contains(length)), "{pieces:?}");
+    let pieces: Vec<_> = scraped
+        .exposition
+        .text(&scraped.state, scraped.now)
+        .unwrap()
+        .map(|piece| piece.len())
+        .collect();
+    assert!(
+        pieces.len() > 10 && pieces.iter().all(|length| (1..20_000).contains(length)),
+        "{pieces:?}"
+    );
 }
 
 #[test]
@@ -285,7 +312,10 @@ fn documented() -> BTreeMap<&'static str, Option<&'static str>> {
     let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
     let names = cells.flat_map(|cell| cell.split('`').step_by(2));
     names
-        .map(|name| name.split_once('{').map_or((name, None), |(name, labels)| (name, labels.strip_suffix('}'))))
+        .map(|name| {
+            name.split_once('{')
+                .map_or((name, None), |(name, labels)| (name, labels.strip_suffix('}')))
+        })
         .collect()
 }
 
@@ -304,10 +334,17 @@ fn readme_names_every_metric_and_no_other() {
     ];
     let mut documented = documented();
     assert_eq!(OTHERS.map(|name| documented.remove(name).is_some()), [true; OTHERS.len()]);
-    assert!(METRICS.iter().map(|metric| metric.name).eq(documented.keys().copied()), "{documented:?}");
+    assert!(
+        METRICS.iter().map(|metric| metric.name).eq(documented.keys().copied()),
+        "{documented:?}"
+    );
     assert!(FAMILIES.iter().map(|(name, ..)| name).eq(documented.keys()), "{documented:?}");
     for metric in METRICS {
         let labels = documented[metric.name];
-        assert!(labels.is_none_or(|labels| labels == metric.series.labels().join(",")), "{} {labels:?}", metric.name);
+        assert!(
+            labels.is_none_or(|labels| labels == metric.series.labels().join(",")),
+            "{} {labels:?}",
+            metric.name
+        );
     }
 }

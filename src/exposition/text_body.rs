@@ -40,7 +40,8 @@ impl TextBody {
     /// Appends a family of the registry, or one row of a metric. `None` at the end.
     fn write_next(&mut self, text: &mut String) -> Option<()> {
         let metric = self.metrics.first();
-        let is_next = |(name, _): &Registered| metric.is_none_or(|metric| name.as_str() < metric.name);
+        let is_next =
+            |(name, _): &Registered| metric.is_none_or(|metric| name.as_str() < metric.name);
         if let Some((_, family)) = self.registered.next_if(is_next) {
             text.push_str(&family);
             return Some(());

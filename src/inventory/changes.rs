@@ -51,7 +51,9 @@ fn compare<'a>(before: &'a Certificate, after: &'a Certificate, changes: &mut Ve
     if before.name != after.name {
         changes.push(Change::Renamed { from: before, to: after });
     }
-    let dates = |certificate: &Certificate| (certificate.created_at, certificate.valid_at, certificate.expires_at);
+    let dates = |certificate: &Certificate| {
+        (certificate.created_at, certificate.valid_at, certificate.expires_at)
+    };
     if dates(before) != dates(after) {
         changes.push(Change::Redated(after));
     }

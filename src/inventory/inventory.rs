@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::rotation::uses;
 use super::scope::{active, in_effect};
-use super::{Certificate, CertificateUse, Listing, Malformed, Project, RotationGroup, Scope, UnixSeconds};
+use super::{
+    Certificate, CertificateUse, Listing, Malformed, Project, RotationGroup, Scope, UnixSeconds,
+};
 
 /// Every list as it was last read whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,23 +51,39 @@ pub struct Inventory {
 
 impl Inventory {
     pub fn new(lists: Lists, group: &RotationGroup) -> Self {
-        let project_scope = |list: &ProjectList| Scope::new(in_effect(&list.certificates, &lists.organization));
+        let project_scope =
+            |list: &ProjectList| Scope::new(in_effect(&list.certificates, &lists.organization));
         let organization = std::iter::once(Scope::new(active(&lists.organization)));
         let scopes: Vec<_> = organization.chain(lists.projects.iter().map(project_scope)).collect();
         let mut boundaries: Vec<_> = scopes.iter().flat_map(Scope::boundaries).collect();
         boundaries.sort_unstable();
         boundaries.dedup();
-        let (mut malformed, mut duplicates) = (lists.project_faults.malformed.clone(), lists.project_faults.duplicates);
-        for list in std::iter::once(&lists.organization).chain(lists.projects.iter().map(|list| &list.certificates)) {
+        let (mut malformed, mut duplicates) =
+            (lists.project_faults.malformed.clone(), lists.project_faults.duplicates);
+        for list in std::iter::once(&lists.organization)
+            .chain(lists.projects.iter().map(|list| &list.certificates))
+        {
             malformed.merge(&list.malformed);
             duplicates = duplicates.saturating_add(list.duplicates);
         }
         let certificates = uses(&lists, group);
-        Self { lists, group: group.clone(), scopes, certificates, boundaries, malformed, duplicates }
+        Self {
+            lists,
+            group: group.clone(),
+            scopes,
+            certificates,
+            boundaries,
+            malformed,
+            duplicates,
+        }
     }
 
     /// The inventory of these lists: `before` itself if its lists and group are equal.
-    pub fn new_or_unchanged(before: Option<&Arc<Self>>, lists: Lists, group: &RotationGroup) -> Arc<Self> {
+    pub fn new_or_unchanged(
+        before: Option<&Arc<Self>>,
+        lists: Lists,
+        group: &RotationGroup,
+    ) -> Arc<Self> {
         match before {
             Some(before) if before.lists == lists && before.group == *group => Arc::clone(before),
             _ => Arc::new(Self::new(lists, group)),
@@ -86,7 +104,8 @@ impl Inventory {
 
     /// The project with this identifier, and its position among the projects.
     pub fn project(&self, id: &str) -> Option<(usize, &ProjectList)> {
-        let position = self.lists.projects.binary_search_by(|list| (*list.project.id).cmp(id)).ok()?;
+        let position =
+            self.lists.projects.binary_search_by(|list| (*list.project.id).cmp(id)).ok()?;
         Some((position, &self.lists.projects[position]))
     }
 
@@ -113,8 +132,13 @@ impl Inventory {
     }
 
     /// The projects at which a certificate of this inventory is active.
-    pub fn active_projects<'a>(&'a self, of: &'a CertificateUse) -> impl ExactSizeIterator<Item = &'a Project> {
-        of.active_at_projects.iter().map(|position| &self.lists.projects[*position as usize].project)
+    pub fn active_projects<'a>(
+        &'a self,
+        of: &'a CertificateUse,
+    ) -> impl ExactSizeIterator<Item = &'a Project> {
+        of.active_at_projects
+            .iter()
+            .map(|position| &self.lists.projects[*position as usize].project)
     }
 
     /// Entries that could not be read, of all lists.
@@ -151,7 +175,8 @@ mod tests {
                 .named(&format!("{}-{id}", char::from(b'a' + authority)))
                 .dated(begin, end)
         };
-        prop::collection::btree_map(0..12_u8, facts, 0..8).prop_map(move |facts| facts.into_iter().map(named).collect())
+        prop::collection::btree_map(0..12_u8, facts, 0..8)
+            .prop_map(move |facts| facts.into_iter().map(named).collect())
     }
 
     proptest! {
@@ -190,7 +215,9 @@ mod tests {
             certificate("b").named("b-2").dated(Some(1), Some(20)),
         ]];
         let group = |pattern| RotationGroup::new(Regex::new(pattern).unwrap());
-        let superseded = |inventory: &Inventory| inventory.certificates().iter().filter(|c| c.is_superseded()).count();
+        let superseded = |inventory: &Inventory| {
+            inventory.certificates().iter().filter(|c| c.is_superseded()).count()
+        };
         let before = Arc::new(Inventory::new(lists(&read), &group("^([a-z])")));
         assert_eq!(superseded(&before), 0);
         let after = Inventory::new_or_unchanged(Some(&before), lists(&read), &group("(-)"));
@@ -202,7 +229,8 @@ mod tests {
         let mut lists = lists(&[vec![], vec![]]);
         let mut malformed = Malformed::default();
         malformed.add("id");
-        let list = Arc::new(Listing { duplicates: 2, malformed: malformed.clone(), ..Listing::default() });
+        let list =
+            Arc::new(Listing { duplicates: 2, malformed: malformed.clone(), ..Listing::default() });
         lists.organization = Arc::clone(&list);
         lists.projects[0].certificates = list;
         lists.project_faults = ProjectFaults { malformed, duplicates: 1, vanished: 7 };

@@ -112,10 +112,16 @@ mod tests {
     #[test]
     fn an_unchanged_list_is_the_one_before() {
         let list = |names: [&str; 2]| {
-            Listing::new(names.map(|name| certificate(name).named(name)).to_vec(), Malformed::default())
+            Listing::new(
+                names.map(|name| certificate(name).named(name)).to_vec(),
+                Malformed::default(),
+            )
         };
         let before = Arc::new(list(["a", "b"]));
-        assert!(Arc::ptr_eq(&unchanged_or(Some(&before), list(["b", "a"])), &before), "the order is not part of it");
+        assert!(
+            Arc::ptr_eq(&unchanged_or(Some(&before), list(["b", "a"])), &before),
+            "the order is not part of it"
+        );
         for other in [list(["a", "c"]), Listing { duplicates: 1, ..list(["a", "b"]) }] {
             assert_eq!(*unchanged_or(Some(&before), other.clone()), other);
         }

@@ -96,7 +96,9 @@ impl CertificateUse {
 /// Whether `new` is of a later generation than `old`: valid later or, if a begin is unknown, uploaded later.
 fn begins_later(old: &Certificate, new: &Certificate) -> bool {
     let later = |old: Option<_>, new: Option<_>| Some(new? > old?);
-    later(old.valid_at, new.valid_at).or_else(|| later(old.created_at, new.created_at)).unwrap_or(false)
+    later(old.valid_at, new.valid_at)
+        .or_else(|| later(old.created_at, new.created_at))
+        .unwrap_or(false)
 }
 
 /// Every certificate of any of the lists once, sorted by identifier.
@@ -108,7 +110,8 @@ pub(super) fn uses(lists: &Lists, group: &RotationGroup) -> Vec<CertificateUse> 
     }
     for (project, list) in (0..).zip(&lists.projects) {
         for certificate in &list.certificates.items {
-            let used = by_id.entry(&certificate.id).or_insert_with(|| CertificateUse::new(certificate));
+            let used =
+                by_id.entry(&certificate.id).or_insert_with(|| CertificateUse::new(certificate));
             if certificate.active {
                 used.active_at_projects.push(project);
             }
@@ -125,7 +128,9 @@ pub(super) fn uses(lists: &Lists, group: &RotationGroup) -> Vec<CertificateUse> 
 fn successors(uses: &[CertificateUse], group: &RotationGroup) -> Vec<(usize, usize)> {
     let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (position, used) in uses.iter().enumerate().filter(|(_, used)| used.is_active()) {
-        if let Some(authority) = used.certificate.name.as_deref().and_then(|name| group.authority(name)) {
+        if let Some(authority) =
+            used.certificate.name.as_deref().and_then(|name| group.authority(name))
+        {
             groups.entry(authority).or_default().push(position);
         }
     }
@@ -172,7 +177,11 @@ mod tests {
     #[test]
     fn a_successor_begins_later_overlaps_ends_later_and_is_active() {
         let old = Certificate { created_at: Some(5), ..edge("a", "edge-2025", 10, 100) };
-        let undated = |created_at| Certificate { valid_at: None, created_at, ..edge("b", "edge-2026", 0, 200) };
+        let undated = |created_at| Certificate {
+            valid_at: None,
+            created_at,
+            ..edge("b", "edge-2026", 0, 200)
+        };
         for (other, expected) in [
             (edge("b", "edge-2026", 50, 200), true),
             (edge("b", "edge-2026", 99, 101), true),
@@ -219,13 +228,18 @@ mod tests {
 
     #[test]
     fn of_several_successors_the_last_to_end_is_named() {
-        let chain = [edge("a", "edge-2024", 0, 100), edge("b", "edge-2025", 50, 200), edge("c", "edge-2026", 90, 300)];
+        let chain = [
+            edge("a", "edge-2024", 0, 100),
+            edge("b", "edge-2025", 50, 200),
+            edge("c", "edge-2026", 90, 300),
+        ];
         assert_eq!(superseded(&[&chain]), [("a".into(), "c".into()), ("b".into(), "c".into())]);
     }
 
     #[test]
     fn a_group_too_large_for_a_rotation_has_no_successors() {
-        let same: Vec<_> = (0..=1_000).map(|n| edge(&format!("c{n:05}"), "edge", n, 2_000 + n)).collect();
+        let same: Vec<_> =
+            (0..=1_000).map(|n| edge(&format!("c{n:05}"), "edge", n, 2_000 + n)).collect();
         assert_eq!(superseded(&[&same]), []);
         assert_eq!(superseded(&[&same[1..]]).len(), MAX_GROUP - 1);
     }

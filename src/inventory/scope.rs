@@ -19,7 +19,8 @@ pub(super) fn in_effect<'a>(
     own: &'a Listing<Certificate>,
     organization: &'a Listing<Certificate>,
 ) -> impl Iterator<Item = &'a Certificate> {
-    let only_at_organization = |certificate: &&Certificate| !own.get(&certificate.id).is_some_and(|own| own.active);
+    let only_at_organization =
+        |certificate: &&Certificate| !own.get(&certificate.id).is_some_and(|own| own.active);
     active(own).chain(active(organization).filter(only_at_organization))
 }
 
@@ -83,7 +84,10 @@ impl Scope {
 
     /// The instants at which one of the anchors begins or ends, in no order.
     pub(super) fn boundaries(&self) -> impl Iterator<Item = UnixSeconds> {
-        self.dated.iter().flat_map(|(begin, end)| [*begin, *end]).chain(self.undated.iter().copied())
+        self.dated
+            .iter()
+            .flat_map(|(begin, end)| [*begin, *end])
+            .chain(self.undated.iter().copied())
     }
 
     /// The first instant from `now` on at which no anchor with a known end is valid; if none is valid at `now`, the
@@ -120,7 +124,9 @@ mod tests {
 
     fn certificates(dates: &[Dates]) -> Vec<Certificate> {
         let numbered = dates.iter().enumerate();
-        numbered.map(|(n, (begin, end))| certificate(&format!("cert_{n}")).dated(*begin, *end)).collect()
+        numbered
+            .map(|(n, (begin, end))| certificate(&format!("cert_{n}")).dated(*begin, *end))
+            .collect()
     }
 
     fn scope(dates: &[Dates]) -> Scope {
@@ -149,7 +155,11 @@ mod tests {
     fn a_past_runway_end_is_when_coverage_ended() {
         assert_eq!(scope(&[from_to(0, 100), from_to(0, 120)]).runway_end(130), Some(120));
         assert_eq!(scope(&[from_to(0, 100)]).runway_end(100), Some(100), "the end itself is past");
-        assert_eq!(scope(&[from_to(0, 100), from_to(200, 300)]).runway_end(150), Some(100), "within a gap");
+        assert_eq!(
+            scope(&[from_to(0, 100), from_to(200, 300)]).runway_end(150),
+            Some(100),
+            "within a gap"
+        );
     }
 
     #[test]
@@ -159,13 +169,19 @@ mod tests {
         assert_eq!(scope(&[from_to(60, 100)]).runway_end(50), None, "never covered so far");
         assert_eq!(scope(&[(Some(0), None)]).runway_end(50), None, "nothing dated");
         let reversed = scope(&[from_to(40, 30)]);
-        assert_eq!((reversed.is_enforced(), reversed.valid(35), reversed.runway_end(35)), (true, 0, None));
+        assert_eq!(
+            (reversed.is_enforced(), reversed.valid(35), reversed.runway_end(35)),
+            (true, 0, None)
+        );
     }
 
     #[test]
     fn anchors_without_a_known_end_are_counted_apart() {
         let scope = scope(&[from_to(0, 100), (None, None), (Some(70), None)]);
-        assert_eq!((scope.valid(50), scope.unknown_expiry(), scope.runway_end(50)), (2, 2, Some(100)));
+        assert_eq!(
+            (scope.valid(50), scope.unknown_expiry(), scope.runway_end(50)),
+            (2, 2, Some(100))
+        );
         assert_eq!((scope.valid(200), scope.runway_end(200)), (2, Some(100)));
     }
 
@@ -179,8 +195,12 @@ mod tests {
     #[test]
     fn an_anchor_active_in_both_places_counts_once() {
         let active_of = |active: [bool; 3]| {
-            let mut certificates = certificates(&[from_to(0, 100), from_to(0, 200), from_to(0, 300)]);
-            certificates.iter_mut().zip(active).for_each(|(certificate, active)| certificate.active = active);
+            let mut certificates =
+                certificates(&[from_to(0, 100), from_to(0, 200), from_to(0, 300)]);
+            certificates
+                .iter_mut()
+                .zip(active)
+                .for_each(|(certificate, active)| certificate.active = active);
             list(certificates)
         };
         let (organization, own) = (active_of([true, true, false]), active_of([true, false, true]));
@@ -196,7 +216,8 @@ mod tests {
     }
 
     fn walk(anchors: &[Dates], now: i64) -> Option<i64> {
-        let covered = |instant| anchors.iter().any(|dates| dates.1.is_some() && is_valid(dates, instant));
+        let covered =
+            |instant| anchors.iter().any(|dates| dates.1.is_some() && is_valid(dates, instant));
         if covered(now) {
             return (now..=RANGE).find(|instant| !covered(*instant));
         }

@@ -50,7 +50,8 @@ impl CertificateUse {
         if !self.is_active() {
             return Severity::Off;
         }
-        let by_end = self.certificate.expires_at.map_or(Severity::Ok, |end| thresholds.judge(end, now));
+        let by_end =
+            self.certificate.expires_at.map_or(Severity::Ok, |end| thresholds.judge(end, now));
         let by_begin = if self.is_not_yet_valid(now) { Severity::Warning } else { Severity::Ok };
         let worst = by_end.max(by_begin);
         if self.is_superseded() { worst.min(Severity::Warning) } else { worst }

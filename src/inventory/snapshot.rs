@@ -14,7 +14,9 @@ pub struct Snapshot {
 impl Snapshot {
     /// When the own list of the scope at this position was read, in the order of the inventory's scopes.
     pub(crate) fn read_at(&self, scope: usize) -> f64 {
-        scope.checked_sub(1).map_or(self.organization_read_at, |project| self.projects_read_at[project])
+        scope
+            .checked_sub(1)
+            .map_or(self.organization_read_at, |project| self.projects_read_at[project])
     }
 
     /// When the least recently read list was read, in seconds since the epoch: everything that is shown is at least as

@@ -17,7 +17,10 @@ pub(crate) fn days_until(instant: UnixSeconds, now: f64) -> f64 {
 }
 
 /// The whole second that has begun at `now`. Validity changes on whole seconds.
-#[expect(clippy::cast_possible_truncation, reason = "a float beyond the range becomes the nearest bound")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a float beyond the range becomes the nearest bound"
+)]
 pub(crate) fn whole_second(now: f64) -> UnixSeconds {
     now.floor() as UnixSeconds
 }

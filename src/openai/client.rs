@@ -66,10 +66,14 @@ impl Session<'_> {
 
     /// Without archived projects. The API has no order for this list.
     pub async fn projects(&self) -> Result<Listing<Project>, Error> {
-        self.list(Endpoint::Projects, &["organization", "projects"], ("include_archived", "false")).await
+        self.list(Endpoint::Projects, &["organization", "projects"], ("include_archived", "false"))
+            .await
     }
 
-    pub async fn project_certificates(&self, project_id: &str) -> Result<Listing<Certificate>, Error> {
+    pub async fn project_certificates(
+        &self,
+        project_id: &str,
+    ) -> Result<Listing<Certificate>, Error> {
         let path = ["organization", "projects", project_id, "certificates"];
         self.list(Endpoint::ProjectCertificates, &path, BY_UPLOAD).await
     }
@@ -87,7 +91,12 @@ impl Session<'_> {
             let page = self.send(endpoint, || self.send_once(endpoint, &url)).await?;
             let next = pager.push(&page.body).map_err(|error| page.page_error(error))?;
             self.client.pages.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(endpoint = endpoint.into_str(), page = pager.pages, bytes = page.body.len(), "page read");
+            tracing::debug!(
+                endpoint = endpoint.into_str(),
+                page = pager.pages,
+                bytes = page.body.len(),
+                "page read"
+            );
             match next {
                 Next::After(id) => after = Some(id),
                 Next::Complete => return Ok(pager.finish()),

@@ -28,12 +28,22 @@ impl Error {
     /// An error without a response, not retryable.
     pub(crate) fn new(reason: FailureReason, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { reason, status: None, request_id: None, retry_after: None, message, retryable: false }
+        Self {
+            reason,
+            status: None,
+            request_id: None,
+            retry_after: None,
+            message,
+            retryable: false,
+        }
     }
 
     /// No response, or one that breaks off.
     pub(super) fn network(error: reqwest::Error) -> Self {
-        Self { retryable: true, ..Self::new(FailureReason::Network, error_chain(&error.without_url())) }
+        Self {
+            retryable: true,
+            ..Self::new(FailureReason::Network, error_chain(&error.without_url()))
+        }
     }
 
     /// A response that is not a success.
@@ -55,7 +65,8 @@ pub(super) fn request_id(headers: &HeaderMap, secret: &str) -> Option<Box<str>> 
     /// Longer than any known one.
     const MAX_LEN: usize = 128;
     let id = headers.get("x-request-id")?.to_str().ok()?;
-    let is_plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte));
+    let is_plain =
+        id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte));
     let is_secret = id.contains(secret) || secret.contains(id);
     (is_plain && !is_secret && !id.is_empty() && id.len() <= MAX_LEN).then(|| id.into())
 }
@@ -94,7 +105,9 @@ pub(super) fn known_code(body: &[u8]) -> Option<&'static str> {
 
 fn reason(status: StatusCode, code: Option<&'static str>) -> FailureReason {
     match status.as_u16() {
-        401 | 403 if code.is_some_and(|code| KNOWN_CODES[..MTLS_CODES].contains(&code)) => FailureReason::MtlsRequired,
+        401 | 403 if code.is_some_and(|code| KNOWN_CODES[..MTLS_CODES].contains(&code)) => {
+            FailureReason::MtlsRequired
+        }
         401 => FailureReason::Unauthorized,
         403 => FailureReason::Forbidden,
         429 => FailureReason::RateLimited,
@@ -132,9 +145,21 @@ mod tests {
             (401, "", FailureReason::Unauthorized),
             (401, r#"{"error":{"code":"invalid_api_key"}}"#, FailureReason::Unauthorized),
             (401, r#"{"error":{"code":"certificate_required"}}"#, FailureReason::MtlsRequired),
-            (401, r#"{"error":{"message":"\ud800","code":"certificate_required"}}"#, FailureReason::MtlsRequired),
-            (403, r#"{"error":{"code":"certificate_attribute_verification_failed"}}"#, FailureReason::MtlsRequired),
-            (403, r#"{"error":{"code":"authentication_temporarily_unavailable"}}"#, FailureReason::Forbidden),
+            (
+                401,
+                r#"{"error":{"message":"\ud800","code":"certificate_required"}}"#,
+                FailureReason::MtlsRequired,
+            ),
+            (
+                403,
+                r#"{"error":{"code":"certificate_attribute_verification_failed"}}"#,
+                FailureReason::MtlsRequired,
+            ),
+            (
+                403,
+                r#"{"error":{"code":"authentication_temporarily_unavailable"}}"#,
+                FailureReason::Forbidden,
+            ),
             (403, r#"{"error":{"code":null}}"#, FailureReason::Forbidden),
             (400, r#"{"error":{"code":"certificate_required"}}"#, FailureReason::Client),
             (302, "", FailureReason::Client),
@@ -143,7 +168,8 @@ mod tests {
             (500, "", FailureReason::Server),
             (599, "", FailureReason::Server),
         ] {
-            let error = Error::status(StatusCode::from_u16(status).unwrap(), known_code(body.as_bytes()));
+            let error =
+                Error::status(StatusCode::from_u16(status).unwrap(), known_code(body.as_bytes()));
             assert_eq!((error.reason, error.status), (expected, Some(status)), "{status} {body}");
             assert_eq!(error.is_rate_limit(), status == 429, "{status}");
         }
@@ -151,12 +177,15 @@ mod tests {
 
     #[test]
     fn message_repeats_documented_codes_only() {
-        let message = |body: &[u8]| Error::status(StatusCode::FORBIDDEN, known_code(body)).to_string();
+        let message =
+            |body: &[u8]| Error::status(StatusCode::FORBIDDEN, known_code(body)).to_string();
         assert_eq!(
             message(br#"{"error":{"code":"insufficient_permissions"}}"#),
             "answered 403 Forbidden, insufficient_permissions"
         );
-        for unknown in [r#"{"error":{"code":"sk-admin-123"}}"#, r#"{"error":"server_error"}"#, "<html>", ""] {
+        for unknown in
+            [r#"{"error":{"code":"sk-admin-123"}}"#, r#"{"error":"server_error"}"#, "<html>", ""]
+        {
             assert_eq!(message(unknown.as_bytes()), "answered 403 Forbidden", "{unknown}");
         }
     }
@@ -164,7 +193,8 @@ mod tests {
     #[test]
     fn request_id_is_taken_where_it_is_an_identifier() {
         let id = |text: &str| {
-            let headers = [("x-request-id".parse().unwrap(), text.parse().unwrap())].into_iter().collect();
+            let headers =
+                [("x-request-id".parse().unwrap(), text.parse().unwrap())].into_iter().collect();
             request_id(&headers, "sk-admin-123")
         };
         assert_eq!(id("req_0af3-9").as_deref(), Some("req_0af3-9"));

@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use prometheus::{
     Histogram, IntCounter, IntCounterVec, IntGaugeVec, Registry, register_histogram_with_registry,
-    register_int_counter_vec_with_registry, register_int_counter_with_registry, register_int_gauge_vec_with_registry,
+    register_int_counter_vec_with_registry, register_int_counter_with_registry,
+    register_int_gauge_vec_with_registry,
 };
 
 use super::Endpoint;

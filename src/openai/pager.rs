@@ -39,7 +39,9 @@ pub enum PageError {
     NoHasMore,
     #[error("a page is empty, although more follow (has_more is true)")]
     EmptyPage,
-    #[error("more pages follow, but there is no cursor (last_id is missing, and so is a readable last object)")]
+    #[error(
+        "more pages follow, but there is no cursor (last_id is missing, and so is a readable last object)"
+    )]
     NoCursor,
     #[error("a cursor came twice: the pages form a cycle")]
     Cycle,
@@ -117,7 +119,8 @@ impl<'a, T: Entry> Pager<'a, T> {
     /// After which object the list goes on: `last_id`, or the last object of the page.
     fn cursor(&mut self, page: Page<'_>) -> Result<String, PageError> {
         let last = || T::decode(page.data.last()?).ok().map(|last| last.id().to_owned());
-        let cursor = page.last_id.filter(|id| !id.is_empty()).or_else(last).ok_or(PageError::NoCursor)?;
+        let cursor =
+            page.last_id.filter(|id| !id.is_empty()).or_else(last).ok_or(PageError::NoCursor)?;
         if self.cursors.insert(cursor.clone()) { Ok(cursor) } else { Err(PageError::Cycle) }
     }
 }
@@ -134,7 +137,9 @@ mod tests {
     const KEY: &str = "sk-admin-abc";
 
     fn entry(id: &str) -> String {
-        format!(r#"{{"id":"{id}","name":"{id}","active":true,"certificate_details":{{"expires_at":1}}}}"#)
+        format!(
+            r#"{{"id":"{id}","name":"{id}","active":true,"certificate_details":{{"expires_at":1}}}}"#
+        )
     }
 
     fn page(ids: &[&str], rest: &str) -> String {
@@ -184,7 +189,12 @@ mod tests {
     fn pages_are_bounded() {
         let pages = |count: usize, last_has_more: bool| -> Vec<String> {
             (1..=count)
-                .map(|n| page(&[&format!("c{n}")], &format!(r#""has_more":{}"#, n < count || last_has_more)))
+                .map(|n| {
+                    page(
+                        &[&format!("c{n}")],
+                        &format!(r#""has_more":{}"#, n < count || last_has_more),
+                    )
+                })
                 .collect()
         };
         assert_eq!(push_all(&pages(MAX_PAGES, false)), Ok(Next::Complete));
@@ -312,8 +322,11 @@ mod tests {
         for (index, ids) in parts.iter().enumerate() {
             let has_more = index + 1 < parts.len();
             let last = ids[ids.len() - 1];
-            let last_id = if with_last_id { format!(r#","last_id":"{last}""#) } else { String::new() };
-            let next = pager.push(page(ids, &format!(r#""has_more":{has_more}{last_id}"#)).as_bytes()).unwrap();
+            let last_id =
+                if with_last_id { format!(r#","last_id":"{last}""#) } else { String::new() };
+            let next = pager
+                .push(page(ids, &format!(r#""has_more":{has_more}{last_id}"#)).as_bytes())
+                .unwrap();
             assert_eq!(next, if has_more { Next::After(last.into()) } else { Next::Complete });
         }
         pager.finish()

@@ -61,21 +61,29 @@ impl Session<'_> {
             if !error.retryable {
                 return Err(error);
             }
-            let wait = error.retry_after.unwrap_or_else(|| retry::backoff(retries, fastrand::f64()));
+            let wait =
+                error.retry_after.unwrap_or_else(|| retry::backoff(retries, fastrand::f64()));
             if error.is_rate_limit() {
                 self.pause(wait);
             }
             let left = self.deadline.saturating_duration_since(Instant::now());
             if error.retry_after.is_some_and(|wait| wait >= left) {
                 let wait = wait.as_secs();
-                let message = format!("{error}, with a Retry-After of {wait} s, longer than the poll has left");
+                let message = format!(
+                    "{error}, with a Retry-After of {wait} s, longer than the poll has left"
+                );
                 return Err(Error { reason: FailureReason::RateLimited, message, ..error });
             }
             if wait >= left || retries == self.client.api.max_retries {
                 return Err(error);
             }
             let (request_id, wait_seconds) = (error.request_id.as_deref(), wait.as_secs_f64());
-            tracing::debug!(endpoint = endpoint.into_str(), request_id, wait_seconds, "trying again: {error}");
+            tracing::debug!(
+                endpoint = endpoint.into_str(),
+                request_id,
+                wait_seconds,
+                "trying again: {error}"
+            );
             sleep(wait).await;
             retries += 1;
             self.client.metrics.retries.inc();
@@ -91,14 +99,22 @@ impl Session<'_> {
                 break;
             }
             if until >= self.deadline {
-                let message = "not sent: a 429 pauses all requests for longer than the poll has left";
-                return Err(Error { retry_after: Some(wait), ..Error::new(FailureReason::RateLimited, message) });
+                let message =
+                    "not sent: a 429 pauses all requests for longer than the poll has left";
+                return Err(Error {
+                    retry_after: Some(wait),
+                    ..Error::new(FailureReason::RateLimited, message)
+                });
             }
             sleep(wait).await;
         }
         match self.unauthorized.get() {
-            Some(reason) => Err(Error::new(*reason, "not sent: another request was answered with 401")),
-            None if Instant::now() >= self.deadline => Err(Error::new(FailureReason::Timeout, POLL_OVER)),
+            Some(reason) => {
+                Err(Error::new(*reason, "not sent: another request was answered with 401"))
+            }
+            None if Instant::now() >= self.deadline => {
+                Err(Error::new(FailureReason::Timeout, POLL_OVER))
+            }
             None => Ok(()),
         }
     }
@@ -109,7 +125,11 @@ impl Session<'_> {
     }
 
     /// One attempt, counted.
-    pub(super) async fn send_once(&self, endpoint: Endpoint, url: &Url) -> Result<PageResponse, Error> {
+    pub(super) async fn send_once(
+        &self,
+        endpoint: Endpoint,
+        url: &Url,
+    ) -> Result<PageResponse, Error> {
         let started = Instant::now();
         let result = self.exchange(url, started + self.client.api.request_timeout).await;
         let code = match &result {
@@ -132,7 +152,10 @@ impl Session<'_> {
         let status = response.status();
         let request_id = error::request_id(response.headers(), self.key.expose_secret());
         let body = if status.is_success() {
-            timeout_at(deadline, read(&mut response, MAX_BODY_BYTES)).await.map_err(timed_out).and_then(|read| read)
+            timeout_at(deadline, read(&mut response, MAX_BODY_BYTES))
+                .await
+                .map_err(timed_out)
+                .and_then(|read| read)
         } else {
             Err(classify(&mut response, deadline).await)
         };
@@ -158,7 +181,8 @@ async fn classify(response: &mut Response, deadline: Instant) -> Error {
     let retryable = retry::is_retryable(status, response.headers());
     // Ignored with 401 and 403: once people have mended the key, the next poll should see that at once.
     let may_wait = !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-    let retry_after = retry::retry_after(response.headers(), SystemTime::now()).filter(|_| may_wait);
+    let retry_after =
+        retry::retry_after(response.headers(), SystemTime::now()).filter(|_| may_wait);
     // The code only refines what the status says, so a body that cannot be read is no error of its own.
     let body = timeout_at(deadline, read(response, MAX_ERROR_BODY_BYTES)).await;
     let code = body.ok().and_then(Result::ok).and_then(|body| error::known_code(&body));
@@ -168,7 +192,8 @@ async fn classify(response: &mut Response, deadline: Instant) -> Error {
 /// A body, decompressed, of at most `limit` bytes.
 async fn read(response: &mut Response, limit: usize) -> Result<Vec<u8>, Error> {
     let status = Some(response.status().as_u16());
-    let undecodable = |message: String| Error { status, ..Error::new(FailureReason::Decode, message) };
+    let undecodable =
+        |message: String| Error { status, ..Error::new(FailureReason::Decode, message) };
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
@@ -178,7 +203,9 @@ async fn read(response: &mut Response, limit: usize) -> Result<Vec<u8>, Error> {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(body),
             // The library calls both a decode error: a body that breaks off, and one that cannot be decompressed.
-            Err(error) if error::sources(&error).any(<dyn std::error::Error>::is::<hyper::Error>) => {
+            Err(error)
+                if error::sources(&error).any(<dyn std::error::Error>::is::<hyper::Error>) =>
+            {
                 return Err(Error::network(error));
             }
             Err(error) => {
@@ -232,7 +259,8 @@ mod tests {
             client: &'a Arc<Client>,
             responses: impl IntoIterator<Item = Result<PageResponse, Error>>,
         ) -> Self {
-            let (start, responses) = (Instant::now(), RefCell::new(responses.into_iter().collect()));
+            let (start, responses) =
+                (Instant::now(), RefCell::new(responses.into_iter().collect()));
             let session = client.session("sk-admin-abc".into(), start + POLL_TIMEOUT).await;
             Self { session, start, responses, sent_at: RefCell::default() }
         }
@@ -286,10 +314,15 @@ mod tests {
         for (status, is_rate_limit) in [(429, true), (503, false)] {
             let script = Script::new(&client, [response(status, POLL_TIMEOUT.as_secs())]).await;
             let error = script.send().await.unwrap_err();
-            assert_eq!((error.reason, error.retry_after), (FailureReason::RateLimited, Some(POLL_TIMEOUT)));
+            assert_eq!(
+                (error.reason, error.retry_after),
+                (FailureReason::RateLimited, Some(POLL_TIMEOUT))
+            );
             assert_eq!(error.is_rate_limit(), is_rate_limit, "{status}");
             assert!(
-                error.to_string().ends_with(", with a Retry-After of 240 s, longer than the poll has left"),
+                error
+                    .to_string()
+                    .ends_with(", with a Retry-After of 240 s, longer than the poll has left"),
                 "{error}"
             );
             assert_eq!((script.sent_at(), script.start.elapsed()), (vec![0], Duration::ZERO));

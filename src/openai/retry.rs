@@ -30,14 +30,20 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
         let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
         let seconds = text.parse::<f64>().ok().filter(|_| plain)? * unit;
         // More than a duration holds is longer than any poll.
-        Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)).filter(|wait| !wait.is_zero())
+        Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+            .filter(|wait| !wait.is_zero())
     };
-    let date =
-        |text: &str| httpdate::parse_http_date(text).ok()?.duration_since(now).ok().filter(|wait| !wait.is_zero());
+    let date = |text: &str| {
+        httpdate::parse_http_date(text)
+            .ok()?
+            .duration_since(now)
+            .ok()
+            .filter(|wait| !wait.is_zero())
+    };
 
-    text("retry-after-ms")
-        .and_then(|text| seconds(text, 1e-3))
-        .or_else(|| text(RETRY_AFTER.as_str()).and_then(|text| seconds(text, 1.0).or_else(|| date(text))))
+    text("retry-after-ms").and_then(|text| seconds(text, 1e-3)).or_else(|| {
+        text(RETRY_AFTER.as_str()).and_then(|text| seconds(text, 1.0).or_else(|| date(text)))
+    })
 }
 
 /// Exponential backoff with full jitter: uniform from 0 to the bound of retry number `retry`, which counts from 0.
@@ -86,11 +92,22 @@ mod tests {
         let wait = |pairs: &[_]| retry_after(&headers(pairs), now);
         assert_eq!(wait(&[("retry-after", "7")]), Some(Duration::from_secs(7)));
         assert_eq!(wait(&[("retry-after", " 1.5 ")]), Some(Duration::from_millis(1500)));
-        assert_eq!(wait(&[("retry-after", "7"), ("retry-after-ms", "250")]), Some(Duration::from_millis(250)));
-        assert_eq!(wait(&[("retry-after", "7"), ("retry-after-ms", "x")]), Some(Duration::from_secs(7)));
-        assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT")]), Some(Duration::from_secs(60)));
+        assert_eq!(
+            wait(&[("retry-after", "7"), ("retry-after-ms", "250")]),
+            Some(Duration::from_millis(250))
+        );
+        assert_eq!(
+            wait(&[("retry-after", "7"), ("retry-after-ms", "x")]),
+            Some(Duration::from_secs(7))
+        );
+        assert_eq!(
+            wait(&[("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT")]),
+            Some(Duration::from_secs(60))
+        );
         assert_eq!(wait(&[("retry-after", "99999999999999999999999999")]), Some(Duration::MAX));
-        for nothing in ["0", "-1", "", "soon", "NaN", "inf", "1e3", "0.0", "Sun, 06 Nov 1994 08:49:36 GMT"] {
+        for nothing in
+            ["0", "-1", "", "soon", "NaN", "inf", "1e3", "0.0", "Sun, 06 Nov 1994 08:49:36 GMT"]
+        {
             assert_eq!(wait(&[("retry-after", nothing)]), None, "{nothing}");
         }
     }

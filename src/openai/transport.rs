@@ -91,10 +91,9 @@ fn build(api: &Api, files: &TlsFiles, metrics: &Metrics) -> Result<reqwest::Clie
     } else {
         http = http.tls_version_min(Version::TLS_1_2);
     }
-    let http = files
-        .apply(http)?
-        .build()
-        .map_err(|error| ClientError(format!("the HTTP client cannot be set up: {}", error_chain(&error))))?;
+    let http = files.apply(http)?.build().map_err(|error| {
+        ClientError(format!("the HTTP client cannot be set up: {}", error_chain(&error)))
+    })?;
     if let Some(not_after) = files.client_cert.as_ref().and_then(TlsFile::leaf_not_after) {
         metrics.client_certificate_not_after.with_label_values::<&str>(&[]).set(not_after);
     }
@@ -116,7 +115,9 @@ struct TlsFile {
 
 impl TlsFiles {
     fn read(api: &Api) -> Result<Self, ClientError> {
-        let read = |key, path: &Option<PathBuf>| path.as_ref().map(|path| TlsFile::read(key, path)).transpose();
+        let read = |key, path: &Option<PathBuf>| {
+            path.as_ref().map(|path| TlsFile::read(key, path)).transpose()
+        };
         Ok(Self {
             ca: read("api.ca_file", &api.ca_file)?,
             client_cert: read("api.client_cert_file", &api.client_cert_file)?,
@@ -126,20 +127,23 @@ impl TlsFiles {
 
     fn apply(&self, mut http: ClientBuilder) -> Result<ClientBuilder, ClientError> {
         if let Some(ca) = &self.ca {
-            let roots = Certificate::from_pem_bundle(&ca.content).ok().filter(|roots| !roots.is_empty());
+            let roots =
+                Certificate::from_pem_bundle(&ca.content).ok().filter(|roots| !roots.is_empty());
             http = http.tls_certs_only(roots.ok_or_else(|| ca.does_not_hold("certificates"))?);
         }
         if let (Some(cert), Some(key)) = (&self.client_cert, &self.client_key) {
             cert.leaf_not_after().ok_or_else(|| cert.does_not_hold("a certificate"))?;
             let both = Zeroizing::new([cert.content.as_slice(), b"\n", &key.content].concat());
-            http = http.identity(Identity::from_pem(&both).map_err(|_| key.does_not_hold("a private key"))?);
+            http = http.identity(
+                Identity::from_pem(&both).map_err(|_| key.does_not_hold("a private key"))?,
+            );
         }
         Ok(http)
     }
 
     fn digest(&self) -> u64 {
-        let contents =
-            [&self.ca, &self.client_cert, &self.client_key].map(|file| Some(file.as_ref()?.content.as_slice()));
+        let contents = [&self.ca, &self.client_cert, &self.client_key]
+            .map(|file| Some(file.as_ref()?.content.as_slice()));
         BuildHasherDefault::<DefaultHasher>::new().hash_one(contents)
     }
 }

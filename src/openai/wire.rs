@@ -48,12 +48,17 @@ pub(super) fn as_text(body: &[u8]) -> Cow<'_, str> {
         return text.into();
     }
     let chunks = body.utf8_chunks();
-    chunks.map(|chunk| [chunk.valid(), if chunk.invalid().is_empty() { "" } else { "\\ud800" }].concat()).collect()
+    chunks
+        .map(|chunk| {
+            [chunk.valid(), if chunk.invalid().is_empty() { "" } else { "\\ud800" }].concat()
+        })
+        .collect()
 }
 
 /// The fields that malformed entries are counted by, beside the two below. serde's own messages and paths repeat what a
 /// response says, which must not be logged.
-const FIELDS: [&str; 7] = ["id", "name", "active", "created_at", "certificate_details", "status", "archived_at"];
+const FIELDS: [&str; 7] =
+    ["id", "name", "active", "created_at", "certificate_details", "status", "archived_at"];
 const NOT_AN_OBJECT: &str = "not an object";
 /// A field that comes twice, or whose name is not Unicode.
 const FIELD_NAMES: &str = "field names";
@@ -143,7 +148,8 @@ mod tests {
     }
 
     const CERTIFICATE: &str = r#"{"id":"c","name":null,"active":true,"created_at":1,"certificate_details":{"valid_at":2,"expires_at":3},"x":1e400}"#;
-    const PROJECT: &str = r#"{"id":"p","name":"P","status":"active","archived_at":null,"x":"\ud800"}"#;
+    const PROJECT: &str =
+        r#"{"id":"p","name":"P","status":"active","archived_at":null,"x":"\ud800"}"#;
 
     #[test]
     fn malformed_certificate_names_the_field_at_fault() {
@@ -226,8 +232,12 @@ mod tests {
     fn bytes_that_are_not_utf8_cost_their_entry_alone() {
         let body = b"{\"data\":[{\"id\":\"a\xff\"},{\"id\":\"b\"}],\"first_id\":\"a\xff\",\"has_more\":false}";
         let text = as_text(body);
-        let entries: Vec<_> = Page::parse(&text).unwrap().data.into_iter().map(Project::decode).collect();
-        assert_eq!(entries, [Err("id"), Ok(Project { id: "b".into(), name: None, archived: false })]);
+        let entries: Vec<_> =
+            Page::parse(&text).unwrap().data.into_iter().map(Project::decode).collect();
+        assert_eq!(
+            entries,
+            [Err("id"), Ok(Project { id: "b".into(), name: None, archived: false })]
+        );
     }
 
     #[test]

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::state_file::SavedState;
 use crate::inventory::{
-    Certificate, Inventory, Listing, Lists, Project, ProjectFaults, ProjectList, RotationGroup, Snapshot, unchanged_or,
-    unix_now,
+    Certificate, Inventory, Listing, Lists, Project, ProjectFaults, ProjectList, RotationGroup,
+    Snapshot, unchanged_or, unix_now,
 };
 use crate::openai::{Error, Session};
 use crate::poll_state::{FailedList, ListName};
@@ -39,10 +39,13 @@ impl ProjectFilter {
     fn selects(&self, project: &Project) -> bool {
         let is_any = |patterns: &[Regex]| {
             patterns.iter().any(|pattern| {
-                pattern.is_match(&project.id) || project.name.as_deref().is_some_and(|name| pattern.is_match(name))
+                pattern.is_match(&project.id)
+                    || project.name.as_deref().is_some_and(|name| pattern.is_match(name))
             })
         };
-        !project.archived && (self.include.is_empty() || is_any(&self.include)) && !is_any(&self.exclude)
+        !project.archived
+            && (self.include.is_empty() || is_any(&self.include))
+            && !is_any(&self.exclude)
     }
 }
 
@@ -59,11 +62,19 @@ impl Collected {
     pub(super) fn new(snapshot: Option<Snapshot>, failed: Vec<(ListName, Error)>) -> Self {
         // A `Retry-After` on any list but the organization's pauses polling only if it came from a 429, which
         // limits the key.
-        let pauses = failed.iter().filter(|(list, error)| *list == ListName::Organization || error.is_rate_limit());
+        let pauses = failed
+            .iter()
+            .filter(|(list, error)| *list == ListName::Organization || error.is_rate_limit());
         let pause = pauses.filter_map(|(_, error)| error.retry_after).max().unwrap_or_default();
         let failed = failed.into_iter().map(|(list, error)| {
             let message = error.to_string().into();
-            FailedList { list, reason: error.reason, status: error.status, request_id: error.request_id, message }
+            FailedList {
+                list,
+                reason: error.reason,
+                status: error.status,
+                request_id: error.request_id,
+                message,
+            }
         });
         Self { snapshot: snapshot.map(Arc::new), failed: failed.collect(), pause }
     }
@@ -110,8 +121,11 @@ impl CollectOptions {
         };
         let (projects, projects_read_at) = lists.into_iter().unzip();
         let lists = Lists { organization, projects, project_faults: faults };
-        let inventory =
-            Inventory::new_or_unchanged(before.map(|before| &before.inventory), lists, &self.rotation_group);
+        let inventory = Inventory::new_or_unchanged(
+            before.map(|before| &before.inventory),
+            lists,
+            &self.rotation_group,
+        );
         Collected::new(Some(Snapshot { inventory, organization_read_at, projects_read_at }), failed)
     }
 
@@ -132,20 +146,28 @@ impl CollectOptions {
         let selected = listed.items.into_iter().filter(|project| filter.selects(project));
         let selected = least_recently_read_first(selected, before, slow_failures);
         let read = |project| read_project(session, project, before);
-        let mut reads: Vec<_> = stream::iter(selected).map(read).buffer_unordered(self.concurrency).collect().await;
+        let mut reads: Vec<_> =
+            stream::iter(selected).map(read).buffer_unordered(self.concurrency).collect().await;
         reads.sort_by(|a, b| a.project.id.cmp(&b.project.id));
 
-        let faults = ProjectFaults { malformed: listed.malformed, duplicates: listed.duplicates, vanished: 0 };
+        let faults = ProjectFaults {
+            malformed: listed.malformed,
+            duplicates: listed.duplicates,
+            vanished: 0,
+        };
         let mut projects = Projects { faults, ..Projects::default() };
         for ProjectRead { project, certificates, is_slow, ended_at } in reads {
             match certificates {
-                Ok(certificates) => projects.lists.push((ProjectList { project, certificates }, ended_at)),
+                Ok(certificates) => {
+                    projects.lists.push((ProjectList { project, certificates }, ended_at))
+                }
                 Err(Error { status: Some(404), .. }) => projects.faults.vanished += 1,
                 Err(error) => {
                     slow_failures.extend(is_slow.then(|| (project.id.clone(), ended_at)));
                     projects.failed.push((ListName::Project(project.id.clone()), error));
                     let earlier = list_of(&project, before);
-                    let as_before = |(list, at)| (ProjectList { project, certificates: Arc::clone(list) }, at);
+                    let as_before =
+                        |(list, at)| (ProjectList { project, certificates: Arc::clone(list) }, at);
                     projects.lists.extend(earlier.map(as_before));
                 }
             }
@@ -157,10 +179,14 @@ impl CollectOptions {
     pub(super) fn restore(&self, saved: SavedState) -> Snapshot {
         let SavedState { organization_read_at, projects_read_at, lists, .. } = saved;
         let Lists { organization, projects, project_faults } = lists;
-        let is_selected = |project: &Project| self.projects.as_ref().is_some_and(|filter| filter.selects(project));
-        let projects = zip(projects, projects_read_at).filter(|(list, _)| is_selected(&list.project));
+        let is_selected = |project: &Project| {
+            self.projects.as_ref().is_some_and(|filter| filter.selects(project))
+        };
+        let projects =
+            zip(projects, projects_read_at).filter(|(list, _)| is_selected(&list.project));
         let (projects, projects_read_at) = projects.unzip();
-        let project_faults = if self.projects.is_some() { project_faults } else { ProjectFaults::default() };
+        let project_faults =
+            if self.projects.is_some() { project_faults } else { ProjectFaults::default() };
         let lists = Lists { organization, projects, project_faults };
         let inventory = Inventory::new_or_unchanged(None, lists, &self.rotation_group);
         Snapshot { inventory, organization_read_at, projects_read_at }
@@ -175,23 +201,39 @@ fn least_recently_read_first(
 ) -> impl Iterator<Item = Project> {
     let last_read = |project: Project| {
         let read_at = list_of(&project, before).map_or(f64::NEG_INFINITY, |(_, read_at)| read_at);
-        (slow_failures.get(&project.id).map_or(read_at, |failed_at| failed_at.max(read_at)), project)
+        (
+            slow_failures.get(&project.id).map_or(read_at, |failed_at| failed_at.max(read_at)),
+            project,
+        )
     };
     let mut projects: Vec<_> = projects.map(last_read).collect();
     projects.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     projects.into_iter().map(|(_, project)| project)
 }
 
-async fn read_project(session: &Session<'_>, project: Project, before: Option<&Snapshot>) -> ProjectRead {
+async fn read_project(
+    session: &Session<'_>,
+    project: Project,
+    before: Option<&Snapshot>,
+) -> ProjectRead {
     let started = Instant::now();
     let list = session.project_certificates(&project.id).await;
     // Compared at once, so that only one list is in memory twice.
-    let certificates = list.map(|list| unchanged_or(list_of(&project, before).map(|(list, _)| list), list));
-    ProjectRead { project, certificates, is_slow: started.elapsed() > SLOW_FAILURE, ended_at: unix_now() }
+    let certificates =
+        list.map(|list| unchanged_or(list_of(&project, before).map(|(list, _)| list), list));
+    ProjectRead {
+        project,
+        certificates,
+        is_slow: started.elapsed() > SLOW_FAILURE,
+        ended_at: unix_now(),
+    }
 }
 
 /// A project's list in a snapshot, and when it was read.
-fn list_of<'a>(project: &Project, snapshot: Option<&'a Snapshot>) -> Option<(&'a Arc<Listing<Certificate>>, f64)> {
+fn list_of<'a>(
+    project: &Project,
+    snapshot: Option<&'a Snapshot>,
+) -> Option<(&'a Arc<Listing<Certificate>>, f64)> {
     let snapshot = snapshot?;
     let (position, list) = snapshot.inventory.project(&project.id)?;
     Some((&list.certificates, snapshot.projects_read_at[position]))
@@ -199,7 +241,10 @@ fn list_of<'a>(project: &Project, snapshot: Option<&'a Snapshot>) -> Option<(&'a
 
 fn projects_of(snapshot: &Snapshot) -> (Vec<(ProjectList, f64)>, ProjectFaults) {
     let Lists { projects, project_faults, .. } = snapshot.inventory.lists();
-    (zip(projects.iter().cloned(), snapshot.projects_read_at.iter().copied()).collect(), project_faults.clone())
+    (
+        zip(projects.iter().cloned(), snapshot.projects_read_at.iter().copied()).collect(),
+        project_faults.clone(),
+    )
 }
 
 #[cfg(test)]
@@ -236,7 +281,8 @@ mod tests {
 
     fn page(items: &[Value]) -> ResponseTemplate {
         let last_id = items.last().map(|item| item["id"].clone());
-        ResponseTemplate::new(200).set_body_json(json!({"data": items, "last_id": last_id, "has_more": false}))
+        ResponseTemplate::new(200)
+            .set_body_json(json!({"data": items, "last_id": last_id, "has_more": false}))
     }
 
     fn certificates(ids: &[&str]) -> ResponseTemplate {
@@ -263,8 +309,10 @@ mod tests {
 
     impl Api {
         async fn start(projects: &[&'static str]) -> Self {
-            let organization = Organization { projects: projects.to_vec(), ..Organization::default() };
-            let (server, organization) = (MockServer::start().await, Arc::new(Mutex::new(organization)));
+            let organization =
+                Organization { projects: projects.to_vec(), ..Organization::default() };
+            let (server, organization) =
+                (MockServer::start().await, Arc::new(Mutex::new(organization)));
             let responding = Arc::clone(&organization);
             let respond = move |request: &Request| responding.lock().unwrap().respond(request);
             Mock::given(any()).respond_with(respond).mount(&server).await;
@@ -274,8 +322,11 @@ mod tests {
                 ("OPENAI_CERT_EXPORTER__API__MAX_RETRIES", "0".into()),
             ];
             let environment = environment.map(|(name, value)| (name.into(), value.into()));
-            let loaded = Loaded::new(&Layers::stack(None, environment, Vec::new(), None).unwrap()).unwrap();
-            let client = Client::new(&loaded.config.api, Arc::new(Metrics::new(&Registry::new()).unwrap())).unwrap();
+            let loaded =
+                Loaded::new(&Layers::stack(None, environment, Vec::new(), None).unwrap()).unwrap();
+            let client =
+                Client::new(&loaded.config.api, Arc::new(Metrics::new(&Registry::new()).unwrap()))
+                    .unwrap();
             Self { _server: server, client: Arc::new(client), organization }
         }
 
@@ -284,7 +335,12 @@ mod tests {
         }
 
         /// One poll, one project at a time.
-        async fn poll(&self, before: Option<&Snapshot>, time: Duration, slow_failures: &mut SlowFailures) -> Collected {
+        async fn poll(
+            &self,
+            before: Option<&Snapshot>,
+            time: Duration,
+            slow_failures: &mut SlowFailures,
+        ) -> Collected {
             self.change(|organization| organization.requested.clear());
             let session = self.client.session("key".into(), Instant::now() + time).await;
             options().collect(&session, before, slow_failures).await
@@ -314,10 +370,15 @@ mod tests {
     /// Each project with its name, its certificates, and when they were read.
     fn projects(snapshot: &Snapshot) -> Vec<(String, f64)> {
         let text = |ProjectList { project, certificates }: &ProjectList| {
-            let certificates: Vec<_> = certificates.items.iter().map(|certificate| &*certificate.id).collect();
+            let certificates: Vec<_> =
+                certificates.items.iter().map(|certificate| &*certificate.id).collect();
             format!("{}: {}", project.name.as_deref().unwrap_or_default(), certificates.join(", "))
         };
-        zip(snapshot.inventory.projects().iter().map(text), snapshot.projects_read_at.iter().copied()).collect()
+        zip(
+            snapshot.inventory.projects().iter().map(text),
+            snapshot.projects_read_at.iter().copied(),
+        )
+        .collect()
     }
 
     fn texts(snapshot: &Snapshot) -> Vec<String> {
@@ -371,7 +432,11 @@ mod tests {
         let Collected { snapshot, failed, .. } = api.collect(Some(&before)).await;
         let after = snapshot.unwrap();
         assert_eq!(projects(&after)[0], projects(&before)[0]);
-        assert_eq!(texts(&after), ["name of a: cert of a", "name of b: another"], "what was never read is not there");
+        assert_eq!(
+            texts(&after),
+            ["name of a: cert of a", "name of b: another"],
+            "what was never read is not there"
+        );
         assert!(after.projects_read_at[1] > before.projects_read_at[1]);
         assert_eq!(after.inventory.organization().items.len(), 2);
         let failure = |id: &str| FailedList {
@@ -439,14 +504,19 @@ mod tests {
         let projects = ["a", "b", "c", "d", "e", "f"];
         let api = Api::start(&projects).await;
         let slow = certificates(&[]).set_delay(Duration::from_millis(100));
-        api.change(|organization| organization.instead = projects.map(|id| (id, slow.clone())).into());
+        api.change(|organization| {
+            organization.instead = projects.map(|id| (id, slow.clone())).into()
+        });
         let mut slow_failures = SlowFailures::new();
-        let Collected { snapshot, failed, .. } = api.poll(None, Duration::from_millis(350), &mut slow_failures).await;
+        let Collected { snapshot, failed, .. } =
+            api.poll(None, Duration::from_millis(350), &mut slow_failures).await;
         let snapshot = snapshot.unwrap();
         assert_eq!(failed.len() + snapshot.inventory.projects().len(), projects.len());
         assert!((1..projects.len()).contains(&failed.len()));
         let unread = failed.into_iter().map(|failed| match failed {
-            FailedList { list: ListName::Project(id), reason: FailureReason::Timeout, .. } => id.into_string(),
+            FailedList { list: ListName::Project(id), reason: FailureReason::Timeout, .. } => {
+                id.into_string()
+            }
             other => panic!("{other:?}"),
         });
         api.poll(Some(&snapshot), LONG, &mut slow_failures).await;
@@ -495,14 +565,16 @@ mod tests {
             before.projects_read_at[1] += 1.0;
             SavedState::new("", &before, None)
         };
-        let filter = ProjectFilter { include: Vec::new(), exclude: vec![Regex::new("_0$").unwrap()] };
+        let filter =
+            ProjectFilter { include: Vec::new(), exclude: vec![Regex::new("_0$").unwrap()] };
         for (projects, ids, read_at) in [
             (None, vec![], vec![]),
             (options().projects, vec!["proj_0", "proj_1"], vec![NOW as f64, NOW as f64 + 1.0]),
             (Some(filter), vec!["proj_1"], vec![NOW as f64 + 1.0]),
         ] {
             let restored = CollectOptions { projects, ..options() }.restore(saved());
-            let restored_ids: Vec<_> = restored.inventory.projects().iter().map(|list| &*list.project.id).collect();
+            let restored_ids: Vec<_> =
+                restored.inventory.projects().iter().map(|list| &*list.project.id).collect();
             assert_eq!((restored_ids, restored.projects_read_at), (ids, read_at));
         }
     }

@@ -21,8 +21,16 @@ pub(super) fn poll(snapshot: Option<&Snapshot>, before: Option<&Snapshot>, resul
         for FailedList { list, reason, status, request_id, message } in failed {
             // Without a key, nothing was requested.
             let endpoint = (*reason != FailureReason::Credentials).then(|| endpoint(list));
-            let (reason, request_id) = (reason.into_str(), request_id.as_deref().map(tracing::field::display));
-            tracing::warn!(reason, endpoint, status, request_id, duration_seconds, "poll failed: {message}");
+            let (reason, request_id) =
+                (reason.into_str(), request_id.as_deref().map(tracing::field::display));
+            tracing::warn!(
+                reason,
+                endpoint,
+                status,
+                request_id,
+                duration_seconds,
+                "poll failed: {message}"
+            );
         }
         return;
     };
@@ -35,14 +43,32 @@ pub(super) fn poll(snapshot: Option<&Snapshot>, before: Option<&Snapshot>, resul
     failures(failed);
 
     let certificates = inventory.certificates().len();
-    let active = inventory.certificates().iter().filter(|certificate| certificate.is_active()).count();
+    let active =
+        inventory.certificates().iter().filter(|certificate| certificate.is_active()).count();
     let projects = inventory.projects().len();
     let (malformed, duplicates) = (inventory.malformed().count(), inventory.duplicates());
     if failed.is_empty() {
-        tracing::info!(certificates, active, projects, malformed, duplicates, duration_seconds, "poll succeeded");
+        tracing::info!(
+            certificates,
+            active,
+            projects,
+            malformed,
+            duplicates,
+            duration_seconds,
+            "poll succeeded"
+        );
     } else {
         let (missed, message) = (failed.len(), "poll failed in part: some lists stay as they were");
-        tracing::warn!(certificates, active, projects, missed, malformed, duplicates, duration_seconds, "{message}");
+        tracing::warn!(
+            certificates,
+            active,
+            projects,
+            missed,
+            malformed,
+            duplicates,
+            duration_seconds,
+            "{message}"
+        );
     }
 }
 
@@ -67,15 +93,27 @@ fn failures(failed: &[FailedList]) {
         let project_id = if let ListName::Project(id) = list { Some(&**id) } else { None };
         let (reason, lists, endpoint) = (reason.into_str(), alike.len(), endpoint(list));
         let request_id = request_id.as_deref().map(tracing::field::display);
-        tracing::warn!(reason, lists, endpoint, project_id, status, request_id, "lists not read: {message}");
+        tracing::warn!(
+            reason,
+            lists,
+            endpoint,
+            project_id,
+            status,
+            request_id,
+            "lists not read: {message}"
+        );
     }
 }
 
 /// What is wrong with the lists, if that has changed.
 fn list_faults(now: &Inventory, before: Option<&Arc<Inventory>>) {
-    let (malformed, duplicates, vanished) = (now.malformed(), now.duplicates(), now.lists().project_faults.vanished);
+    let (malformed, duplicates, vanished) =
+        (now.malformed(), now.duplicates(), now.lists().project_faults.vanished);
     if before.map_or(malformed.count() > 0, |before| before.malformed() != malformed) {
-        tracing::warn!(count = malformed.count(), "list entries that cannot be read, by fault: {malformed}");
+        tracing::warn!(
+            count = malformed.count(),
+            "list entries that cannot be read, by fault: {malformed}"
+        );
     }
     if duplicates != before.map_or(0, |before| before.duplicates()) {
         tracing::warn!(count = duplicates, "list entries that came twice, each shown once");
@@ -89,7 +127,12 @@ fn project_changes(now: &Inventory, before: &Inventory) {
     for ProjectList { project, certificates } in now.projects() {
         let (project_id, project_name) = (&*project.id, project.name.as_deref());
         let Some((_, earlier)) = before.project(project_id) else {
-            tracing::info!(project_id, project_name, certificates = certificates.items.len(), "project added");
+            tracing::info!(
+                project_id,
+                project_name,
+                certificates = certificates.items.len(),
+                "project added"
+            );
             continue;
         };
         if earlier.project.name != project.name {
@@ -106,14 +149,20 @@ fn project_changes(now: &Inventory, before: &Inventory) {
     }
 }
 
-fn list_changes(now: &Listing<Certificate>, before: &Listing<Certificate>, project_id: Option<&str>) {
+fn list_changes(
+    now: &Listing<Certificate>,
+    before: &Listing<Certificate>,
+    project_id: Option<&str>,
+) {
     for change in now.changes_since(before) {
         let (what, certificate, old_name) = match change {
             Change::Added(certificate) => ("added", certificate, None),
             Change::Removed(certificate) => ("removed", certificate, None),
             Change::Activated(certificate) => ("activated", certificate, None),
             Change::Deactivated(certificate) => ("deactivated", certificate, None),
-            Change::Renamed { from, to } => ("renamed", to, Some(from.name.as_deref().unwrap_or_default())),
+            Change::Renamed { from, to } => {
+                ("renamed", to, Some(from.name.as_deref().unwrap_or_default()))
+            }
             Change::Redated(certificate) => ("given other dates", certificate, None),
         };
         tracing::info!(
@@ -153,12 +202,18 @@ mod tests {
     }
 
     /// What is logged of a poll, without what every line has.
-    fn logged(snapshot: Option<&Snapshot>, before: Option<&Snapshot>, failed: Vec<FailedList>) -> Vec<Value> {
+    fn logged(
+        snapshot: Option<&Snapshot>,
+        before: Option<&Snapshot>,
+        failed: Vec<FailedList>,
+    ) -> Vec<Value> {
         let lines = Lines::default();
         let writer = lines.clone();
-        let format = tracing_subscriber::fmt().json().flatten_event(true).without_time().with_target(false);
+        let format =
+            tracing_subscriber::fmt().json().flatten_event(true).without_time().with_target(false);
         let subscriber = format.with_writer(move || writer.clone()).finish();
-        let result = PollResult { ended_at: NOW as f64, duration: Duration::from_millis(1_500), failed };
+        let result =
+            PollResult { ended_at: NOW as f64, duration: Duration::from_millis(1_500), failed };
         tracing::subscriber::with_default(subscriber, || poll(snapshot, before, &result));
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -185,9 +240,15 @@ mod tests {
 
     #[test]
     fn lists_that_fail_alike_are_one_line() {
-        let of = |id: &str, status| failed(ListName::Project(id.into()), FailureReason::Server, Some(status));
-        let failed =
-            vec![failed(ListName::Projects, FailureReason::Timeout, None), of("a", 500), of("b", 502), of("c", 500)];
+        let of = |id: &str, status| {
+            failed(ListName::Project(id.into()), FailureReason::Server, Some(status))
+        };
+        let failed = vec![
+            failed(ListName::Projects, FailureReason::Timeout, None),
+            of("a", 500),
+            of("b", 502),
+            of("c", 500),
+        ];
         let lines = logged(Some(&snapshot(&[vec![]])), None, failed);
         let line = |reason: &str, lists: u64, endpoint: &str| {
             json!({
@@ -213,7 +274,9 @@ mod tests {
 
     #[test]
     fn failed_poll_is_one_line() {
-        for (reason, endpoint) in [(FailureReason::Server, Some("certificates")), (FailureReason::Credentials, None)] {
+        for (reason, endpoint) in
+            [(FailureReason::Server, Some("certificates")), (FailureReason::Credentials, None)]
+        {
             let lines = logged(None, None, vec![failed(ListName::Organization, reason, None)]);
             let mut expected = json!({
                 "level": "WARN", "message": "poll failed: why", "reason": reason.into_str(), "request_id": "req_1",

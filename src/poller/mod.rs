@@ -87,7 +87,11 @@ impl Poller {
 
     /// Polls until `shutdown`, first at once. Polls never overlap. A configuration that comes in through `reloads` holds from
     /// the end of the poll under way on.
-    pub async fn run(mut self, mut reloads: mpsc::Receiver<PollerConfig>, shutdown: CancellationToken) {
+    pub async fn run(
+        mut self,
+        mut reloads: mpsc::Receiver<PollerConfig>,
+        shutdown: CancellationToken,
+    ) {
         let mut schedule = Schedule::new(Instant::now(), self.config.timing.interval);
         loop {
             let started = Instant::now();
@@ -151,7 +155,8 @@ impl Poller {
         let mut state = PollState::clone(&self.state.borrow());
         state.record(snapshot.clone(), result);
         if let (Some(file), Some(snapshot)) = (&mut self.state_file, snapshot) {
-            state.state_write_failures += u64::from(!file.save(&snapshot, state.last_success_at).await);
+            state.state_write_failures +=
+                u64::from(!file.save(&snapshot, state.last_success_at).await);
         }
         self.state.send_replace(Arc::new(state));
     }
@@ -182,10 +187,12 @@ async fn read_key(credentials: Credentials, deadline: Instant) -> Result<SecretS
     let key = match credentials {
         // At hand, so that no thread is needed.
         Credentials::Key(_) => credentials.read(),
-        Credentials::File(_) => match timeout_at(deadline, spawn_blocking(move || credentials.read())).await {
-            Ok(Ok(key)) => key,
-            Ok(Err(_)) | Err(_) => Err("the admin key could not be read in time".into()),
-        },
+        Credentials::File(_) => {
+            match timeout_at(deadline, spawn_blocking(move || credentials.read())).await {
+                Ok(Ok(key)) => key,
+                Ok(Err(_)) | Err(_) => Err("the admin key could not be read in time".into()),
+            }
+        }
     };
     key.map_err(|message| Error::new(FailureReason::Credentials, message))
 }
@@ -201,11 +208,13 @@ mod tests {
     use crate::poll_state::FailedList;
 
     async fn poller(state_file: &Path) -> (Poller, watch::Receiver<Arc<PollState>>) {
-        let environment = [("OPENAI_ADMIN_KEY", "key"), ("OPENAI_CERT_EXPORTER__POLL__PROJECTS", "true")];
+        let environment =
+            [("OPENAI_ADMIN_KEY", "key"), ("OPENAI_CERT_EXPORTER__POLL__PROJECTS", "true")];
         let environment = environment.map(|(name, value)| (name.into(), value.into()));
         let layers = Layers::stack(None, environment, Vec::new(), None).unwrap();
         let Loaded { config, credentials } = Loaded::new(&layers).unwrap();
-        let client = Client::new(&config.api, Arc::new(Metrics::new(&Registry::new()).unwrap())).unwrap();
+        let client =
+            Client::new(&config.api, Arc::new(Metrics::new(&Registry::new()).unwrap())).unwrap();
         let poller_config = PollerConfig::new(Arc::new(client), &config, credentials);
         Poller::new(poller_config, Some(state_file), &config.api.base_url).await
     }
@@ -224,7 +233,8 @@ mod tests {
             request_id: None,
             message: "".into(),
         };
-        let result = |failed| PollResult { ended_at: NOW as f64 + 0.5, duration: Duration::ZERO, failed };
+        let result =
+            |failed| PollResult { ended_at: NOW as f64 + 0.5, duration: Duration::ZERO, failed };
         let mut read = Snapshot::clone(&snapshot(&[vec![certificate("a")], vec![], vec![]]));
         first.record(Some(Arc::new(read.clone())), result(vec![])).await;
         // The same lists again, but for one that cannot be read.
@@ -242,7 +252,10 @@ mod tests {
             (restored.organization_read_at, &restored.projects_read_at),
             (NOW as f64 + 300.0, &read.projects_read_at)
         );
-        assert_eq!((state.last_success_at, state.oldest_read_at()), (Some(NOW as f64 + 0.5), Some(NOW as f64)));
+        assert_eq!(
+            (state.last_success_at, state.oldest_read_at()),
+            (Some(NOW as f64 + 0.5), Some(NOW as f64))
+        );
     }
 
     #[tokio::test]

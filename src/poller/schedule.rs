@@ -40,10 +40,16 @@ impl Schedule {
     }
 
     /// The start of the next poll, not before `not_before`. `random` gives numbers uniform in 0..1.
-    pub(super) fn next(&mut self, now: Instant, not_before: Instant, mut random: impl FnMut() -> f64) -> Instant {
+    pub(super) fn next(
+        &mut self,
+        now: Instant,
+        not_before: Instant,
+        mut random: impl FnMut() -> f64,
+    ) -> Instant {
         let tick = self.next_tick(not_before, &mut random);
         let Some(doublings) = self.failures.checked_sub(1) else { return tick };
-        let backoff = POLL_BACKOFF.saturating_mul(2_u32.saturating_pow(doublings)).min(self.interval);
+        let backoff =
+            POLL_BACKOFF.saturating_mul(2_u32.saturating_pow(doublings)).min(self.interval);
         let retry = not_before.max(now + backoff.mul_f64(jittered(&mut random)));
         if retry < tick {
             (self.start, self.last_tick) = (retry, 0.0);
@@ -54,11 +60,15 @@ impl Schedule {
     /// After the last tick, the earliest tick >= `not_before`.
     fn next_tick(&mut self, not_before: Instant, mut random: impl FnMut() -> f64) -> Instant {
         // The tick before `not_before` may be moved past it; any earlier one may not.
-        let passed = not_before.saturating_duration_since(self.start).div_duration_f64(self.interval).floor();
+        let passed = not_before
+            .saturating_duration_since(self.start)
+            .div_duration_f64(self.interval)
+            .floor();
         self.last_tick = (self.last_tick + 1.0).max(passed);
         loop {
             // One interval less the jitter's share, so that the duration never goes below zero.
-            let tick = self.start + self.interval.mul_f64(self.last_tick - 1.0 + jittered(&mut random));
+            let tick =
+                self.start + self.interval.mul_f64(self.last_tick - 1.0 + jittered(&mut random));
             if tick >= not_before {
                 return tick;
             }

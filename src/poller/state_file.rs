@@ -67,7 +67,8 @@ impl StateFile {
 
     /// Returns whether it is on disk. Why not is logged.
     pub(super) async fn save(&mut self, snapshot: &Snapshot, last_success_at: Option<f64>) -> bool {
-        let (path, state) = (Arc::clone(&self.path), SavedState::new(&self.base_url, snapshot, last_success_at));
+        let (path, state) =
+            (Arc::clone(&self.path), SavedState::new(&self.base_url, snapshot, last_success_at));
         let saved = self.within_timeout(move || save(&path, &state)).await;
         if let Err(error) = &saved {
             tracing::warn!(path = %self.path.display(), "the state file cannot be written: {error}");
@@ -94,13 +95,20 @@ impl SavedState {
     pub(super) fn new(base_url: &str, snapshot: &Snapshot, last_success_at: Option<f64>) -> Self {
         let Snapshot { inventory, organization_read_at, projects_read_at } = snapshot.clone();
         let lists = inventory.lists().clone();
-        Self { base_url: base_url.into(), last_success_at, organization_read_at, projects_read_at, lists }
+        Self {
+            base_url: base_url.into(),
+            last_success_at,
+            organization_read_at,
+            projects_read_at,
+            lists,
+        }
     }
 
     /// Whether it is what [`Lists`] and a snapshot promise to be.
     fn is_valid(&self) -> bool {
         let Lists { organization, projects, .. } = &self.lists;
-        let mut lists = once(organization).chain(projects.iter().map(|project| &project.certificates));
+        let mut lists =
+            once(organization).chain(projects.iter().map(|project| &project.certificates));
         self.projects_read_at.len() == projects.len()
             && are_sorted(projects.iter().map(|project| &*project.project.id))
             && lists.all(|list| are_sorted(list.items.iter().map(|certificate| &*certificate.id)))
@@ -115,7 +123,11 @@ fn are_sorted<'a>(ids: impl Iterator<Item = &'a str>) -> bool {
 fn save(path: &Path, state: &SavedState) -> io::Result<()> {
     require_regular(path)?;
     let content = serde_json::to_string(state)?;
-    let header = Header { version: VERSION, bytes: content.len(), crc32: crc32fast::hash(content.as_bytes()) };
+    let header = Header {
+        version: VERSION,
+        bytes: content.len(),
+        crc32: crc32fast::hash(content.as_bytes()),
+    };
     let header = serde_json::to_string(&header)? + "\n";
     require((header.len() + content.len()) as u64 <= MAX_BYTES, TOO_LARGE)?;
     atomic_file::replace(path, &[header.as_bytes(), content.as_bytes()], 0o600)
@@ -130,8 +142,9 @@ fn load_or_quarantine(path: &Path, base_url: &str) -> io::Result<Option<SavedSta
         Err(error) if error.kind() == ErrorKind::InvalidData => error,
         loaded => return loaded.map(Some),
     };
-    let aside =
-        quarantine(path).map_err(|rename| io::Error::other(format!("{error}; nor can it be set aside: {rename}")))?;
+    let aside = quarantine(path).map_err(|rename| {
+        io::Error::other(format!("{error}; nor can it be set aside: {rename}"))
+    })?;
     let (path, aside) = (path.display(), aside.display());
     tracing::warn!(%path, %aside, "the state file is not used and is set aside: {error}");
     Ok(None)
@@ -151,9 +164,13 @@ fn load(path: &Path, base_url: &str) -> io::Result<SavedState> {
     require(fs::metadata(path)?.len() <= MAX_BYTES, TOO_LARGE)?;
     let text = fs::read_to_string(path)?;
     let (line, content) = text.split_once('\n').unwrap_or_default();
-    let header: Header = serde_json::from_str(line).map_err(|_| invalid("it has no valid first line"))?;
+    let header: Header =
+        serde_json::from_str(line).map_err(|_| invalid("it has no valid first line"))?;
     let Header { version, bytes, crc32 } = header;
-    require(version == VERSION, format!("it has version {version}, and this program reads version {VERSION}"))?;
+    require(
+        version == VERSION,
+        format!("it has version {version}, and this program reads version {VERSION}"),
+    )?;
     require(content.len() == bytes && crc32fast::hash(content.as_bytes()) == crc32, DAMAGED)?;
     let state: SavedState = serde_json::from_str(content).map_err(|_| invalid(DAMAGED))?;
     require(state.is_valid(), DAMAGED)?;
@@ -164,7 +181,9 @@ fn load(path: &Path, base_url: &str) -> io::Result<SavedState> {
 /// Asked before a file is opened: opening a pipe waits for its other end.
 fn require_regular(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
-        Ok(found) if !found.is_file() => Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file")),
+        Ok(found) if !found.is_file() => {
+            Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"))
+        }
         _ => Ok(()),
     }
 }
@@ -193,7 +212,8 @@ mod tests {
     const BASE_URL: &str = "https://api.openai.com/v1";
 
     fn state() -> SavedState {
-        let named = |id: &str| certificate(id).named("ca \"1\"\n🔒").dated(Some(i64::MIN), Some(i64::MAX));
+        let named =
+            |id: &str| certificate(id).named("ca \"1\"\n🔒").dated(Some(i64::MIN), Some(i64::MAX));
         let snapshot = snapshot(&[
             vec![named("a"), certificate("b").inactive(), certificate("c").valid(-1..1)],
             vec![certificate("a"), named("d")],
@@ -211,9 +231,11 @@ mod tests {
 
     /// A file with this state, or whatever else is made of its content.
     fn file(folder: &TempDir, content: &[u8]) -> PathBuf {
-        let header = Header { version: VERSION, bytes: content.len(), crc32: crc32fast::hash(content) };
+        let header =
+            Header { version: VERSION, bytes: content.len(), crc32: crc32fast::hash(content) };
         let path = folder.path().join("state");
-        fs::write(&path, [&serde_json::to_vec(&header).unwrap(), &b"\n"[..], content].concat()).unwrap();
+        fs::write(&path, [&serde_json::to_vec(&header).unwrap(), &b"\n"[..], content].concat())
+            .unwrap();
         path
     }
 
@@ -245,7 +267,10 @@ mod tests {
             (good[..good.len() - 1].to_vec(), "truncated or damaged"),
             ([&good[..], b" "].concat(), "truncated or damaged"),
             (text.replacen(":2,", ":1,", 1).into_bytes(), "version 1"),
-            (text.replacen("{\"version\":2,", "{\"version\":3}{", 1).into_bytes(), "no valid first line"),
+            (
+                text.replacen("{\"version\":2,", "{\"version\":3}{", 1).into_bytes(),
+                "no valid first line",
+            ),
         ] {
             let path = folder.path().join("state");
             fs::write(&path, &bad).unwrap();
@@ -267,7 +292,9 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let organization = |ids: &[&str]| {
             let items = ids.iter().map(|id| certificate(id)).collect();
-            move |state: &mut SavedState| state.lists.organization = Arc::new(Listing { items, ..list(vec![]) })
+            move |state: &mut SavedState| {
+                state.lists.organization = Arc::new(Listing { items, ..list(vec![]) })
+            }
         };
         let changes: [(&str, Change); 8] = [
             ("empty identifier", Box::new(organization(&["", "a"]))),
@@ -277,11 +304,15 @@ mod tests {
                 "a project's list out of order",
                 Box::new(|state| {
                     let items = ["b", "a"].map(certificate).to_vec();
-                    state.lists.projects[1].certificates = Arc::new(Listing { items, ..list(vec![]) });
+                    state.lists.projects[1].certificates =
+                        Arc::new(Listing { items, ..list(vec![]) });
                 }),
             ),
             ("projects out of order", Box::new(|state| state.lists.projects.reverse())),
-            ("one project twice", Box::new(|state| state.lists.projects[1] = state.lists.projects[0].clone())),
+            (
+                "one project twice",
+                Box::new(|state| state.lists.projects[1] = state.lists.projects[0].clone()),
+            ),
             ("an instant too few", Box::new(|state| state.projects_read_at.truncate(1))),
             ("an instant too many", Box::new(|state| state.projects_read_at.push(1.0))),
         ];
@@ -297,7 +328,9 @@ mod tests {
     fn special_file_is_neither_read_nor_written_nor_moved() {
         let folder = TempDir::new().unwrap();
         for path in [folder.path(), Path::new("/dev/null")] {
-            for error in [load_or_quarantine(path, BASE_URL).unwrap_err(), save(path, &state()).unwrap_err()] {
+            for error in
+                [load_or_quarantine(path, BASE_URL).unwrap_err(), save(path, &state()).unwrap_err()]
+            {
                 assert_eq!(error.to_string(), "it is not a regular file");
             }
             assert!(path.exists());
@@ -369,7 +402,8 @@ mod tests {
 
     /// Mutates members and elements, so that much of what comes out is JSON of the right shape.
     fn mutate(text: &[u8], mutations: &[Mutation]) -> Vec<u8> {
-        let mut tokens: Vec<Vec<u8>> = text.split_inclusive(|byte| *byte == b',').map(<[u8]>::to_vec).collect();
+        let mut tokens: Vec<Vec<u8>> =
+            text.split_inclusive(|byte| *byte == b',').map(<[u8]>::to_vec).collect();
         for mutation in mutations {
             let count = tokens.len();
             match mutation {

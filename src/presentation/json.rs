@@ -64,7 +64,8 @@ struct ScopeEntry<'a> {
 impl<'a> Document<'a> {
     /// What `inventory` says. Of all of it, `runway_end` alone depends on `now`, and changes only with the epoch.
     pub(crate) fn new(inventory: &'a Inventory, now: f64) -> Self {
-        let project = |project: &'a Project| ProjectEntry { id: &project.id, name: project.name.as_deref() };
+        let project =
+            |project: &'a Project| ProjectEntry { id: &project.id, name: project.name.as_deref() };
         let certificates = inventory.certificates().iter().map(|used| CertificateEntry {
             id: &used.certificate.id,
             name: used.certificate.name.as_deref(),

@@ -3,7 +3,8 @@
 use super::sanitize::{display_name, name_or_id, sanitize};
 use super::text::{ago, format_timestamp, relative};
 use crate::inventory::{
-    CertificateUse, Coverage, Inventory, Scope, Severity, Snapshot, Thresholds, UnixSeconds, whole_second,
+    CertificateUse, Coverage, Inventory, Scope, Severity, Snapshot, Thresholds, UnixSeconds,
+    whole_second,
 };
 use crate::poll_state::{ListName, PollState};
 
@@ -32,18 +33,27 @@ pub(crate) struct ScopeRow<'a> {
 
 impl<'a> ScopeRow<'a> {
     /// Every scope of a snapshot and every project whose list was never read: what ends first comes first.
-    pub(super) fn all(state: &'a PollState, snapshot: &'a Snapshot, now: f64, thresholds: Thresholds) -> Vec<Self> {
+    pub(super) fn all(
+        state: &'a PollState,
+        snapshot: &'a Snapshot,
+        now: f64,
+        thresholds: Thresholds,
+    ) -> Vec<Self> {
         let inventory = &snapshot.inventory;
-        let reads = std::iter::once(snapshot.organization_read_at).chain(snapshot.projects_read_at.iter().copied());
+        let reads = std::iter::once(snapshot.organization_read_at)
+            .chain(snapshot.projects_read_at.iter().copied());
         let read = inventory.scopes().zip(reads).map(|((project, scope), read_at)| Self {
-            name: project.map_or(Some("Organization".into()), |project| display_name(project.name.as_deref())),
+            name: project.map_or(Some("Organization".into()), |project| {
+                display_name(project.name.as_deref())
+            }),
             note: state.is_late(read_at, now).then(|| format!("as it was {}", ago(read_at, now))),
             ..Self::new(project.map(|project| &*project.id), Some(scope), now, thresholds)
         });
         let unread = state.failed().iter().filter_map(|failed| match &failed.list {
-            ListName::Project(id) if inventory.project(id).is_none() => {
-                Some(Self { name: Some("Project".into()), ..Self::new(Some(id), None, now, thresholds) })
-            }
+            ListName::Project(id) if inventory.project(id).is_none() => Some(Self {
+                name: Some("Project".into()),
+                ..Self::new(Some(id), None, now, thresholds)
+            }),
             _ => None,
         });
         let mut rows: Vec<_> = read.chain(unread).collect();
@@ -51,9 +61,15 @@ impl<'a> ScopeRow<'a> {
         rows
     }
 
-    fn new(id: Option<&'a str>, scope: Option<&'a Scope>, now: f64, thresholds: Thresholds) -> Self {
+    fn new(
+        id: Option<&'a str>,
+        scope: Option<&'a Scope>,
+        now: f64,
+        thresholds: Thresholds,
+    ) -> Self {
         let coverage = scope.map(|scope| Coverage::of(scope, whole_second(now)));
-        let severity = coverage.map_or(Severity::Warning, |coverage| coverage.severity(now, thresholds));
+        let severity =
+            coverage.map_or(Severity::Warning, |coverage| coverage.severity(now, thresholds));
         let ends_at = coverage.and_then(Coverage::end);
         Self {
             label: match coverage {
@@ -98,12 +114,20 @@ impl<'a> CertificateRow<'a> {
     /// Every certificate: those that are active before the others, and what ends first first.
     pub(super) fn all(inventory: &'a Inventory, now: f64, thresholds: Thresholds) -> Vec<Self> {
         let uses = inventory.certificates().iter();
-        let mut rows: Vec<_> = uses.map(|used| Self::new(inventory, used, now, thresholds)).collect();
-        rows.sort_by_key(|row| (!row.used.is_active(), row.used.certificate.expires_at.unwrap_or(UnixSeconds::MAX)));
+        let mut rows: Vec<_> =
+            uses.map(|used| Self::new(inventory, used, now, thresholds)).collect();
+        rows.sort_by_key(|row| {
+            (!row.used.is_active(), row.used.certificate.expires_at.unwrap_or(UnixSeconds::MAX))
+        });
         rows
     }
 
-    fn new(inventory: &'a Inventory, used: &'a CertificateUse, now: f64, thresholds: Thresholds) -> Self {
+    fn new(
+        inventory: &'a Inventory,
+        used: &'a CertificateUse,
+        now: f64,
+        thresholds: Thresholds,
+    ) -> Self {
         let certificate = &used.certificate;
         let severity = used.severity(now, thresholds);
         let successor = inventory.successor(used).map(|successor| &successor.certificate);
@@ -125,7 +149,8 @@ impl<'a> CertificateRow<'a> {
             end: certificate.expires_at.map(format_timestamp),
             relative_end: relative(certificate.expires_at, now),
             active_at: active_at(inventory, used),
-            successor: successor.map(|successor| name_or_id(successor.name.as_deref(), &successor.id)),
+            successor: successor
+                .map(|successor| name_or_id(successor.name.as_deref(), &successor.id)),
             spans: [(
                 certificate.valid_at.unwrap_or(UnixSeconds::MIN),
                 certificate.expires_at.unwrap_or(UnixSeconds::MAX),
@@ -139,7 +164,9 @@ fn active_at(inventory: &Inventory, used: &CertificateUse) -> Option<String> {
     let organization = used.active_at_organization.then(|| "Organization".into());
     let projects = inventory.active_projects(used);
     let more = projects.len().saturating_sub(NAMED_PROJECTS);
-    let named = projects.take(NAMED_PROJECTS).map(|project| name_or_id(project.name.as_deref(), &project.id));
+    let named = projects
+        .take(NAMED_PROJECTS)
+        .map(|project| name_or_id(project.name.as_deref(), &project.id));
     let more = (more > 0).then(|| format!("{more} more"));
     let scopes: Vec<_> = organization.into_iter().chain(named).chain(more).collect();
     (!scopes.is_empty()).then(|| scopes.join(", "))
@@ -167,7 +194,8 @@ mod tests {
             vec![of_many],
         ]);
         let rows = CertificateRow::all(&snapshot.inventory, NOW as f64, Thresholds::default());
-        let shown: Vec<_> = rows.iter().map(|row| (&*row.id, row.label, row.active_at.as_deref())).collect();
+        let shown: Vec<_> =
+            rows.iter().map(|row| (&*row.id, row.label, row.active_at.as_deref())).collect();
         assert_eq!(
             shown,
             [

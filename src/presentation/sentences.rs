@@ -19,12 +19,17 @@ pub(super) fn sentences(
     thresholds: Thresholds,
 ) -> (String, Vec<String>) {
     let current: Vec<_> = certificates.iter().filter(|row| row.used.is_current()).collect();
-    let (expired, other): (Vec<_>, Vec<_>) = current.iter().copied().partition(|row| row.used.has_expired(now));
-    let of_scopes = scopes.iter().filter(|row| row.coverage.is_some()).map(|row| row.severity).max();
+    let (expired, other): (Vec<_>, Vec<_>) =
+        current.iter().copied().partition(|row| row.used.has_expired(now));
+    let of_scopes =
+        scopes.iter().filter(|row| row.coverage.is_some()).map(|row| row.severity).max();
     let mut headline = coverage(scopes, is_failing, now);
     let mut detail = Vec::new();
     if scopes.is_empty() && !is_failing {
-        detail.push("Until a poll has read the whole list of certificates, nothing can be said of them.".into());
+        detail.push(
+            "Until a poll has read the whole list of certificates, nothing can be said of them."
+                .into(),
+        );
     }
     if current.iter().map(|row| row.severity).max() > of_scopes {
         headline.push_str(", but ");
@@ -35,8 +40,15 @@ pub(super) fn sentences(
             many => format!("{} active certificates have expired.", many.len()),
         });
     }
-    if let Some((next, end)) = other.first().and_then(|next| Some((next, next.used.certificate.expires_at?))) {
-        detail.push(format!("Next to expire: {}, {}, on {}.", title(next), next.relative_end, format_date(end, now)));
+    if let Some((next, end)) =
+        other.first().and_then(|next| Some((next, next.used.certificate.expires_at?)))
+    {
+        detail.push(format!(
+            "Next to expire: {}, {}, on {}.",
+            title(next),
+            next.relative_end,
+            format_date(end, now)
+        ));
     }
     detail.extend(match malformed {
         0 => None,
@@ -55,12 +67,15 @@ fn coverage(scopes: &[ScopeRow<'_>], is_failing: bool, now: f64) -> String {
     let read = || scopes.iter().filter_map(|row| Some((row, row.coverage?)));
     let Some((first, coverage)) = read().next() else {
         // Before the first snapshot.
-        let (failing, waiting) = ("nothing is known: no poll has succeeded yet", "waiting for the first poll to end");
+        let (failing, waiting) =
+            ("nothing is known: no poll has succeeded yet", "waiting for the first poll to end");
         return if is_failing { failing.into() } else { waiting.into() };
     };
     let is_refused = |coverage| matches!(coverage, Coverage::Refused { .. });
-    let shares_fate = |other: Coverage| other == coverage || is_refused(other) && is_refused(coverage);
-    let concerned: Vec<_> = read().filter(|(_, other)| shares_fate(*other)).map(|(row, _)| row).collect();
+    let shares_fate =
+        |other: Coverage| other == coverage || is_refused(other) && is_refused(coverage);
+    let concerned: Vec<_> =
+        read().filter(|(_, other)| shares_fate(*other)).map(|(row, _)| row).collect();
     let (subjects, is) = (subjects(&concerned), if concerned.len() == 1 { "is" } else { "are" });
     // Nothing is said of projects that were not read.
     let is_unread = scopes.iter().any(|row| row.coverage.is_none());
@@ -77,18 +92,25 @@ fn coverage(scopes: &[ScopeRow<'_>], is_failing: bool, now: f64) -> String {
         Coverage::NotEnforced if scopes.len() == 1 => {
             "mutual TLS is not enforced at the organization: no certificate is active there".into()
         }
-        Coverage::NotEnforced if is_unread => "mutual TLS is not known to be enforced anywhere".into(),
+        Coverage::NotEnforced if is_unread => {
+            "mutual TLS is not known to be enforced anywhere".into()
+        }
         Coverage::NotEnforced => "mutual TLS is not enforced: no certificate is active".into(),
         Coverage::Refused { since } => {
             // The others may have ended at other times.
             let since = since.filter(|_| concerned.len() == 1);
-            let since = since.map_or_else(String::new, |since| format!(" since {}", format_date(since, now)));
+            let since = since
+                .map_or_else(String::new, |since| format!(" since {}", format_date(since, now)));
             format!("requests of {subjects} are refused: no active certificate is valid{since}")
         }
-        Coverage::Undated { since: None } => format!("{all} is covered, by certificates without a known end"),
+        Coverage::Undated { since: None } => {
+            format!("{all} is covered, by certificates without a known end")
+        }
         Coverage::Undated { since: Some(since) } => {
             let since = format_date(since, now);
-            format!("{subjects} {is} covered only by certificates without a known end since {since}")
+            format!(
+                "{subjects} {is} covered only by certificates without a known end since {since}"
+            )
         }
         Coverage::Covered { until } if first.severity == Severity::Ok => {
             format!("{all} is covered until {}", format_date(until, now))
@@ -101,8 +123,10 @@ fn coverage(scopes: &[ScopeRow<'_>], is_failing: bool, now: f64) -> String {
 }
 
 fn subjects(scopes: &[&ScopeRow<'_>]) -> String {
-    let projects: Vec<_> =
-        scopes.iter().filter_map(|row| Some(row.name.as_ref().unwrap_or(row.id.as_ref()?))).collect();
+    let projects: Vec<_> = scopes
+        .iter()
+        .filter_map(|row| Some(row.name.as_ref().unwrap_or(row.id.as_ref()?)))
+        .collect();
     let named = match projects.as_slice() {
         [] => return "the organization".into(),
         [project] => format!("project {project}"),
@@ -119,7 +143,8 @@ fn certificate_problem(
     thresholds: Thresholds,
 ) -> String {
     let is_soon = |end| thresholds.judge(end, now) > Severity::Ok;
-    let soon: Vec<_> = other.iter().filter(|row| row.used.certificate.expires_at.is_some_and(is_soon)).collect();
+    let soon: Vec<_> =
+        other.iter().filter(|row| row.used.certificate.expires_at.is_some_and(is_soon)).collect();
     let not_yet: Vec<_> = other.iter().filter(|row| row.used.is_not_yet_valid(now)).collect();
     match (expired, soon.as_slice(), not_yet.as_slice()) {
         ([one], ..) => format!("{} is active and expired {}", title(one), one.relative_end),
@@ -127,7 +152,11 @@ fn certificate_problem(
         ([], [one], _) => format!("{} expires {}", title(one), one.relative_end),
         ([], [first, rest @ ..], _) => {
             let (count, within) = (rest.len(), humanize(thresholds.warning));
-            format!("{} expires {}, and {count} more within {within}", title(first), first.relative_end)
+            format!(
+                "{} expires {}, and {count} more within {within}",
+                title(first),
+                first.relative_end
+            )
         }
         ([], [], [one]) => format!("{} is active and not yet valid", title(one)),
         ([], [], many) => format!("{} active certificates are not yet valid", many.len()),
@@ -158,15 +187,18 @@ pub(super) fn caveats(state: &PollState, now: f64) -> Vec<String> {
 
 /// Which lists could not be read and why: the first few, then a count.
 pub(crate) fn name_failures(failed: &[FailedList]) -> String {
-    let named = failed.iter().take(NAMED_FAILURES).map(|FailedList { list, reason, request_id, message, .. }| {
-        let list = match list {
-            ListName::Organization => "the organization".into(),
-            ListName::Projects => "the list of projects".into(),
-            ListName::Project(id) => format!("project {}", sanitize(id)),
-        };
-        let request_id = request_id.as_deref().map_or_else(String::new, |id| format!(", request ID {id}"));
-        format!("{reason} ({message}) for {list}{request_id}")
-    });
+    let named = failed.iter().take(NAMED_FAILURES).map(
+        |FailedList { list, reason, request_id, message, .. }| {
+            let list = match list {
+                ListName::Organization => "the organization".into(),
+                ListName::Projects => "the list of projects".into(),
+                ListName::Project(id) => format!("project {}", sanitize(id)),
+            };
+            let request_id =
+                request_id.as_deref().map_or_else(String::new, |id| format!(", request ID {id}"));
+            format!("{reason} ({message}) for {list}{request_id}")
+        },
+    );
     let more = failed.len().saturating_sub(NAMED_FAILURES);
     let more = (more > 0).then(|| format!("{more} more"));
     named.chain(more).collect::<Vec<_>>().join("; ")

@@ -45,11 +45,13 @@ impl<'a> Summary<'a> {
             certificates = CertificateRow::all(&snapshot.inventory, now, thresholds);
             malformed = snapshot.inventory.malformed().count();
         }
-        let current = certificates.iter().filter(|row| row.used.is_current()).map(|row| row.severity);
+        let current =
+            certificates.iter().filter(|row| row.used.is_current()).map(|row| row.severity);
         let of_malformed = if malformed > 0 { Severity::Warning } else { Severity::Off };
-        let worst = scopes.iter().map(|row| row.severity).chain(current).fold(of_malformed, Severity::max);
-        let no_project_is_known =
-            scopes.len() == 1 && state.failed().iter().any(|failed| failed.list == ListName::Projects);
+        let worst =
+            scopes.iter().map(|row| row.severity).chain(current).fold(of_malformed, Severity::max);
+        let no_project_is_known = scopes.len() == 1
+            && state.failed().iter().any(|failed| failed.list == ListName::Projects);
         let is_unread = no_project_is_known || scopes.iter().any(|row| row.coverage.is_none());
         let doubt = match (state.is_stale(now), is_failing) {
             (true, _) => ", and what is shown is stale",
@@ -62,15 +64,29 @@ impl<'a> Summary<'a> {
                 (Status::Unknown, color, "Nothing known yet".into())
             }
             Severity::Critical => (Status::Critical, worst, format!("Act now{doubt}")),
-            _ if is_unread => (Status::Unknown, Severity::Warning, "Not everything was read".into()),
+            _ if is_unread => {
+                (Status::Unknown, Severity::Warning, "Not everything was read".into())
+            }
             Severity::Warning => (Status::Warning, worst, format!("Act in time{doubt}")),
             // What was well once is not known to be well now.
-            _ if !doubt.is_empty() => (Status::Warning, Severity::Warning, "All was well when last seen".into()),
+            _ if !doubt.is_empty() => {
+                (Status::Warning, Severity::Warning, "All was well when last seen".into())
+            }
             Severity::Ok => (Status::Ok, worst, "All well".into()),
             Severity::Off => (Status::Ok, worst, "Not enforced".into()),
         };
-        let (headline, detail) = sentences(&scopes, &certificates, malformed, is_failing, now, thresholds);
-        Self { status, color, badge, headline, detail, caveats: caveats(state, now), certificates, scopes }
+        let (headline, detail) =
+            sentences(&scopes, &certificates, malformed, is_failing, now, thresholds);
+        Self {
+            status,
+            color,
+            badge,
+            headline,
+            detail,
+            caveats: caveats(state, now),
+            certificates,
+            scopes,
+        }
     }
 
     /// How many certificates are active anywhere.
@@ -99,15 +115,25 @@ mod tests {
     use crate::poll_state::{FailedList, FailureReason, PollResult, PollTiming};
 
     fn state(snapshot: Option<Arc<Snapshot>>, failed: Vec<FailedList>) -> PollState {
-        let timing = PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
+        let timing =
+            PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
         let mut state = PollState::new(Instant::now(), timing);
-        state.record(snapshot, PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed });
+        state.record(
+            snapshot,
+            PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed },
+        );
         state
     }
 
     fn failed(list: ListName, request_id: Option<&str>) -> FailedList {
         let (reason, message) = (FailureReason::Server, "answered 503".into());
-        FailedList { list, reason, status: Some(503), request_id: request_id.map(Into::into), message }
+        FailedList {
+            list,
+            reason,
+            status: Some(503),
+            request_id: request_id.map(Into::into),
+            message,
+        }
     }
 
     fn ending(id: &str, days: i64) -> Certificate {
@@ -130,7 +156,11 @@ mod tests {
             ..ending(id, days).named(&format!("edge-{year}"))
         };
         for (read, status, sentence) in [
-            (vec![vec![]], Ok, "Mutual TLS is not enforced at the organization: no certificate is active there."),
+            (
+                vec![vec![]],
+                Ok,
+                "Mutual TLS is not enforced at the organization: no certificate is active there.",
+            ),
             (vec![vec![], vec![]], Ok, "Mutual TLS is not enforced: no certificate is active."),
             (
                 vec![vec![ending("a", 90)]],
@@ -182,7 +212,11 @@ mod tests {
                 Critical,
                 "The organization and project proj_0 are covered for 5 days only, until 20 January 2027, 08:00 UTC. Next to expire: a, in 5 days, on 20 January 2027, 08:00 UTC.",
             ),
-            (vec![vec![certificate("a")]], Ok, "The organization is covered, by certificates without a known end."),
+            (
+                vec![vec![certificate("a")]],
+                Ok,
+                "The organization is covered, by certificates without a known end.",
+            ),
             (
                 vec![vec![certificate("a"), ending("b", -10)]],
                 Critical,
@@ -211,7 +245,8 @@ mod tests {
             let mut lists = lists(&[vec![]]);
             lists.organization = Arc::new(Listing::new(certificates, malformed));
             let inventory = Inventory::new_or_unchanged(None, lists, &group("^$"));
-            let snapshot = Snapshot { inventory, organization_read_at: NOW as f64, projects_read_at: vec![] };
+            let snapshot =
+                Snapshot { inventory, organization_read_at: NOW as f64, projects_read_at: vec![] };
             let state = state(Some(Arc::new(snapshot)), vec![]);
             let summary = Summary::new(&state, NOW as f64, Thresholds::default());
             (summary.status, summary.detail.last().cloned().unwrap_or_default())
@@ -229,8 +264,20 @@ mod tests {
         let well = "The organization is covered until 15 April 2027.";
         let known = "Wherever mutual TLS is known to be enforced, everything is covered until 15 April 2027.";
         for (read, failed, status, badge, headline) in [
-            (vec![vec![ending("a", 90)]], list.clone(), Status::Unknown, "Not everything was read", well),
-            (vec![vec![ending("a", 90)]], project("p"), Status::Unknown, "Not everything was read", known),
+            (
+                vec![vec![ending("a", 90)]],
+                list.clone(),
+                Status::Unknown,
+                "Not everything was read",
+                well,
+            ),
+            (
+                vec![vec![ending("a", 90)]],
+                project("p"),
+                Status::Unknown,
+                "Not everything was read",
+                known,
+            ),
             (
                 vec![vec![ending("a", 20)]],
                 project("p"),
@@ -270,7 +317,10 @@ mod tests {
         ] {
             let state = state(Some(snapshot(&read)), vec![self::failed(failed, None)]);
             let summary = Summary::new(&state, NOW as f64, Thresholds::default());
-            assert_eq!((summary.status, summary.badge.as_str(), summary.headline.as_str()), (status, badge, headline));
+            assert_eq!(
+                (summary.status, summary.badge.as_str(), summary.headline.as_str()),
+                (status, badge, headline)
+            );
             let unread = summary.scopes.iter().find(|row| row.label == "Not read yet");
             assert_eq!(
                 unread.map(|row| row.id.as_deref()),
@@ -288,7 +338,10 @@ mod tests {
         let said = "server (answered 503) for the list of projects, request ID req_1; server (answered 503) for project p; \
                     server (answered 503) for project q\\u{a}; 2 more";
         assert_eq!(super::super::name_failures(&lists), said);
-        assert_eq!(super::super::name_failures(&lists[4..]), "server (answered 503) for the organization");
+        assert_eq!(
+            super::super::name_failures(&lists[4..]),
+            "server (answered 503) for the organization"
+        );
     }
 
     #[test]
@@ -315,10 +368,15 @@ mod tests {
         let seen = "All was well when last seen";
         let caveat = "Stale: what is shown is 14 minutes old. No poll has ended since.";
         assert_eq!(at(&state, 841), (Status::Warning, seen.into(), caveat.into()));
-        let fresh =
-            Snapshot { organization_read_at: (NOW + 840) as f64, ..Snapshot::clone(state.snapshot.as_ref().unwrap()) };
+        let fresh = Snapshot {
+            organization_read_at: (NOW + 840) as f64,
+            ..Snapshot::clone(state.snapshot.as_ref().unwrap())
+        };
         state.snapshot = Some(Arc::new(fresh));
         let (_, _, caveats) = at(&state, 841);
-        assert!(caveats.starts_with("Stale: part of what is shown is 14 minutes old."), "{caveats}");
+        assert!(
+            caveats.starts_with("Stale: part of what is shown is 14 minutes old."),
+            "{caveats}"
+        );
     }
 }

@@ -37,7 +37,8 @@ pub(crate) fn humanize(seconds: f64) -> String {
     const UNITS: [(f64, &str); 3] = [(SECONDS_PER_DAY, "day"), (3_600.0, "hour"), (60.0, "minute")];
     let seconds = seconds.abs();
     // Below two of a unit, the next smaller one is more exact.
-    let (length, unit) = UNITS.into_iter().find(|(length, _)| seconds >= 2.0 * length).unwrap_or((1.0, "second"));
+    let (length, unit) =
+        UNITS.into_iter().find(|(length, _)| seconds >= 2.0 * length).unwrap_or((1.0, "second"));
     let count = (seconds / length).floor();
     format!("{count} {unit}{}", if (count - 1.0).abs() < f64::EPSILON { "" } else { "s" })
 }

@@ -17,9 +17,13 @@ use crate::presentation::{Document, Instants, Status, Summary};
 
 pub(super) const JSON: &str = "application/json";
 
-pub(super) async fn certificates(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, NotRendered> {
+pub(super) async fn certificates(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+) -> Result<Response, NotRendered> {
     let Some(snapshot) = app.state.borrow().snapshot.clone() else {
-        let body = CachedResponse::volatile(JSON, r#"{"error":{"message":"no poll has succeeded yet"}}"#);
+        let body =
+            CachedResponse::volatile(JSON, r#"{"error":{"message":"no poll has succeeded yet"}}"#);
         let response = body.with(RETRY_AFTER, "5").respond(&headers);
         return Ok((StatusCode::SERVICE_UNAVAILABLE, response).into_response());
     };
@@ -30,7 +34,10 @@ pub(super) async fn certificates(State(app): State<AppState>, headers: HeaderMap
     Ok(app.responses.certificates.get(inventory, Inventory::epoch, render).await?.respond(&headers))
 }
 
-pub(super) async fn polls(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, NotRendered> {
+pub(super) async fn polls(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+) -> Result<Response, NotRendered> {
     let render = |state: &PollState, now: f64| {
         Some(CachedResponse::volatile(JSON, serde_json::to_vec(&Polls::new(state, now)).ok()?))
     };
@@ -108,9 +115,11 @@ mod tests {
 
     #[test]
     fn responses_are_as_described() {
-        let timing = PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
+        let timing =
+            PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
         let mut state = PollState::new(Instant::now(), timing);
-        let polls = |state: &PollState| serde_json::to_value(Polls::new(state, NOW as f64)).unwrap();
+        let polls =
+            |state: &PollState| serde_json::to_value(Polls::new(state, NOW as f64)).unwrap();
         assert_described("Polls", &polls(&state));
         let failed = |list, status, request_id: Option<&str>| FailedList {
             list,
@@ -124,12 +133,20 @@ mod tests {
             failed(ListName::Projects, None, None),
             failed(ListName::Project("proj_1".into()), None, None),
         ];
-        let read =
-            snapshot(&[vec![certificate("a").valid(-5..90)], vec![certificate("b").dated(Some(i64::MAX), None)]]);
-        state.record(Some(Arc::clone(&read)), PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed });
+        let read = snapshot(&[
+            vec![certificate("a").valid(-5..90)],
+            vec![certificate("b").dated(Some(i64::MAX), None)],
+        ]);
+        state.record(
+            Some(Arc::clone(&read)),
+            PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed },
+        );
         assert_described("Polls", &polls(&state));
         let lists = &polls(&state)["last_failure"]["failed_lists"];
-        assert_eq!((&lists[0]["list"], &lists[2]["project_id"]), (&json!("organization"), &json!("proj_1")));
+        assert_eq!(
+            (&lists[0]["list"], &lists[2]["project_id"]),
+            (&json!("organization"), &json!("proj_1"))
+        );
         let document = serde_json::to_value(Document::new(&read.inventory, NOW as f64)).unwrap();
         assert_described("Snapshot", &document);
         assert_eq!(document["scopes"][0]["runway_end_unix"], NOW + 90 * 86_400);

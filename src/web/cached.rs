@@ -4,7 +4,9 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use headers::{ETag, HeaderMapExt as _, IfNoneMatch};
@@ -38,7 +40,10 @@ impl CachedResponse {
             (CONTENT_TYPE, HeaderValue::from_static(content_type)),
             (CACHE_CONTROL, HeaderValue::from_static("no-store")),
             // Default CSP for responses that are not HTML: load nothing, no framing.
-            (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+            (
+                CONTENT_SECURITY_POLICY,
+                HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+            ),
             (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         ];
         Self { headers: headers.into_iter().collect(), body: body.into() }
@@ -53,7 +58,11 @@ impl CachedResponse {
     pub(super) fn respond(self, request: &HeaderMap) -> Response {
         let tags = self.headers.typed_get::<ETag>().zip(request.typed_get::<IfNoneMatch>());
         let is_known = tags.is_some_and(|(etag, known)| !known.precondition_passes(&etag));
-        let body = if is_known { StatusCode::NOT_MODIFIED.into_response() } else { self.body.into_response() };
+        let body = if is_known {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            self.body.into_response()
+        };
         (self.headers, body).into_response()
     }
 }
@@ -74,14 +83,17 @@ impl<M: PartialEq + Send + 'static> Shared<M> {
         let mut last = Arc::clone(&self.0).lock_owned().await;
         let now = unix_now();
         let key = (Identity::of(&source), moment(&source, whole_second(now)));
-        let rendered = spawn_blocking(move || last.get_or_make(key, || render(&source, now).ok_or(NOT_RENDERED)));
+        let rendered = spawn_blocking(move || {
+            last.get_or_make(key, || render(&source, now).ok_or(NOT_RENDERED))
+        });
         rendered.await.unwrap_or(Err(NOT_RENDERED))
     }
 }
 
 /// The response when rendering fails.
 pub(super) type NotRendered = (StatusCode, &'static str);
-const NOT_RENDERED: NotRendered = (StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be rendered\n");
+const NOT_RENDERED: NotRendered =
+    (StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be rendered\n");
 
 #[cfg(test)]
 mod tests {
@@ -90,7 +102,8 @@ mod tests {
     use super::*;
 
     fn status(response: &CachedResponse, if_none_match: &str) -> u16 {
-        let request = [(IF_NONE_MATCH, HeaderValue::from_str(if_none_match).unwrap())].into_iter().collect();
+        let request =
+            [(IF_NONE_MATCH, HeaderValue::from_str(if_none_match).unwrap())].into_iter().collect();
         response.clone().respond(&request).status().as_u16()
     }
 
@@ -105,7 +118,11 @@ mod tests {
             assert_eq!(status(&response, other), 200, "{other}");
         }
         assert_eq!(response.clone().respond(&HeaderMap::new()).status(), 200);
-        assert_eq!(status(&CachedResponse::volatile("text/plain", "content"), "*"), 200, "it has no tag");
+        assert_eq!(
+            status(&CachedResponse::volatile("text/plain", "content"), "*"),
+            200,
+            "it has no tag"
+        );
     }
 
     #[tokio::test]
@@ -113,7 +130,8 @@ mod tests {
         let shared = Shared::default();
         let sources = ["a", "b"].map(Arc::new);
         let render = async |source: &Arc<&'static str>, moment: fn(&&str, i64) -> u8| {
-            let render = |_: &&str, now: f64| Some(CachedResponse::tagged("text/plain", now.to_string()));
+            let render =
+                |_: &&str, now: f64| Some(CachedResponse::tagged("text/plain", now.to_string()));
             shared.get(Arc::clone(source), moment, render).await.unwrap().body
         };
         let first = render(&sources[0], |_, _| 0).await;

@@ -83,12 +83,16 @@ impl ConnectionState {
     /// For a connection that begins now, and holds the permit as long as it lasts.
     pub(super) fn new(permit: OwnedSemaphorePermit) -> Self {
         let now = Instant::now();
-        let progress = Progress { phase: Phase::Head { since: now }, last_request: now, last_byte: now };
+        let progress =
+            Progress { phase: Phase::Head { since: now }, last_request: now, last_byte: now };
         Self { progress: Mutex::new(progress), evicted: CancellationToken::new(), _permit: permit }
     }
 
     /// The stream, whose bytes are noted here.
-    pub(super) fn track(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite) -> impl AsyncRead + AsyncWrite {
+    pub(super) fn track(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite,
+    ) -> impl AsyncRead + AsyncWrite {
         let writing = Arc::clone(&self);
         let stream = InspectWriter::new(stream, move |_: &[u8]| writing.bytes_written());
         InspectReader::new(stream, move |bytes: &[u8]| {
@@ -116,7 +120,9 @@ impl ConnectionState {
         let Progress { phase, last_request, last_byte } = &*self.progress();
         match phase {
             Phase::Head { since } => *since + limits.head_timeout,
-            Phase::Response { .. } => (*last_byte + limits.idle_timeout).min(*last_request + limits.response_timeout),
+            Phase::Response { .. } => {
+                (*last_byte + limits.idle_timeout).min(*last_request + limits.response_timeout)
+            }
         }
     }
 
@@ -255,15 +261,24 @@ mod tests {
         // A head, however it drips; a later head from its first byte.
         assert_eq!(lifetime([]).await, 10);
         assert_eq!(lifetime(drip()).await, 10);
-        assert_eq!(lifetime(served.into_iter().chain([Waits(29)]).chain(drip())).await, 4 + 30 + 10);
+        assert_eq!(
+            lifetime(served.into_iter().chain([Waits(29)]).chain(drip())).await,
+            4 + 30 + 10
+        );
         // Nothing to do, and a response that does not come.
         assert_eq!(lifetime(served).await, 3 + 60);
         assert_eq!(lifetime([Sends, Completes]).await, 60);
         // A response, however slowly it is read; its body may have been handed over long before.
         assert_eq!(lifetime([Sends, Completes].into_iter().chain(slow_reader())).await, 1 + 300);
-        assert_eq!(lifetime([Sends, Completes, GetsBody].into_iter().chain(slow_reader())).await, 1 + 300);
+        assert_eq!(
+            lifetime([Sends, Completes, GetsBody].into_iter().chain(slow_reader())).await,
+            1 + 300
+        );
         // The next request's head, sent early, does not cut a response short.
-        assert_eq!(lifetime([Sends, Completes, Sends, Sends].into_iter().chain(slow_reader())).await, 1 + 300);
+        assert_eq!(
+            lifetime([Sends, Completes, Sends, Sends].into_iter().chain(slow_reader())).await,
+            1 + 300
+        );
         // A connection that is used stays.
         let used = std::iter::repeat_n(served.into_iter().chain([Waits(50)]), 100).flatten();
         assert_eq!(lifetime(used).await, 100 * 55 - 52 + 60);

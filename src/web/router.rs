@@ -47,7 +47,10 @@ pub fn probes(state: watch::Receiver<Arc<PollState>>) -> Router {
 }
 
 /// A file that stays the same for as long as the process runs.
-fn file<S: Clone + Send + Sync + 'static>(content_type: &'static str, content: &'static str) -> MethodRouter<S> {
+fn file<S: Clone + Send + Sync + 'static>(
+    content_type: &'static str,
+    content: &'static str,
+) -> MethodRouter<S> {
     let response = CachedResponse::tagged(content_type, content);
     get(async move |headers: HeaderMap| response.respond(&headers))
 }
@@ -58,7 +61,9 @@ async fn metrics(State(app): State<AppState>, headers: HeaderMap) -> Response {
     let page = if gzip {
         app.exposition.gzip(&state, now).await.map(Body::from)
     } else {
-        app.exposition.text(&state, now).map(|page| Body::from_stream(stream::iter(page.map(Ok::<_, Infallible>))))
+        app.exposition
+            .text(&state, now)
+            .map(|page| Body::from_stream(stream::iter(page.map(Ok::<_, Infallible>))))
     };
     match page {
         Ok(page) => {
@@ -80,8 +85,10 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     for coding in values.flat_map(|value| value.split(',')) {
         let mut parts = coding.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
-        let weight = parts.find_map(|parameter| parameter.strip_prefix(['q', 'Q'])?.strip_prefix('='));
-        let accepted = weight.is_none_or(|weight| weight.trim().parse().is_ok_and(|weight: f32| weight > 0.0));
+        let weight =
+            parts.find_map(|parameter| parameter.strip_prefix(['q', 'Q'])?.strip_prefix('='));
+        let accepted =
+            weight.is_none_or(|weight| weight.trim().parse().is_ok_and(|weight: f32| weight > 0.0));
         if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
             return accepted;
         }
@@ -97,7 +104,10 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 async fn healthy(State(state): State<watch::Receiver<Arc<PollState>>>) -> Response {
     let due = state.borrow().liveness_deadline;
     let late = Instant::now().saturating_duration_since(due);
-    health((!late.is_zero()).then(|| format!("the poll loop's heartbeat is {} s late\n", late.as_secs())))
+    health(
+        (!late.is_zero())
+            .then(|| format!("the poll loop's heartbeat is {} s late\n", late.as_secs())),
+    )
 }
 
 /// Whether there is a snapshot to show, also while polls fail.
@@ -133,7 +143,8 @@ mod tests {
             ("gzipped", false),
             ("", false),
         ] {
-            let headers = [(ACCEPT_ENCODING, HeaderValue::from_static(value))].into_iter().collect();
+            let headers =
+                [(ACCEPT_ENCODING, HeaderValue::from_static(value))].into_iter().collect();
             assert_eq!(accepts_gzip(&headers), expected, "{value}");
         }
         assert!(!accepts_gzip(&HeaderMap::new()));

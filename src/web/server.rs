@@ -41,7 +41,9 @@ pub(crate) fn raise_descriptor_limit() -> usize {
     let mut allowed = limit.current.unwrap_or(u64::MAX);
     if allowed < wanted {
         let raised = limit.maximum.unwrap_or(u64::MAX).min(wanted);
-        if setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum }).is_ok() {
+        if setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum })
+            .is_ok()
+        {
             allowed = raised;
         }
     }
@@ -74,7 +76,9 @@ impl Server {
         let mut listeners = Vec::with_capacity(addresses.len());
         for address in addresses {
             let listener = listen(address).await;
-            listeners.push(listener.map_err(|error| io::Error::other(format!("cannot listen on {address}: {error}")))?);
+            listeners.push(listener.map_err(|error| {
+                io::Error::other(format!("cannot listen on {address}: {error}"))
+            })?);
         }
         Ok(Self { listeners, limits, security })
     }
@@ -86,7 +90,8 @@ impl Server {
 
     /// `http` or `https`.
     pub fn scheme(&self) -> &'static str {
-        let speaks_tls = |(security, _): &(Security, RulesWatcher)| security.policy().tls().is_some();
+        let speaks_tls =
+            |(security, _): &(Security, RulesWatcher)| security.policy().tls().is_some();
         if self.security.as_ref().is_some_and(speaks_tls) { "https" } else { "http" }
     }
 
@@ -110,7 +115,10 @@ impl Server {
         shutdown.cancelled().await;
         tasks.close();
         if timeout(DRAIN_TIMEOUT, tasks.wait()).await.is_err() {
-            tracing::warn!(connections = tasks.len(), "connections closed before their answers had ended");
+            tracing::warn!(
+                connections = tasks.len(),
+                "connections closed before their answers had ended"
+            );
         }
     }
 }
@@ -158,7 +166,11 @@ impl Connections {
                     self.tasks.spawn(Arc::clone(&self).serve(socket, state));
                 }
                 // The client left before it was accepted.
-                Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
+                    ) => {}
                 Err(error) => {
                     tracing::warn!("a connection cannot be accepted: {error}");
                     sleep(ACCEPT_PAUSE).await;
@@ -172,7 +184,8 @@ impl Connections {
     async fn admit(&self) -> Option<Arc<ConnectionState>> {
         if self.permits.available_permits() == 0 {
             let open = self.open();
-            let staying = open.iter().filter_map(Weak::upgrade).filter(|state| !state.evicted.is_cancelled());
+            let staying =
+                open.iter().filter_map(Weak::upgrade).filter(|state| !state.evicted.is_cancelled());
             if let Some(longest) = staying.min_by_key(|state| state.last_request()) {
                 longest.evicted.cancel();
             }
@@ -203,8 +216,12 @@ impl Connections {
             // Boxed, here and below, so that a connection without TLS takes no memory for what TLS needs. Before the
             // handshake is over nothing was requested, so a shutdown has no response to wait for.
             match self.shutdown.run_until_cancelled(Box::pin(tls.accept(stream))).await {
-                Some(Ok(stream)) => Box::pin(serve_http(stream, router, policy, &state, &self.shutdown)).await,
-                Some(Err(error)) => tracing::debug!("a client left or was refused before its first request: {error}"),
+                Some(Ok(stream)) => {
+                    Box::pin(serve_http(stream, router, policy, &state, &self.shutdown)).await
+                }
+                Some(Err(error)) => tracing::debug!(
+                    "a client left or was refused before its first request: {error}"
+                ),
                 None => {}
             }
         };

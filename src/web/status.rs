@@ -13,7 +13,9 @@ use super::cached::{CachedResponse, NotRendered};
 use super::timeline::Axis;
 use crate::inventory::{Severity, Thresholds, whole_second};
 use crate::poll_state::PollState;
-use crate::presentation::{CertificateRow, ScopeRow, Summary, ago, format_timestamp, humanize, name_failures};
+use crate::presentation::{
+    CertificateRow, ScopeRow, Summary, ago, format_timestamp, humanize, name_failures,
+};
 
 /// The page loads its own style, script and icon, and nothing else; nobody may put it into theirs.
 const PAGE_CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -25,13 +27,17 @@ const MAX_CERTIFICATES: usize = 1_000;
 /// often as it may.
 const REFRESH: (f64, f64) = (2.0, 60.0);
 
-pub(super) async fn page(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, NotRendered> {
+pub(super) async fn page(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+) -> Result<Response, NotRendered> {
     let state = Arc::clone(&app.state.borrow());
     Ok(app.responses.page.get(state, |_, second| second, render).await?.respond(&headers))
 }
 
 fn render(state: &PollState, now: f64) -> Option<CachedResponse> {
-    let html = Page::new(&Summary::new(state, now, Thresholds::default()), state, now).render().ok()?;
+    let html =
+        Page::new(&Summary::new(state, now, Thresholds::default()), state, now).render().ok()?;
     let page = CachedResponse::volatile("text/html; charset=utf-8", html);
     let page = page.with(CONTENT_SECURITY_POLICY, PAGE_CSP).with(X_FRAME_OPTIONS, "DENY");
     Some(page.with(REFERRER_POLICY, "no-referrer"))
@@ -64,9 +70,16 @@ impl<'a> Page<'a> {
         let inactive = Rows::new(inactive, MAX_CERTIFICATES - active.shown.len());
         let refresh = (state.timing.interval.as_secs_f64() / 2.0).clamp(REFRESH.0, REFRESH.1);
         let certificates = summary.certificates.iter().map(|row| &row.used.certificate);
-        let dates = certificates.flat_map(|certificate| [certificate.valid_at, certificate.expires_at]);
-        let past = |at: f64| RelativeTime { distance: ago(at, now), date: format_timestamp(whole_second(at)) };
-        let next = |at: f64| RelativeTime { distance: format!("in {}", humanize((at - now).max(0.0))), ..past(at) };
+        let dates =
+            certificates.flat_map(|certificate| [certificate.valid_at, certificate.expires_at]);
+        let past = |at: f64| RelativeTime {
+            distance: ago(at, now),
+            date: format_timestamp(whole_second(at)),
+        };
+        let next = |at: f64| RelativeTime {
+            distance: format!("in {}", humanize((at - now).max(0.0))),
+            ..past(at)
+        };
         let last_failure = state.last_failure.as_ref();
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -74,10 +87,14 @@ impl<'a> Page<'a> {
             rendered_at: format_timestamp(whole_second(now)),
             banner: banner(summary, state, now),
             last_success: state.last_success_at.map(past),
-            last_failure: last_failure.map(|poll| (past(poll.ended_at), name_failures(&poll.failed))),
+            last_failure: last_failure
+                .map(|poll| (past(poll.ended_at), name_failures(&poll.failed))),
             next_poll: state.next_poll_at.map(next),
             interval: humantime::format_duration(state.timing.interval),
-            duplicates: state.snapshot.as_deref().map_or(0, |snapshot| snapshot.inventory.duplicates()),
+            duplicates: state
+                .snapshot
+                .as_deref()
+                .map_or(0, |snapshot| snapshot.inventory.duplicates()),
             axis: Axis::new(now, dates.flatten()),
             scopes: Rows::new(&summary.scopes, MAX_SCOPES),
             active,
@@ -104,12 +121,18 @@ impl<'a, T> Rows<'a, T> {
 }
 
 /// Why what is shown may not be the present state, in a lead and a text.
-fn banner<'a>(summary: &'a Summary<'_>, state: &PollState, now: f64) -> Option<(Severity, &'a str, String)> {
+fn banner<'a>(
+    summary: &'a Summary<'_>,
+    state: &PollState,
+    now: f64,
+) -> Option<(Severity, &'a str, String)> {
     let (lead, others) = summary.caveats.split_first()?;
     Some(match state.oldest_read_at() {
-        Some(read_at) if !state.is_stale(now) => {
-            (Severity::Warning, lead, format!("What is shown was read {}, or later.", ago(read_at, now)))
-        }
+        Some(read_at) if !state.is_stale(now) => (
+            Severity::Warning,
+            lead,
+            format!("What is shown was read {}, or later.", ago(read_at, now)),
+        ),
         _ => (Severity::Critical, lead, others.join(" ")),
     })
 }
@@ -136,7 +159,8 @@ mod tests {
 
     /// After a poll, if one has ended, with this result.
     fn state(read: Option<Vec<Vec<Certificate>>>, result: Option<Vec<ListName>>) -> PollState {
-        let timing = PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
+        let timing =
+            PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
         let mut state = PollState::new(Instant::now(), timing);
         state.snapshot = read.map(|read| snapshot(&read));
         let failed = |list| FailedList {
@@ -148,7 +172,10 @@ mod tests {
         };
         if let Some(result) = result {
             let failed = result.into_iter().map(failed).collect();
-            state.record(None, PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed });
+            state.record(
+                None,
+                PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed },
+            );
         }
         state
     }
@@ -167,7 +194,8 @@ mod tests {
             inventory: Inventory::new_or_unchanged(None, malformed, &group("^$")),
             ..Snapshot::clone(&snapshot(&[vec![]]))
         };
-        let malformed = PollState { snapshot: Some(Arc::new(malformed)), ..state(None, Some(vec![])) };
+        let malformed =
+            PollState { snapshot: Some(Arc::new(malformed)), ..state(None, Some(vec![])) };
         let stale = PollState {
             snapshot: Some(Arc::new(Snapshot {
                 organization_read_at: (NOW - DAY) as f64,
@@ -176,9 +204,17 @@ mod tests {
             ..state(None, None)
         };
         let superseded = [ending("a", 3).named("edge-2026"), ending("b", 300).named("edge-2027")];
-        let enforcing = |certificates: Vec<Certificate>| state(Some(vec![certificates]), Some(vec![]));
+        let enforcing =
+            |certificates: Vec<Certificate>| state(Some(vec![certificates]), Some(vec![]));
         for (name, state, status, color, badge, headline) in [
-            ("ok", state(well(), Some(vec![])), "ok", "ok", "All well", "The organization is covered until "),
+            (
+                "ok",
+                state(well(), Some(vec![])),
+                "ok",
+                "ok",
+                "All well",
+                "The organization is covered until ",
+            ),
             (
                 "warning",
                 enforcing(vec![ending("a", 20)]),
@@ -227,7 +263,14 @@ mod tests {
                 "All well",
                 "The organization is covered until ",
             ),
-            ("malformed", malformed, "warning", "warning", "Act in time", "The organization is covered until "),
+            (
+                "malformed",
+                malformed,
+                "warning",
+                "warning",
+                "Act in time",
+                "The organization is covered until ",
+            ),
             (
                 "part unread",
                 state(well(), Some(vec![ListName::Projects])),
@@ -244,7 +287,14 @@ mod tests {
                 "All was well when last seen",
                 "The organization is covered until ",
             ),
-            ("stale", stale, "warning", "warning", "All was well when last seen", "The organization is covered until "),
+            (
+                "stale",
+                stale,
+                "warning",
+                "warning",
+                "All was well when last seen",
+                "The organization is covered until ",
+            ),
             (
                 "nothing yet",
                 state(None, None),
@@ -272,7 +322,10 @@ mod tests {
                 format!("<section class=\"hero {color}\""),
                 format!("<h1 id=\"headline\">{}</h1>", summary.headline),
                 summary.detail.join(" "),
-                summary.caveats.first().map_or_else(String::new, |caveat| format!("<strong>{caveat}</strong>")),
+                summary
+                    .caveats
+                    .first()
+                    .map_or_else(String::new, |caveat| format!("<strong>{caveat}</strong>")),
             ] {
                 assert!(page.contains(&text), "{name}: {text}\n{page}");
             }
@@ -289,14 +342,25 @@ mod tests {
             let table = anstream::adapter::strip_str(&report(Format::Table)).to_string();
             assert!(table.starts_with(&format!("{word}  {message}\n")), "{name}: {table}");
             let json: Value = serde_json::from_str(&report(Format::Json)).unwrap();
-            assert_eq!((&json["status"], &json["message"]), (&status.into(), &message.into()), "{name}");
+            assert_eq!(
+                (&json["status"], &json["message"]),
+                (&status.into(), &message.into()),
+                "{name}"
+            );
             assert_eq!(
                 json["exit_code"],
-                ["ok", "warning", "critical", "unknown"].iter().position(|word| *word == status).unwrap(),
+                ["ok", "warning", "critical", "unknown"]
+                    .iter()
+                    .position(|word| *word == status)
+                    .unwrap(),
                 "{name}"
             );
             let polls = serde_json::to_value(PollsDocument::new(&shown, now)).unwrap();
-            assert_eq!((&polls["status"], &polls["stale"]), (&status.into(), &(name == "stale").into()), "{name}");
+            assert_eq!(
+                (&polls["status"], &polls["stale"]),
+                (&status.into(), &(name == "stale").into()),
+                "{name}"
+            );
         }
     }
 }

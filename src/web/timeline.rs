@@ -17,8 +17,14 @@ const FUTURE_DAYS: (f64, f64) = (120.0, 5_475.0);
 /// Spans that are drawn of one row; more would only be a line.
 const MAX_SPANS: usize = 16;
 /// Labels of the axis, in days from now. Two of them are never closer than their texts are long.
-const TICKS: [(f64, &str); 6] =
-    [(-365.0, "−1 y"), (7.0, "7 d"), (30.0, "30 d"), (90.0, "90 d"), (365.0, "1 y"), (1_826.0, "5 y")];
+const TICKS: [(f64, &str); 6] = [
+    (-365.0, "−1 y"),
+    (7.0, "7 d"),
+    (30.0, "30 d"),
+    (90.0, "90 d"),
+    (365.0, "1 y"),
+    (1_826.0, "5 y"),
+];
 
 /// Where an instant is.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +38,8 @@ impl Axis {
     /// An axis on which all of `instants` can be seen, if that is possible.
     pub(super) fn new(now: f64, instants: impl Iterator<Item = UnixSeconds>) -> Self {
         let days = instants.map(|instant| (instant as f64 - now) / SECONDS_PER_DAY);
-        let (first, last) = days.fold((0.0_f64, 0.0_f64), |(first, last), days| (first.min(days), last.max(days)));
+        let (first, last) =
+            days.fold((0.0_f64, 0.0_f64), |(first, last), days| (first.min(days), last.max(days)));
         Self {
             now,
             past_days: (-first).clamp(PAST_DAYS.0, PAST_DAYS.1),
@@ -59,7 +66,10 @@ impl Axis {
     fn ticks(&self) -> impl Iterator<Item = (f64, &'static str)> {
         // A label at the very edge would be cut.
         let inside = |place: &f64| (4.0..=94.0).contains(place);
-        TICKS.into_iter().map(|(days, label)| (self.place(days), label)).filter(move |(place, _)| inside(place))
+        TICKS
+            .into_iter()
+            .map(|(days, label)| (self.place(days), label))
+            .filter(move |(place, _)| inside(place))
     }
 
     /// What lies behind every row: the next 7 and 30 days, the ticks, now.
@@ -97,7 +107,11 @@ impl Axis {
             let (from, to) = (self.at(*begin), self.at(*end));
             for (class, from, to) in [("p", from, to.min(now)), (future, from.max(now), to)] {
                 if to > from {
-                    let _ = write!(svg, r#"<rect class="{class}" x="{from:.2}%" width="{:.2}%"/>"#, to - from);
+                    let _ = write!(
+                        svg,
+                        r#"<rect class="{class}" x="{from:.2}%" width="{:.2}%"/>"#,
+                        to - from
+                    );
                 }
             }
             if (0.01..99.99).contains(&to) {
@@ -124,8 +138,10 @@ mod tests {
     #[test]
     fn now_is_where_past_and_future_meet() {
         let axis = Axis::new(0.0, [-400 * DAY, 3_700 * DAY].into_iter());
-        let places: Vec<_> =
-            [-400, -1, 0, 1, 7, 30, 365, 3_700].map(|days| axis.at(days * DAY).round()).into_iter().collect();
+        let places: Vec<_> = [-400, -1, 0, 1, 7, 30, 365, 3_700]
+            .map(|days| axis.at(days * DAY).round())
+            .into_iter()
+            .collect();
         assert_eq!(places, [0.0, 22.0, 24.0, 28.0, 39.0, 52.0, 76.0, 100.0]);
     }
 

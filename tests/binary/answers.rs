@@ -24,7 +24,11 @@ async fn assert_fails(what: &str, launch: Launch, reason: &str) -> Ended {
     let (page, ended) = one_poll(launch).await;
     assert_eq!(page.failures(), [(reason, 1.0)].into(), "{what}\n{}", ended.stderr);
     assert_eq!((page.polls(), page.is_up()), (1.0, false), "{what}");
-    assert_eq!(page.find("openai_cert_exporter_last_success_timestamp_seconds", &[]), None, "{what}");
+    assert_eq!(
+        page.find("openai_cert_exporter_last_success_timestamp_seconds", &[]),
+        None,
+        "{what}"
+    );
     assert_eq!(page.certificates(), [""; 0], "{what}");
     ended
 }
@@ -117,7 +121,8 @@ async fn body_that_cannot_be_decompressed_is_a_decode_failure() {
         ("cut short by its sender", whole[..whole.len() / 2].to_vec()),
         ("of another checksum", flawed),
     ] {
-        assert_answer_fails(what, bytes(body).insert_header("content-encoding", "gzip"), "decode").await;
+        assert_answer_fails(what, bytes(body).insert_header("content-encoding", "gzip"), "decode")
+            .await;
     }
 }
 
@@ -131,7 +136,12 @@ async fn body_may_have_8_mib_and_not_a_byte_more() {
         });
         let api = Script::of(answers).await;
         let exporter = api.often().start().await;
-        assert_eq!(exporter.page_after_polls(1).await.certificates(), ["cert_a"], "{}", exporter.log());
+        assert_eq!(
+            exporter.page_after_polls(1).await.certificates(),
+            ["cert_a"],
+            "{}",
+            exporter.log()
+        );
         let page = exporter.page_after_more_polls(1).await;
         assert_eq!((page.reasons(), page.is_up()), (vec!["decode"], false));
     })
@@ -173,12 +183,18 @@ async fn body_that_breaks_off_is_a_network_failure() {
 #[tokio::test]
 async fn connection_that_cannot_be_made_is_a_network_failure() {
     let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let ended = assert_fails("refused", Launch::once(&format!("http://{nobody}/v1")), "network").await;
+    let ended =
+        assert_fails("refused", Launch::once(&format!("http://{nobody}/v1")), "network").await;
     assert!(ended.stderr.contains("Connection refused"), "the cause is told:\n{}", ended.stderr);
     // No TLS where TLS is spoken.
     let plain = Script::of([ResponseTemplate::new(200)]).await;
     let launch = Launch::once(&plain.base_url().replace("http:", "https:"));
-    assert_fails("no TLS", launch.env("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"), "network").await;
+    assert_fails(
+        "no TLS",
+        launch.env("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"),
+        "network",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -186,7 +202,9 @@ async fn answer_that_does_not_come_is_a_timeout_that_names_its_key() {
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let slow_body = Then::Repeat(b"1\r\n \r\n".into(), Duration::from_millis(20));
     let cases = [("nothing", "", Then::Hold), ("a slow body", chunked, slow_body)];
-    let cases = cases.iter().flat_map(|case| ["api.request_timeout", "poll.timeout"].map(|key| (case, key)));
+    let cases = cases
+        .iter()
+        .flat_map(|case| ["api.request_timeout", "poll.timeout"].map(|key| (case, key)));
     all(cases, async |((what, answer, then), key)| {
         let api = Api::of_bytes(*answer, then.clone()).await;
         let ended = assert_fails(what, api.once().set(key, "300ms"), "timeout").await;
@@ -198,11 +216,16 @@ async fn answer_that_does_not_come_is_a_timeout_that_names_its_key() {
 #[tokio::test]
 async fn error_whose_body_never_ends_keeps_its_reason() {
     let slow = Then::Repeat(b"1\r\n \r\n".into(), Duration::from_millis(20));
-    let cases = [(401, "unauthorized", Then::Hold), (503, "server", slow), (429, "rate_limited", Then::Close)];
+    let cases = [
+        (401, "unauthorized", Then::Hold),
+        (503, "server", slow),
+        (429, "rate_limited", Then::Close),
+    ];
     all(cases, async |(status, reason, then)| {
         let head = format!("HTTP/1.1 {status} No\r\ntransfer-encoding: chunked\r\n\r\n");
         let api = Api::of_bytes(head, then).await;
-        assert_fails(&status.to_string(), api.once().set("api.request_timeout", "300ms"), reason).await;
+        assert_fails(&status.to_string(), api.once().set("api.request_timeout", "300ms"), reason)
+            .await;
     })
     .await;
 }

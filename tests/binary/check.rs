@@ -45,14 +45,34 @@ async fn exit_code_is_that_of_the_worst() {
         (vec![ending("a", 20)], vec![], 1, "less than 30 days"),
         (vec![ending("a", 5)], vec![], 2, "less than 7 days"),
         (vec![ending("a", -1)], vec![], 2, "expired"),
-        (vec![ending("a", 5)], vec!["--critical=1d", "--warning", "4days"], 0, "shorter thresholds"),
+        (
+            vec![ending("a", 5)],
+            vec!["--critical=1d", "--warning", "4days"],
+            0,
+            "shorter thresholds",
+        ),
         (vec![ending("a", 40)], vec!["--warning=60d", "--critical=50d"], 2, "longer ones"),
         (vec![ending("a", 40), ending("b", 5).inactive()], vec![], 0, "one that is active nowhere"),
-        (vec![ending("a", 400).named("edge-2"), ending("b", 5).named("edge-v1")], vec![], 2, "no generation"),
-        (vec![renewed("a", 400).named("edge-2027"), ending("b", 5).named("edge-2026")], vec![], 0, "superseded"),
+        (
+            vec![ending("a", 400).named("edge-2"), ending("b", 5).named("edge-v1")],
+            vec![],
+            2,
+            "no generation",
+        ),
+        (
+            vec![renewed("a", 400).named("edge-2027"), ending("b", 5).named("edge-2026")],
+            vec![],
+            0,
+            "superseded",
+        ),
     ] {
         let ended = check(list, &arguments).await;
-        assert_eq!((ended.code(), ended.stderr.as_str()), (Some(code), ""), "{why}:\n{}", ended.stdout);
+        assert_eq!(
+            (ended.code(), ended.stderr.as_str()),
+            (Some(code), ""),
+            "{why}:\n{}",
+            ended.stdout
+        );
     }
 }
 
@@ -91,7 +111,10 @@ async fn plugin_prints_one_line_with_performance_data() {
     let line = ended.stdout.strip_suffix('\n').unwrap();
     assert!(!line.contains(char::is_control) && !line.contains('\u{202e}'), "{line:?}");
     let (message, performance) = line.split_once(" | ").unwrap();
-    assert!(message.starts_with("WARNING - The organization is covered for 20 days only, until "), "{message}");
+    assert!(
+        message.starts_with("WARNING - The organization is covered for 20 days only, until "),
+        "{message}"
+    );
     assert!(!message.contains('|') && !performance.contains('|'), "{line}");
     let figures: Vec<(&str, Vec<&str>)> = performance
         .split(' ')
@@ -119,7 +142,8 @@ async fn table_is_sorted_aligned_and_plain_in_a_pipe() {
     let ended = check(list, &[]).await;
     assert!(ended.stdout.starts_with("CRITICAL  "), "{}", ended.stdout);
     assert!(!ended.stdout.contains('\u{1b}'), "{}", ended.stdout);
-    let lines: Vec<&str> = ended.stdout.lines().skip_while(|line| !line.contains("CERTIFICATE")).collect();
+    let lines: Vec<&str> =
+        ended.stdout.lines().skip_while(|line| !line.contains("CERTIFICATE")).collect();
     let order: Vec<&str> = ["id-soon", "id-hostile", "id-late", "id-gone"].into();
     for (line, id) in lines[1..].iter().zip(&order) {
         assert!(line.contains(id), "{line}");
@@ -156,7 +180,11 @@ fn on_a_terminal(environment: &[(&str, &str)]) -> (String, String) {
     let ((shown, stdout), (beside, stderr)) = (terminal(), terminal());
     let mut child = {
         let mut command = Command::new(env!("CARGO_BIN_EXE_openai-cert-exporter"));
-        command.args(["check", "--demo"]).env_clear().env("TERM", "xterm").envs(environment.iter().copied());
+        command
+            .args(["check", "--demo"])
+            .env_clear()
+            .env("TERM", "xterm")
+            .envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().unwrap()
     };
     let (shown, beside) = (read(shown), read(beside));
@@ -171,7 +199,11 @@ fn terminal_gets_colour_and_a_spinner() {
     assert!(beside.contains("polling: ") && beside.contains(" read"), "{beside:?}");
     assert!(beside.ends_with("\r\u{1b}[2K"), "the line is left empty: {beside:?}");
     let (plain, _) = on_a_terminal(&[("NO_COLOR", "1")]);
-    assert!(plain.starts_with("CRITICAL") && !plain.contains('\u{1b}'), "{}", &plain[..plain.len().min(200)]);
+    assert!(
+        plain.starts_with("CRITICAL") && !plain.contains('\u{1b}'),
+        "{}",
+        &plain[..plain.len().min(200)]
+    );
     let (_, silent) = on_a_terminal(&[("TERM", "dumb")]);
     assert_eq!(silent, "");
 }
@@ -181,7 +213,12 @@ async fn json_is_the_document_with_a_verdict() {
     let ended = check(vec![ending("a", 20)], &["--output=json"]).await;
     let document: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!((&document["status"], &document["exit_code"]), (&json!("warning"), &json!(1)));
-    assert!(document["message"].as_str().unwrap().starts_with("The organization is covered for 20 days"));
+    assert!(
+        document["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("The organization is covered for 20 days")
+    );
     assert_eq!(document["certificates"][0]["id"], "a");
     assert_eq!(document["scopes"][0]["scope"], "organization");
     assert_eq!(document["failures"], json!([]));
@@ -199,7 +236,11 @@ async fn file_is_replaced_whole_and_only_once_every_list_was_read() {
     assert_eq!(page.series("openai_certificate_days_until_expiry").len(), 3);
     // The node exporter serves its own figures of these names, and refuses a file that has them too.
     assert!(!text.contains("process_") && !text.contains("go_"), "{text}");
-    assert_ne!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o044, 0, "others can read it");
+    assert_ne!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o044,
+        0,
+        "others can read it"
+    );
 
     let refusing = Script::of([error(500, None)]).await;
     let ended = launch(&refusing.base_url(), &["--output=prometheus", &flag]).until_it_ends().await;

@@ -18,7 +18,8 @@ async fn help_names_every_command_and_flag() {
         "--version",
     ] {
         assert!(
-            ended.stdout.contains(&format!(" {word} ")) || ended.stdout.contains(&format!(" {word}\n")),
+            ended.stdout.contains(&format!(" {word} "))
+                || ended.stdout.contains(&format!(" {word}\n")),
             "{word}:\n{}",
             ended.stdout
         );
@@ -33,7 +34,11 @@ async fn version_says_what_was_built() {
     let ended = Launch::bare(&["--version"]).until_it_ends().await;
     assert_eq!(ended.code(), Some(0));
     let start = concat!("openai-cert-exporter ", env!("CARGO_PKG_VERSION"), " (revision ");
-    assert!(ended.stdout.starts_with(start) && ended.stdout.contains(", rustc 1."), "{}", ended.stdout);
+    assert!(
+        ended.stdout.starts_with(start) && ended.stdout.contains(", rustc 1."),
+        "{}",
+        ended.stdout
+    );
     assert_eq!(ended.stdout.lines().count(), 1);
 }
 

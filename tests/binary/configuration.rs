@@ -42,7 +42,8 @@ fn assert_refused(what: &str, ended: &Ended, message: &str) {
 fn setting(ended: &Ended, key: &str) -> (String, String) {
     assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
     let line = ended.stdout.lines().find(|line| line.starts_with(&format!("{key} = ")));
-    let (setting, origin) = line.unwrap_or_else(|| panic!("no {key} in:\n{}", ended.stdout)).rsplit_once('#').unwrap();
+    let (setting, origin) =
+        line.unwrap_or_else(|| panic!("no {key} in:\n{}", ended.stdout)).rsplit_once('#').unwrap();
     (setting.split_once(" = ").unwrap().1.trim().into(), origin.trim().into())
 }
 
@@ -52,7 +53,8 @@ fn owned(value: &str, origin: &str) -> (String, String) {
 
 #[tokio::test]
 async fn later_layers_win() {
-    let file = File::with("[api]\nbase_url = \"http://127.0.0.1:1/file\"\n[log]\nlevel = \"warn\"\n");
+    let file =
+        File::with("[api]\nbase_url = \"http://127.0.0.1:1/file\"\n[log]\nlevel = \"warn\"\n");
     let origin = format!("file {}", file.path.display());
     let expect = async |launch: Launch, key: &str, value: &str, origin: &str| {
         assert_eq!(setting(&launch.until_it_ends().await, key), owned(value, origin));
@@ -63,7 +65,8 @@ async fn later_layers_win() {
             launch = launch.arg(&file.flag());
         }
         if layers > 1 {
-            launch = launch.env("OPENAI_BASE_URL", "http://127.0.0.1:1/short").set("log.level", "error");
+            launch =
+                launch.env("OPENAI_BASE_URL", "http://127.0.0.1:1/short").set("log.level", "error");
         }
         if layers > 2 {
             launch = launch.set("api.base_url", "http://127.0.0.1:1/long").arg("--log.level=debug");
@@ -72,12 +75,24 @@ async fn later_layers_win() {
     };
     expect(with(0), "api.base_url", "\"https://api.openai.com/v1\"", "default").await;
     expect(with(1), "api.base_url", "\"http://127.0.0.1:1/file\"", &origin).await;
-    expect(with(2), "api.base_url", "\"http://127.0.0.1:1/short\"", "environment variable OPENAI_BASE_URL").await;
+    expect(
+        with(2),
+        "api.base_url",
+        "\"http://127.0.0.1:1/short\"",
+        "environment variable OPENAI_BASE_URL",
+    )
+    .await;
     let long = "environment variable OPENAI_CERT_EXPORTER__API__BASE_URL";
     expect(with(3), "api.base_url", "\"http://127.0.0.1:1/long\"", long).await;
     expect(with(0), "log.level", "\"info\"", "default").await;
     expect(with(1), "log.level", "\"warn\"", &origin).await;
-    expect(with(2), "log.level", "\"error\"", "environment variable OPENAI_CERT_EXPORTER__LOG__LEVEL").await;
+    expect(
+        with(2),
+        "log.level",
+        "\"error\"",
+        "environment variable OPENAI_CERT_EXPORTER__LOG__LEVEL",
+    )
+    .await;
     expect(with(3), "log.level", "\"debug\"", "flag --log.level").await;
     // What one layer does not say is left as it was, also within a section.
     expect(with(3), "api.page_size", "100", "default").await;
@@ -111,23 +126,36 @@ async fn effective_configuration_is_valid_toml_and_tells_no_secret() {
             assert_eq!(shown[section].get(key), Some(value), "{section}.{key}");
         }
     }
-    let count = |table: &toml::Table| table.values().map(|section| section.as_table().unwrap().len()).sum::<usize>();
+    let count = |table: &toml::Table| {
+        table.values().map(|section| section.as_table().unwrap().len()).sum::<usize>()
+    };
     assert_eq!(count(&shown), count(&defaults) + 1);
     let file = File::with(format!("[api]\nadmin_key = \"{KEY}\"\n"));
     let ended = Launch::bare(&["check-config", &file.flag()]).until_it_ends().await;
-    assert_eq!(setting(&ended, "api.admin_key"), owned("\"[redacted]\"", &format!("file {}", file.path.display())));
+    assert_eq!(
+        setting(&ended, "api.admin_key"),
+        owned("\"[redacted]\"", &format!("file {}", file.path.display()))
+    );
 }
 
 #[tokio::test]
 async fn shipped_files_are_valid() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/config");
-    let ended = check_config().arg(&format!("--config.file={folder}/default.toml")).until_it_ends().await;
+    let ended =
+        check_config().arg(&format!("--config.file={folder}/default.toml")).until_it_ends().await;
     assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
     // The example names a file that a test has not: everything else in it is right if that is all that is said.
-    let ended = Launch::bare(&["check-config", &format!("--config.file={folder}/example.toml")]).until_it_ends().await;
+    let ended = Launch::bare(&["check-config", &format!("--config.file={folder}/example.toml")])
+        .until_it_ends()
+        .await;
     let file = "/run/secrets/openai/admin-key";
-    let fault = format!("the admin key file {file} cannot be read: No such file or directory (os error 2)");
-    assert_refused("example", &ended, &format!("api.admin_key_file: {fault} (file {folder}/example.toml)"));
+    let fault =
+        format!("the admin key file {file} cannot be read: No such file or directory (os error 2)");
+    assert_refused(
+        "example",
+        &ended,
+        &format!("api.admin_key_file: {fault} (file {folder}/example.toml)"),
+    );
 }
 
 #[tokio::test]
@@ -138,7 +166,10 @@ async fn admin_key_that_looks_like_something_else_is_text() {
         let api = Script::of([text(r#"{"data":[],"has_more":false}"#)]).await;
         let launch = api.once().without_env("OPENAI_ADMIN_KEY").env(name, key);
         assert!(launch.start().await.page_after_polls(1).await.is_up(), "{key}");
-        assert_eq!(api.requests().await[0].headers["authorization"], format!("Bearer {}", key.trim()));
+        assert_eq!(
+            api.requests().await[0].headers["authorization"],
+            format!("Bearer {}", key.trim())
+        );
     })
     .await;
 }
@@ -160,13 +191,18 @@ async fn variables_that_kubernetes_sets_are_ignored() {
     }
     let ended = launch.until_it_ends().await;
     assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
-    assert!(!ended.stdout.contains("environment variable OPENAI_CERT_EXPORTER"), "{}", ended.stdout);
+    assert!(
+        !ended.stdout.contains("environment variable OPENAI_CERT_EXPORTER"),
+        "{}",
+        ended.stdout
+    );
 }
 
 #[tokio::test]
 async fn unknown_keys_are_refused_by_name() {
     let api = "base_url, admin_key, admin_key_file, ca_file, client_cert_file, client_key_file, page_size, request_timeout, max_retries, insecure_http";
-    let poll = "interval, timeout, projects, concurrency, state_file, project_include, project_exclude";
+    let poll =
+        "interval, timeout, projects, concurrency, state_file, project_include, project_exclude";
     let sections = "api, poll, certificates, web, log";
     for (text, key, known) in [
         ("[api]\nadmin-key = \"x\"", "api.admin-key", api),
@@ -192,17 +228,23 @@ async fn unknown_keys_are_refused_by_name() {
     ] {
         let ended = check_config().set(key, "1").until_it_ends().await;
         let origin = format!("environment variable {}", variable(key));
-        assert_refused(key, &ended, &format!("{named}: unknown key; there are: {known} ({origin})"));
+        assert_refused(
+            key,
+            &ended,
+            &format!("{named}: unknown key; there are: {known} ({origin})"),
+        );
     }
 }
 
 const URL: &str = "must be a URL such as \"https://api.openai.com/v1\"";
-const HTTPS: &str = "must be https, since the host is not this machine and api.insecure_http is not set";
+const HTTPS: &str =
+    "must be https, since the host is not this machine and api.insecure_http is not set";
 const PAGE_SIZE: &str = "must be a whole number from 1 to 100";
 const RETRIES: &str = "must be a whole number from 0 to 10";
 const REQUEST_TIMEOUT: &str = "must be a duration from 10ms to 10m, such as \"90s\"";
 const DURATION: &str = "must be a duration from 100ms to 1day, such as \"90s\"";
-const ADDRESSES: &str = "must be an address such as \"0.0.0.0:10099\" or \":10099\", or a list of them";
+const ADDRESSES: &str =
+    "must be an address such as \"0.0.0.0:10099\" or \":10099\", or a list of them";
 const BOOLEAN: &str = "must be true or false";
 const LEVEL: &str = "must be one of error, warn, info, debug, trace";
 const FORMAT: &str = "must be text or json";
@@ -214,18 +256,50 @@ const TEXT: &str = "must be a string";
 #[tokio::test]
 async fn bad_value_in_the_environment_is_refused() {
     for (key, values, fault) in [
-        ("api.base_url", &["nonsense", "ftp://x/", "https://", "file:///etc/passwd", "/v1"][..], URL),
-        ("api.base_url", &["http://example.com/v1", "http://10.0.0.1", "http://localhost.example.com"], HTTPS),
-        ("api.base_url", &["https://user:word@x/", "https://user@x/"], "must not contain a user name or password"),
-        ("api.base_url", &["https://x/?a=b", "https://x/?", "https://x/#f"], "must not contain a query or fragment"),
-        ("api.page_size", &["0", "101", "-1", "1.5", "ten", "1e1", "99999999999999999999"], PAGE_SIZE),
+        (
+            "api.base_url",
+            &["nonsense", "ftp://x/", "https://", "file:///etc/passwd", "/v1"][..],
+            URL,
+        ),
+        (
+            "api.base_url",
+            &["http://example.com/v1", "http://10.0.0.1", "http://localhost.example.com"],
+            HTTPS,
+        ),
+        (
+            "api.base_url",
+            &["https://user:word@x/", "https://user@x/"],
+            "must not contain a user name or password",
+        ),
+        (
+            "api.base_url",
+            &["https://x/?a=b", "https://x/?", "https://x/#f"],
+            "must not contain a query or fragment",
+        ),
+        (
+            "api.page_size",
+            &["0", "101", "-1", "1.5", "ten", "1e1", "99999999999999999999"],
+            PAGE_SIZE,
+        ),
         ("api.max_retries", &["-1", "11", "some"], RETRIES),
-        ("api.request_timeout", &["0s", "9ms", "10m 1ms", "5", "-1s", "soon", "1e400s"], REQUEST_TIMEOUT),
+        (
+            "api.request_timeout",
+            &["0s", "9ms", "10m 1ms", "5", "-1s", "soon", "1e400s"],
+            REQUEST_TIMEOUT,
+        ),
         ("api.insecure_http", &["yes", "1", "maybe"], BOOLEAN),
-        ("api.admin_key_file", &[" "], "must be the path of a file (a key itself belongs into api.admin_key)"),
+        (
+            "api.admin_key_file",
+            &[" "],
+            "must be the path of a file (a key itself belongs into api.admin_key)",
+        ),
         ("poll.interval", &["99ms", "24h 1ms", "300", "soon", "-5m"], DURATION),
         ("poll.timeout", &["0s", "2days", "99999999999999999999y"], DURATION),
-        ("web.listen_address", &["10099", "localhost", ":99999", "::1:80", "[::1:80", "127.0.0.1:0,", ","], ADDRESSES),
+        (
+            "web.listen_address",
+            &["10099", "localhost", ":99999", "::1:80", "[::1:80", "127.0.0.1:0,", ","],
+            ADDRESSES,
+        ),
         ("poll.projects", &["yes", "2"], BOOLEAN),
         ("poll.concurrency", &["0", "33", "many"], "must be a whole number from 1 to 32"),
         ("poll.project_include", &["(", "[a"], PATTERNS),
@@ -239,7 +313,11 @@ async fn bad_value_in_the_environment_is_refused() {
         for value in values {
             let launch = Launch::bare(&["check-config"]).set(key, value);
             // The key itself only where it is not what is tried.
-            let launch = if key.starts_with("api.admin_key") { launch } else { launch.env("OPENAI_ADMIN_KEY", KEY) };
+            let launch = if key.starts_with("api.admin_key") {
+                launch
+            } else {
+                launch.env("OPENAI_ADMIN_KEY", KEY)
+            };
             let named = key.trim_end_matches(".part");
             let message = format!("{named}: {fault} (environment variable {})", variable(key));
             assert_refused(value, &launch.until_it_ends().await, &message);
@@ -312,7 +390,10 @@ async fn bad_flag_is_refused() {
 #[tokio::test]
 async fn file_that_is_not_toml_is_refused_without_its_line() {
     for (text, fault) in [
-        (format!("[api]\nadmin_key = \"{KEY}\n"), "invalid basic string, expected `\"` (line 2, column 42)"),
+        (
+            format!("[api]\nadmin_key = \"{KEY}\n"),
+            "invalid basic string, expected `\"` (line 2, column 42)",
+        ),
         (
             format!("[api]\nadmin_key = {KEY}\n"),
             "string values must be quoted, expected literal string (line 2, column 13)",
@@ -325,14 +406,24 @@ async fn file_that_is_not_toml_is_refused_without_its_line() {
             format!("[api]\nadmin_key = \"{KEY}\\q\""),
             "missing escaped value, expected `b`, `e`, `f`, `n`, `r`, `\\`, `\"`, `x`, `u`, `U` (line 2, column 43)",
         ),
-        (format!("[api]\nadmin_key = \"x\"\nadmin_key = \"{KEY}\""), "duplicate key (line 3, column 1)"),
+        (
+            format!("[api]\nadmin_key = \"x\"\nadmin_key = \"{KEY}\""),
+            "duplicate key (line 3, column 1)",
+        ),
         (format!("\"{KEY}\""), "key with no value, expected `=` (line 1, column 31)"),
-        ("[api]\nadmin_key = 99999999999999999999".into(), "a number is out of range (line 2, column 13)"),
-        ("[api]\nadmin_key = 0x7fffffffffffffffffff".into(), "a number is out of range (line 2, column 13)"),
+        (
+            "[api]\nadmin_key = 99999999999999999999".into(),
+            "a number is out of range (line 2, column 13)",
+        ),
+        (
+            "[api]\nadmin_key = 0x7fffffffffffffffffff".into(),
+            "a number is out of range (line 2, column 13)",
+        ),
     ] {
         let file = File::with(&text);
         let ended = Launch::bare(&["check-config", &file.flag()]).until_it_ends().await;
-        let message = format!("configuration file {} is not valid TOML: {fault}", file.path.display());
+        let message =
+            format!("configuration file {} is not valid TOML: {fault}", file.path.display());
         assert_refused(&text, &ended, &message);
     }
 }
@@ -347,8 +438,13 @@ async fn file_that_cannot_be_read_is_refused() {
         (folder.path(), "Is a directory (os error 21)"),
         (&not_text.path, "stream did not contain valid UTF-8"),
     ] {
-        let ended = check_config().arg(&format!("--config.file={}", path.display())).until_it_ends().await;
-        assert_refused(fault, &ended, &format!("configuration file {} cannot be read: {fault}", path.display()));
+        let ended =
+            check_config().arg(&format!("--config.file={}", path.display())).until_it_ends().await;
+        assert_refused(
+            fault,
+            &ended,
+            &format!("configuration file {} cannot be read: {fault}", path.display()),
+        );
     }
 }
 
@@ -358,7 +454,9 @@ async fn there_is_exactly_one_admin_key() {
                 demo, which needs none (not set)";
     for command in [&["check-config"][..], &["run"], &[]] {
         assert_refused("none", &Launch::bare(command).until_it_ends().await, none);
-        let both = Launch::bare(command).env("OPENAI_ADMIN_KEY", KEY).set("api.admin_key_file", "/dev/null");
+        let both = Launch::bare(command)
+            .env("OPENAI_ADMIN_KEY", KEY)
+            .set("api.admin_key_file", "/dev/null");
         let message = "api.admin_key: must not be set beside api.admin_key_file, which environment variable \
                        OPENAI_CERT_EXPORTER__API__ADMIN_KEY_FILE sets (environment variable OPENAI_ADMIN_KEY)";
         assert_refused("both", &both.until_it_ends().await, message);
@@ -380,11 +478,17 @@ async fn key_file_without_a_key_ends_the_start() {
     let path = folder.path().join("key");
     let shown = path.display();
     let refused = async |fault: &str| {
-        let ended = Launch::bare(&[]).set("api.admin_key_file", path.to_str().unwrap()).until_it_ends().await;
+        let ended = Launch::bare(&[])
+            .set("api.admin_key_file", path.to_str().unwrap())
+            .until_it_ends()
+            .await;
         let origin = "environment variable OPENAI_CERT_EXPORTER__API__ADMIN_KEY_FILE";
         assert_refused(fault, &ended, &format!("api.admin_key_file: {fault} ({origin})"));
     };
-    refused(&format!("the admin key file {shown} cannot be read: No such file or directory (os error 2)")).await;
+    refused(&format!(
+        "the admin key file {shown} cannot be read: No such file or directory (os error 2)"
+    ))
+    .await;
     for empty in ["", " \n"] {
         std::fs::write(&path, empty).unwrap();
         refused(&format!("the admin key file {shown} is empty")).await;
@@ -392,14 +496,22 @@ async fn key_file_without_a_key_ends_the_start() {
     std::fs::write(&path, format!("{KEY}\n{KEY}")).unwrap();
     refused("the admin key has a character that an HTTP header cannot carry").await;
     std::fs::write(&path, [KEY.as_bytes(), b"\xff"].concat()).unwrap();
-    refused(&format!("the admin key file {shown} cannot be read: stream did not contain valid UTF-8")).await;
+    refused(&format!(
+        "the admin key file {shown} cannot be read: stream did not contain valid UTF-8"
+    ))
+    .await;
 }
 
 #[tokio::test]
 async fn address_that_cannot_be_had_ends_the_start() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().into_std().unwrap();
     let address = taken.local_addr().unwrap();
-    let launch = Launch::bare(&[&format!("--web.listen-address={address}")]).env("OPENAI_ADMIN_KEY", KEY);
+    let launch =
+        Launch::bare(&[&format!("--web.listen-address={address}")]).env("OPENAI_ADMIN_KEY", KEY);
     let ended = launch.until_it_ends().await;
-    assert_refused("taken", &ended, &format!("cannot listen on {address}: Address already in use (os error 98)"));
+    assert_refused(
+        "taken",
+        &ended,
+        &format!("cannot listen on {address}: Address already in use (os error 98)"),
+    );
 }

@@ -35,7 +35,8 @@ async fn walk(list: &str, limit: usize, order: &str) -> Vec<Vec<Value>> {
     let mut pages = Vec::new();
     let mut after = String::new();
     loop {
-        let (status, page) = ask(&format!("{list}?limit={limit}&order={order}{after}"), "demo").await;
+        let (status, page) =
+            ask(&format!("{list}?limit={limit}&order={order}{after}"), "demo").await;
         assert_eq!(status, 200);
         assert_is_list(&page);
         pages.push(page["data"].as_array().unwrap().clone());
@@ -67,7 +68,8 @@ fn assert_is_list(page: &Value) {
 
 /// The documented shape of a certificate.
 fn assert_is_certificate(certificate: &Value, object: &str) {
-    let mut expected: HashSet<_> = ["object", "id", "name", "created_at", "certificate_details"].into();
+    let mut expected: HashSet<_> =
+        ["object", "id", "name", "created_at", "certificate_details"].into();
     if object != "certificate" {
         expected.insert("active");
     }
@@ -88,9 +90,17 @@ async fn demo_shows_48_certificates_of_every_kind() {
     let page = exporter.page_after_polls(1).await;
     assert_eq!((page.is_up(), page.certificates().len(), page.malformed()), (true, 48, 0.0));
     let requests = [("endpoint", "certificates"), ("code", "200")];
-    assert_eq!(page.find("openai_cert_exporter_api_requests_total", &requests), Some(3.0), "pages of 20");
+    assert_eq!(
+        page.find("openai_cert_exporter_api_requests_total", &requests),
+        Some(3.0),
+        "pages of 20"
+    );
 
-    let days: Vec<_> = page.series("openai_certificate_days_until_expiry").iter().map(|sample| sample.value).collect();
+    let days: Vec<_> = page
+        .series("openai_certificate_days_until_expiry")
+        .iter()
+        .map(|sample| sample.value)
+        .collect();
     let some = |from: f64, to: f64| days.iter().any(|days| (from..to).contains(days));
     assert!(some(-1000.0, 0.0), "expired");
     assert!(some(0.0, 1.0 / 24.0), "minutes left");
@@ -103,11 +113,16 @@ async fn demo_shows_48_certificates_of_every_kind() {
     assert!(begins.iter().any(|sample| sample.value > now), "not yet valid");
     assert!(begins.len() < 48, "without a begin");
     let actives = page.series("openai_certificate_active");
-    assert!(actives.iter().any(|sample| sample.value == 0.0) && actives.iter().any(|sample| sample.value == 1.0));
+    assert!(
+        actives.iter().any(|sample| sample.value == 0.0)
+            && actives.iter().any(|sample| sample.value == 1.0)
+    );
     assert!(actives.iter().any(|sample| sample.label("certificate_name").is_empty()), "unnamed");
     assert_eq!(
         exporter.stdout().lines().next().unwrap(),
-        format!("A simulated organization with 48 certificates and 11 projects is at {base_url} (admin key: demo).")
+        format!(
+            "A simulated organization with 48 certificates and 11 projects is at {base_url} (admin key: demo)."
+        )
     );
 }
 
@@ -119,9 +134,11 @@ async fn list_is_paged_as_documented() {
     let pages = walk(&list, 20, "asc").await;
     assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [20, 20, 8]);
     let ascending = pages.concat();
-    let uploads: Vec<_> = ascending.iter().map(|certificate| certificate["created_at"].as_i64().unwrap()).collect();
+    let uploads: Vec<_> =
+        ascending.iter().map(|certificate| certificate["created_at"].as_i64().unwrap()).collect();
     assert!(uploads.is_sorted());
-    let ids: HashSet<_> = ascending.iter().map(|certificate| certificate["id"].as_str().unwrap()).collect();
+    let ids: HashSet<_> =
+        ascending.iter().map(|certificate| certificate["id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), 48);
 
     let mut reversed = walk(&list, 7, "desc").await.concat();
@@ -138,7 +155,10 @@ async fn list_is_paged_as_documented() {
     let (status, nothing) = ask(&format!("{list}?order=asc&after={end}"), "demo").await;
     assert_eq!(status, 200);
     assert_is_list(&nothing);
-    assert_eq!((nothing["data"].as_array().unwrap().len(), &nothing["has_more"]), (0, &Value::Bool(false)));
+    assert_eq!(
+        (nothing["data"].as_array().unwrap().len(), &nothing["has_more"]),
+        (0, &Value::Bool(false))
+    );
 }
 
 #[tokio::test]
@@ -175,7 +195,11 @@ async fn request_that_the_real_api_would_refuse_is_refused() {
         assert_eq!(answered, status, "{url}");
         let error = &body["error"];
         assert_eq!(fields(error), ["message", "type", "param", "code"].into(), "{url}");
-        assert!(error["message"].as_str().is_some_and(|message| !message.is_empty() && !message.contains("another")));
+        assert!(
+            error["message"]
+                .as_str()
+                .is_some_and(|message| !message.is_empty() && !message.contains("another"))
+        );
         assert_eq!(error["type"], "invalid_request_error", "{url}");
         assert_eq!(error["param"].as_str(), param, "{url}");
         assert_eq!(error["code"].as_str(), code, "{url}");

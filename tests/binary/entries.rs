@@ -69,23 +69,35 @@ fn bad_entries() -> Vec<Vec<u8>> {
         let (start, end) = good.split_once(from).unwrap();
         [start.as_bytes(), to, end.as_bytes()].concat()
     });
-    let others = ["null", "7", "true", "[]", "\"bad\"", r#"["bad",null,true,1,{}]"#, "{}"].map(Vec::from);
-    entries.map(|entry| entry.to_string().into_bytes()).into_iter().chain(edited).chain(others).collect()
+    let others =
+        ["null", "7", "true", "[]", "\"bad\"", r#"["bad",null,true,1,{}]"#, "{}"].map(Vec::from);
+    entries
+        .map(|entry| entry.to_string().into_bytes())
+        .into_iter()
+        .chain(edited)
+        .chain(others)
+        .collect()
 }
 
 #[tokio::test]
 async fn entry_that_cannot_be_read_is_counted_and_the_others_are_shown() {
     // Each stands between two good ones.
-    let (bad, good) = (bad_entries(), |number| entry(&format!("good {number:02}")).to_string().into_bytes());
+    let (bad, good) =
+        (bad_entries(), |number| entry(&format!("good {number:02}")).to_string().into_bytes());
     let entries: Vec<_> = bad
         .iter()
         .enumerate()
         .flat_map(|(number, entry)| [good(number), entry.clone()])
         .chain([good(bad.len())])
         .collect();
-    let page = polled([br#"{"data":["#, &entries.join(&b","[..])[..], br#"],"has_more":false}"#].concat()).await;
+    let page =
+        polled([br#"{"data":["#, &entries.join(&b","[..])[..], br#"],"has_more":false}"#].concat())
+            .await;
     let expected: Vec<_> = (0..=bad.len()).map(|number| format!("good {number:02}")).collect();
-    assert_eq!((page.certificates(), page.is_up()), (expected.iter().map(String::as_str).collect(), true));
+    assert_eq!(
+        (page.certificates(), page.is_up()),
+        (expected.iter().map(String::as_str).collect(), true)
+    );
     assert_eq!((page.malformed(), bad.len()), (42.0, 42));
 }
 
@@ -106,7 +118,8 @@ async fn malformed_last_entry_leads_on_to_the_next_page() {
 
 #[tokio::test]
 async fn date_that_is_not_given_is_no_series() {
-    let details = |id: &str, details: Value| entry_with(id, json!({"certificate_details": details}));
+    let details =
+        |id: &str, details: Value| entry_with(id, json!({"certificate_details": details}));
     let page = polled_page(&[
         entry_with("none", json!({"created_at": null, "certificate_details": {}})),
         details("nulls", json!({"valid_at": null, "expires_at": null})),
@@ -126,10 +139,17 @@ async fn date_that_is_not_given_is_no_series() {
         assert_eq!(page.of(id, "openai_certificate_active"), Some(1.0), "{id}");
         assert_eq!(page.of(id, "openai_certificate_not_before_timestamp_seconds"), begin, "{id}");
         assert_eq!(page.of(id, "openai_certificate_not_after_timestamp_seconds"), end, "{id}");
-        assert_eq!(page.of(id, "openai_certificate_days_until_expiry").is_some(), end.is_some(), "{id}");
+        assert_eq!(
+            page.of(id, "openai_certificate_days_until_expiry").is_some(),
+            end.is_some(),
+            "{id}"
+        );
     }
     assert_eq!(page.of("none", "openai_certificate_created_timestamp_seconds"), None);
-    assert_eq!(page.of("end", "openai_certificate_created_timestamp_seconds"), Some(1_700_000_000.0));
+    assert_eq!(
+        page.of("end", "openai_certificate_created_timestamp_seconds"),
+        Some(1_700_000_000.0)
+    );
 }
 
 #[tokio::test]
@@ -137,7 +157,10 @@ async fn any_64_bit_instant_is_exported_as_given() {
     let instants = [i64::MIN, -62_135_596_801, -1, 253_402_300_800, i64::MAX];
     let page = polled_page(&instants.map(|instant| {
         let details = json!({"valid_at": instant, "expires_at": instant});
-        entry_with(&instant.to_string(), json!({"created_at": instant, "certificate_details": details}))
+        entry_with(
+            &instant.to_string(),
+            json!({"created_at": instant, "certificate_details": details}),
+        )
     }))
     .await;
     for instant in instants {
@@ -171,14 +194,23 @@ async fn name_is_one_valid_series_whatever_is_in_it() {
         &"x".repeat(20_000),
         &"\"\\\n".repeat(5_000),
     ];
-    let with_name = |(index, name): (usize, &&str)| entry_with(&format!("cert_{index}"), json!({"name": name}));
+    let with_name =
+        |(index, name): (usize, &&str)| entry_with(&format!("cert_{index}"), json!({"name": name}));
     let page = polled_page(&names.iter().enumerate().map(with_name).collect::<Vec<_>>()).await;
     assert_eq!((page.malformed(), page.certificates().len()), (0.0, names.len()));
     for (index, name) in names.iter().enumerate() {
         let (id, name) = (format!("cert_{index}"), name.replace('\0', "\u{fffd}"));
         let labels = [("certificate_id", id.as_str()), ("certificate_name", name.as_str())];
-        for metric in ["active", "days_until_expiry", "not_after_timestamp_seconds", "created_timestamp_seconds"] {
-            assert!(page.find(&format!("openai_certificate_{metric}"), &labels).is_some(), "{metric} of {name:?}");
+        for metric in [
+            "active",
+            "days_until_expiry",
+            "not_after_timestamp_seconds",
+            "created_timestamp_seconds",
+        ] {
+            assert!(
+                page.find(&format!("openai_certificate_{metric}"), &labels).is_some(),
+                "{metric} of {name:?}"
+            );
         }
     }
     assert!(!page.text.contains("\ninjected"), "a name has broken out of its line");

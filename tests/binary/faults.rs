@@ -11,7 +11,9 @@ use serde_json::json;
 use strum::VariantArray;
 
 use crate::answers::gzipped;
-use crate::api::{Answer, Api, List, Organization, Request, Then, certificate, certificates, project};
+use crate::api::{
+    Answer, Api, List, Organization, Request, Then, certificate, certificates, project,
+};
 use crate::binary::{Exporter, KEY};
 use crate::page::Page;
 use crate::wait::all;
@@ -93,7 +95,9 @@ fn cases() -> impl Iterator<Item = Case> {
         let stages = Stage::VARIANTS.iter().cycle().skip(row);
         Body::VARIANTS.iter().map(move |body| Fault::Answer(status, *body)).zip(stages)
     });
-    let wires = Wire::VARIANTS.iter().flat_map(|wire| Stage::VARIANTS.iter().map(|stage| (Fault::Wire(*wire), stage)));
+    let wires = Wire::VARIANTS
+        .iter()
+        .flat_map(|wire| Stage::VARIANTS.iter().map(|stage| (Fault::Wire(*wire), stage)));
     answers.chain(wires).map(|(fault, stage)| Case { stage: *stage, fault })
 }
 
@@ -143,18 +147,23 @@ fn answer(status: u16, body: Body) -> Vec<u8> {
     let (content, header, missing): (Vec<u8>, &str, usize) = match body {
         Body::Nothing => (Vec::new(), "", 0),
         Body::Error => (json!({"error": {"message": KEY, "code": "no"}}).to_string().into(), "", 0),
-        Body::ErrorOfClientCertificate => (json!({"error": {"code": "invalid_certificate"}}).to_string().into(), "", 0),
+        Body::ErrorOfClientCertificate => {
+            (json!({"error": {"code": "invalid_certificate"}}).to_string().into(), "", 0)
+        }
         Body::Enormous => (vec![b' '; 9 << 20], "", 0),
         Body::Bomb => (BOMB.clone(), "content-encoding: gzip\r\n", 0),
         Body::BrokenGzip => (gzipped(b"{}")[..15].into(), "content-encoding: gzip\r\n", 0),
         Body::CutShort => (br#"{"object":"list","data":["#.into(), "", 100),
         Body::AlmostAPage => (br#"{"object":"list","data":{},"has_more":false}"#.into(), "", 0),
-        Body::WithoutCursor => (br#"{"object":"list","data":[7],"last_id":null,"has_more":true}"#.into(), "", 0),
+        Body::WithoutCursor => {
+            (br#"{"object":"list","data":[7],"last_id":null,"has_more":true}"#.into(), "", 0)
+        }
     };
     let length = content.len() + missing;
     // So that a retry costs no time; a redirect leads nowhere.
     let more = "retry-after-ms: 1\r\nlocation: http://127.0.0.1:1/\r\nconnection: close\r\n";
-    let head = format!("HTTP/1.1 {status} Reason\r\ncontent-length: {length}\r\n{header}{more}\r\n");
+    let head =
+        format!("HTTP/1.1 {status} Reason\r\ncontent-length: {length}\r\n{header}{more}\r\n");
     // These end with their head.
     let content = if matches!(status, 204 | 304) { Vec::new() } else { content };
     [head.into_bytes(), content].concat()
@@ -163,24 +172,32 @@ fn answer(status: u16, body: Body) -> Vec<u8> {
 impl Wire {
     fn answer(self) -> Answer {
         let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-        let repeat = |bytes: String, pause| Then::Repeat(bytes.into(), Duration::from_millis(pause));
+        let repeat =
+            |bytes: String, pause| Then::Repeat(bytes.into(), Duration::from_millis(pause));
         let (bytes, then) = match self {
             Self::Closes => ("", Then::Close),
             Self::Resets => ("", Then::Reset),
             Self::ResetsInHead => ("HTTP/1.1 200 OK\r\ncontent-le", Then::Reset),
-            Self::ResetsInBody => ("HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"data\":[", Then::Reset),
+            Self::ResetsInBody => {
+                ("HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"data\":[", Then::Reset)
+            }
             Self::SaysNothing => ("", Then::Hold),
             Self::Drips => (chunked, repeat("1\r\n \r\n".into(), 50)),
-            Self::NeverEndsHead => ("HTTP/1.1 200 OK\r\n", repeat(format!("x: {}\r\n", "y".repeat(1_000)), 0)),
-            Self::NeverEndsBody => (chunked, repeat(format!("{:x}\r\n{}\r\n", 1 << 16, " ".repeat(1 << 16)), 0)),
+            Self::NeverEndsHead => {
+                ("HTTP/1.1 200 OK\r\n", repeat(format!("x: {}\r\n", "y".repeat(1_000)), 0))
+            }
+            Self::NeverEndsBody => {
+                (chunked, repeat(format!("{:x}\r\n{}\r\n", 1 << 16, " ".repeat(1 << 16)), 0))
+            }
             Self::SpeaksAnotherProtocol => ("SSH-2.0-OpenSSH_9.2\r\n", Then::Close),
             Self::OnlyAnnounces => ("HTTP/1.1 103 Early Hints\r\nlink: </>\r\n\r\n", Then::Close),
             Self::ContradictsItself => {
                 ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}", Then::Close)
             }
-            Self::ChunksBadly => {
-                ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", Then::Close)
-            }
+            Self::ChunksBadly => (
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+                Then::Close,
+            ),
         };
         Answer::Bytes(bytes.into(), then)
     }
@@ -194,7 +211,8 @@ const VANISHED: &str = "openai_cert_exporter_vanished_projects";
 
 /// Everything that must hold in one case.
 async fn assert_borne(exporter: &Exporter, api: &Api, case: Case) {
-    let before = exporter.page_when("all is well", |page| page.is_up() && page.one(VANISHED) == 0.0).await;
+    let before =
+        exporter.page_when("all is well", |page| page.is_up() && page.one(VANISHED) == 0.0).await;
     let sent = api.count();
     let is_hit = move |request: &Request| Stage::of(request) == Some(case.stage);
     api.answers(move |request| is_hit(request).then(|| case.answer()));
@@ -210,13 +228,18 @@ async fn assert_borne(exporter: &Exporter, api: &Api, case: Case) {
         assert_eq!(others, others_before, "{what}, and as nothing else");
         assert_eq!(page.facts(), before.facts(), "{case:?}: what was known stays");
     } else {
-        let page =
-            exporter.page_when(&format!("{case:?}: the project is gone"), |page| page.one(VANISHED) == 1.0).await;
+        let page = exporter
+            .page_when(&format!("{case:?}: the project is gone"), |page| page.one(VANISHED) == 1.0)
+            .await;
         assert!(page.is_up(), "{case:?}");
         assert_eq!(page.failures(), before.failures(), "{case:?}");
         assert!(!page.text.contains("\"of_a\""), "{case:?}: and all that was known of it");
     }
-    assert_eq!((exporter.status("/healthz").await, exporter.status("/readyz").await), (200, 200), "{case:?}");
+    assert_eq!(
+        (exporter.status("/healthz").await, exporter.status("/readyz").await),
+        (200, 200),
+        "{case:?}"
+    );
     let hits = api.requests()[sent..].iter().filter(|request| is_hit(request)).count();
     // The one under way has asked too.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
@@ -224,7 +247,8 @@ async fn assert_borne(exporter: &Exporter, api: &Api, case: Case) {
     assert!(hits <= polls * TRIES, "{case:?}: {hits} requests in {polls} polls");
 
     api.answers_well();
-    let after = exporter.page_when("it recovers", |page| page.is_up() && page.one(VANISHED) == 0.0).await;
+    let after =
+        exporter.page_when("it recovers", |page| page.is_up() && page.one(VANISHED) == 0.0).await;
     assert_eq!(after.facts(), before.facts(), "{case:?}");
 }
 
@@ -237,7 +261,10 @@ async fn no_fault_at_any_stage_takes_away_what_was_known() {
     let of_time = (0..2).map(|number| (number, 2, "300ms", true));
     let others = (0..6).map(|number| (number, 6, "20s", false));
     all(of_time.chain(others), async |(number, exporters, request_timeout, is_of_time)| {
-        let projects = vec![project("proj_a", vec![certificate("of_a")]), project("proj_b", vec![certificate("of_b")])];
+        let projects = vec![
+            project("proj_a", vec![certificate("of_a")]),
+            project("proj_b", vec![certificate("of_b")]),
+        ];
         let api = Api::of(Organization { certificates: certificates(2), projects }).await;
         let exporter = api
             .often()

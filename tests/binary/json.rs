@@ -29,8 +29,14 @@ async fn conditional(exporter: &Exporter, path: &str, known: &str) -> Response {
 #[tokio::test]
 async fn snapshot_has_every_fact() {
     let list = [
-        entry_with("a", json!({"name": null, "active": false, "created_at": 1, "certificate_details": {}})),
-        entry_with("b", json!({"certificate_details": {"valid_at": 1_700_000_000, "expires_at": i64::MAX}})),
+        entry_with(
+            "a",
+            json!({"name": null, "active": false, "created_at": 1, "certificate_details": {}}),
+        ),
+        entry_with(
+            "b",
+            json!({"certificate_details": {"valid_at": 1_700_000_000, "expires_at": i64::MAX}}),
+        ),
     ];
     let api = Script::of_pages(&[list_page(&list, false)]).await;
     let exporter = api.once().start().await;
@@ -76,7 +82,11 @@ async fn same_snapshot_is_sent_once() {
     let (etag, body) = (tag(&first), first.text().await.unwrap());
     exporter.page_after_more_polls(2).await;
     let again = exporter.get(PATH).await;
-    assert_eq!((tag(&again), again.text().await.unwrap()), (etag.clone(), body), "after more polls");
+    assert_eq!(
+        (tag(&again), again.text().await.unwrap()),
+        (etag.clone(), body),
+        "after more polls"
+    );
 
     for known in [etag.clone(), format!("\"x\", W/{etag}")] {
         let response = conditional(&exporter, PATH, &known).await;
@@ -107,15 +117,20 @@ async fn before_the_first_snapshot_there_is_none_and_no_empty_one() {
     assert_described(&description, "Error", &json_of(response).await);
     let polls = json_of(exporter.get("/api/v1/polls").await).await;
     assert_described(&description, "Polls", &polls);
-    assert_eq!((&polls["up"], &polls["last_failure"]["reasons"]), (&json!(false), &json!(["server"])));
+    assert_eq!(
+        (&polls["up"], &polls["last_failure"]["reasons"]),
+        (&json!(false), &json!(["server"]))
+    );
 }
 
 /// Fails where `answer` is not what the description says of a schema. Nothing more than what is described is allowed.
 fn assert_described(description: &Value, schema: &str, answer: &Value) {
     let root = json!({"$ref": format!("#/components/schemas/{schema}"), "components": description["components"]});
     let validator: Validator = jsonschema::draft202012::new(&root).unwrap();
-    let faults: Vec<String> =
-        validator.iter_errors(answer).map(|error| format!("{} at {}", error, error.instance_path())).collect();
+    let faults: Vec<String> = validator
+        .iter_errors(answer)
+        .map(|error| format!("{} at {}", error, error.instance_path()))
+        .collect();
     assert!(faults.is_empty(), "{schema}: {faults:#?}\n{answer:#}");
 }
 

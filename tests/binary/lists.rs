@@ -22,7 +22,10 @@ async fn two_hundred_and_fifty_arrive_in_three_requests() {
     for request in &requests {
         let header = |name: &str| request.headers[name].to_str().unwrap();
         assert_eq!((request.query("limit"), request.query("order")), (Some("100"), Some("asc")));
-        assert_eq!(header("user-agent"), concat!("openai-cert-exporter/", env!("CARGO_PKG_VERSION")));
+        assert_eq!(
+            header("user-agent"),
+            concat!("openai-cert-exporter/", env!("CARGO_PKG_VERSION"))
+        );
         assert_eq!(header("authorization"), format!("Bearer {KEY}"));
         assert_eq!(request.headers.get_all("authorization").iter().count(), 1);
     }
@@ -43,7 +46,11 @@ async fn two_hundred_and_fifty_arrive_in_three_requests() {
 #[tokio::test]
 async fn page_size_is_asked_for_and_may_be_cut_by_the_server() {
     let entries: Vec<_> = (0..5).map(|number| entry(&format!("cert_{number}"))).collect();
-    let pages = [list_page(&entries[..2], true), list_page(&entries[2..3], true), list_page(&entries[3..], false)];
+    let pages = [
+        list_page(&entries[..2], true),
+        list_page(&entries[2..3], true),
+        list_page(&entries[3..], false),
+    ];
     let without_cursor = pages.clone().map(|mut page| {
         page["last_id"] = Value::Null;
         page
@@ -53,7 +60,10 @@ async fn page_size_is_asked_for_and_may_be_cut_by_the_server() {
         let page = api.once().set("api.page_size", "2").start().await.page_after_polls(1).await;
         assert_eq!(page.certificates().len(), 5);
         let requests = api.requests().await;
-        let asked: Vec<_> = requests.iter().map(|request| (query(request, "limit"), query(request, "after"))).collect();
+        let asked: Vec<_> = requests
+            .iter()
+            .map(|request| (query(request, "limit"), query(request, "after")))
+            .collect();
         let after = |id: Option<&str>| (Some("2".to_owned()), id.map(str::to_owned));
         assert_eq!(asked, [after(None), after(Some("cert_1")), after(Some("cert_2"))]);
         assert!(requests.iter().all(|request| request.method == "GET" && request.body.is_empty()));
@@ -65,7 +75,10 @@ async fn base_url_with_a_path_keeps_it() {
     let api = Script::of_pages(&[list_page(&[entry("cert_a")], false)]).await;
     let exporter = Launch::once(&format!("{}/behind/a gateway/", api.base_url())).start().await;
     assert_eq!(exporter.page_after_polls(1).await.certificates(), ["cert_a"]);
-    assert_eq!(api.requests().await[0].url.path(), "/v1/behind/a%20gateway/organization/certificates");
+    assert_eq!(
+        api.requests().await[0].url.path(),
+        "/v1/behind/a%20gateway/organization/certificates"
+    );
 }
 
 #[tokio::test]
@@ -111,14 +124,19 @@ async fn pages_that_do_not_prove_a_whole_list_are_refused_and_nothing_of_them_is
     ] {
         let api = Script::of_pages(&pages).await;
         let page = polled(&api).await;
-        assert_eq!((page.failures(), page.certificates()), ([("pagination", 1.0)].into(), vec![]), "{what}");
+        assert_eq!(
+            (page.failures(), page.certificates()),
+            ([("pagination", 1.0)].into(), vec![]),
+            "{what}"
+        );
         assert_eq!(api.count(), pages.len(), "{what}: requests");
     }
 }
 
 #[tokio::test]
 async fn endless_list_ends_after_two_thousand_pages() {
-    let api = Script::by(|number| text(&list_page(&[entry(&format!("cert_{number}"))], true))).await;
+    let api =
+        Script::by(|number| text(&list_page(&[entry(&format!("cert_{number}"))], true))).await;
     let page = polled(&api).await;
     assert_eq!((page.failures(), page.certificates()), ([("pagination", 1.0)].into(), vec![]));
     assert_eq!(api.count(), 2_000);
@@ -142,6 +160,12 @@ async fn unknown_fields_and_values_are_no_fault() {
         "data":[{"object":"organization.certificate.v2","id":"a","name":null,"active":false,"created_at":null,
                  "later":1e999,"certificate_details":{"valid_at":null,"content":"-----BEGIN","serial":7}}]}"#;
     let page = polled(&Script::of([text(body)]).await).await;
-    assert_eq!(page.find("openai_certificate_active", &[("certificate_id", "a"), ("certificate_name", "")]), Some(0.0));
+    assert_eq!(
+        page.find(
+            "openai_certificate_active",
+            &[("certificate_id", "a"), ("certificate_name", "")]
+        ),
+        Some(0.0)
+    );
     assert_eq!(page.malformed(), 0.0);
 }

@@ -13,7 +13,9 @@ fn logging(launch: Launch, format: &str) -> Launch {
 
 /// Every line as JSON, which it must be.
 fn parsed(log: &str) -> Vec<Value> {
-    log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))).collect()
+    log.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
+        .collect()
 }
 
 /// The fields of a line but for those that every line has.
@@ -27,7 +29,11 @@ fn told(line: &Value) -> Value {
 
 /// Lines with this message.
 fn lines_saying(log: &str, message: &str) -> Vec<Value> {
-    parsed(log).iter().filter(|line| line["message"].as_str().unwrap().starts_with(message)).map(told).collect()
+    parsed(log)
+        .iter()
+        .filter(|line| line["message"].as_str().unwrap().starts_with(message))
+        .map(told)
+        .collect()
 }
 
 /// One that listens where it was told to, since its log may not say where that is.
@@ -57,8 +63,11 @@ async fn each_poll_is_one_line() {
         assert_eq!(line, expected);
     }
     // Besides: where it serves, what was odd about the list, once, and the end.
-    let others: Vec<_> =
-        parsed(&ended.stderr).iter().filter(|line| line["message"] != "poll succeeded").map(told).collect();
+    let others: Vec<_> = parsed(&ended.stderr)
+        .iter()
+        .filter(|line| line["message"] != "poll succeeded")
+        .map(told)
+        .collect();
     let messages: Vec<_> = others.iter().map(|line| line["message"].as_str().unwrap()).collect();
     assert_eq!(
         messages,
@@ -147,7 +156,9 @@ async fn failed_poll_is_one_line_with_what_support_asks_for() {
 
 #[tokio::test]
 async fn retry_is_told_for_those_who_look_closer() {
-    let answer = error(500, None).insert_header("x-request-id", "req_7").insert_header("retry-after-ms", "250");
+    let answer = error(500, None)
+        .insert_header("x-request-id", "req_7")
+        .insert_header("retry-after-ms", "250");
     let api = Script::of([answer]).await;
     let exporter = api.once().set("api.max_retries", "1").set("log.format", "json").start().await;
     exporter.page_after_polls(1).await;
@@ -173,8 +184,10 @@ async fn malformed_entries_are_told_once_per_change() {
     api.answers_well();
     exporter.page_after_more_polls(2).await;
     let told = lines_saying(&exporter.stop().await.stderr, "list entries that cannot be read");
-    let told: Vec<_> =
-        told.iter().map(|line| (line["count"].as_u64().unwrap(), line["message"].as_str().unwrap())).collect();
+    let told: Vec<_> = told
+        .iter()
+        .map(|line| (line["count"].as_u64().unwrap(), line["message"].as_str().unwrap()))
+        .collect();
     assert_eq!(
         told,
         [
@@ -219,7 +232,11 @@ async fn level_is_kept() {
     let order = ["trace", "debug", "info", "warn", "error"];
     for (least, level) in order.into_iter().enumerate() {
         let api = Script::of([error(500, None)]).await;
-        let launch = api.often().without_arg("--log.level=trace").set("log.level", level).set("log.format", "json");
+        let launch = api
+            .often()
+            .without_arg("--log.level=trace")
+            .set("log.level", level)
+            .set("log.format", "json");
         let exporter = start_at_a_known_address(launch, 101).await;
         exporter.page_after_polls(2).await;
         let log = exporter.stop().await.stderr;

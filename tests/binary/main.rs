@@ -13,7 +13,10 @@
     clippy::panic,
     reason = "a test that cannot go on says so by panicking; the lint knows tests by their attribute, not their helpers"
 )]
-#![expect(clippy::float_cmp, reason = "counts and instants come through the page exactly, and must")]
+#![expect(
+    clippy::float_cmp,
+    reason = "counts and instants come through the page exactly, and must"
+)]
 
 #[path = "../support/api.rs"]
 mod api;

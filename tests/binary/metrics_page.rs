@@ -49,7 +49,11 @@ async fn page_is_compressed_only_where_that_is_asked_for() {
         let headers = response.headers().clone();
         assert_eq!(headers["content-type"], CONTENT_TYPE, "{accepted:?}");
         assert_eq!(headers["vary"], "accept-encoding", "{accepted:?}");
-        assert_eq!(headers.get("content-encoding").is_some_and(|coding| coding == "gzip"), gzip, "{accepted:?}");
+        assert_eq!(
+            headers.get("content-encoding").is_some_and(|coding| coding == "gzip"),
+            gzip,
+            "{accepted:?}"
+        );
         let body = response.bytes().await.unwrap();
         // Text is written as it is read, so its length is not known before its end.
         let length = gzip.then(|| body.len().to_string());
@@ -75,13 +79,19 @@ fn unpacked(body: &[u8]) -> String {
 #[tokio::test]
 async fn head_is_answered_like_get_without_a_body() {
     let (_api, exporter) = showing(3).await;
-    for path in ["/metrics", "/healthz", "/readyz", "/-/healthy", "/-/ready", "/", "/api/v1/certificates"] {
+    for path in
+        ["/metrics", "/healthz", "/readyz", "/-/healthy", "/-/ready", "/", "/api/v1/certificates"]
+    {
         let get = exporter.get(path).await;
-        let content_type = format!("content-type: {}\r\n", get.headers()["content-type"].to_str().unwrap());
+        let content_type =
+            format!("content-type: {}\r\n", get.headers()["content-type"].to_str().unwrap());
         let request = format!("HEAD {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         let answer = exchange(exporter.address, request.as_bytes()).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains(&content_type), "{path}: {head}");
+        assert!(
+            head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains(&content_type),
+            "{path}: {head}"
+        );
         assert_eq!(body, "", "{path}");
     }
 }
@@ -89,13 +99,28 @@ async fn head_is_answered_like_get_without_a_body() {
 #[tokio::test]
 async fn path_or_method_that_there_is_not_is_refused() {
     let (_api, exporter) = showing(3).await;
-    for path in
-        ["/nonsense", "/metrics/", "/metrics/x", "/Metrics", "//metrics", "/healthz/", "/-/", "/-/reload", "/-/quit"]
-    {
+    for path in [
+        "/nonsense",
+        "/metrics/",
+        "/metrics/x",
+        "/Metrics",
+        "//metrics",
+        "/healthz/",
+        "/-/",
+        "/-/reload",
+        "/-/quit",
+    ] {
         assert_eq!(exporter.status(path).await, 404, "{path}");
     }
     for path in ["/metrics", "/healthz", "/readyz", "/-/healthy", "/-/ready"] {
-        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS, Method::TRACE] {
+        for method in [
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+            Method::OPTIONS,
+            Method::TRACE,
+        ] {
             let request = client().request(method.clone(), exporter.url(path)).body("x");
             let response = request.send().await.unwrap();
             assert_eq!(response.status(), 405, "{method} {path}");
@@ -125,17 +150,25 @@ async fn ready_means_that_there_is_something_to_show() {
     let hanging = Api::of_bytes("", Then::Hold).await;
     let exporter = hanging.once().start().await;
     until("the first poll is under way", async || (hanging.count() > 0).then_some(())).await;
-    for (path, status) in [("/healthz", 200), ("/-/healthy", 200), ("/readyz", 503), ("/-/ready", 503)] {
+    for (path, status) in
+        [("/healthz", 200), ("/-/healthy", 200), ("/readyz", 503), ("/-/ready", 503)]
+    {
         assert_eq!(exporter.status(path).await, status, "{path} before the first snapshot");
     }
     let page = exporter.page().await;
     assert_eq!((page.is_up(), page.polls(), page.failures()), (false, 0.0, [].into()));
     assert_eq!(page.labels("openai_cert_exporter_poll_failures_total", "reason"), REASONS);
-    for absent in ["last_poll_timestamp_seconds", "last_success_timestamp_seconds", "last_poll_duration_seconds"] {
+    for absent in [
+        "last_poll_timestamp_seconds",
+        "last_success_timestamp_seconds",
+        "last_poll_duration_seconds",
+    ] {
         assert_eq!(page.find(&format!("openai_cert_exporter_{absent}"), &[]), None, "{absent}");
     }
 
-    let api = Script::of([error(500, None), text(&list_page(&[entry("a")], false)), error(500, None)]).await;
+    let api =
+        Script::of([error(500, None), text(&list_page(&[entry("a")], false)), error(500, None)])
+            .await;
     let exporter = api.often().start().await;
     exporter
         .page_when("polls fail after one that did not", |page| {
@@ -150,12 +183,17 @@ async fn ready_means_that_there_is_something_to_show() {
 #[tokio::test]
 async fn page_is_sorted_and_the_same_from_scrape_to_scrape() {
     // In another order than the page's.
-    let api = Api::listing(["c", "B", "a", "ab", "a b", "é", "10", "9"].map(certificate).into()).await;
+    let api =
+        Api::listing(["c", "B", "a", "ab", "a b", "é", "10", "9"].map(certificate).into()).await;
     let exporter = api.once().start().await;
     exporter.page_after_polls(1).await;
     let (one, other) = (exporter.page().await, exporter.page().await);
     let families = |page: &Page| -> Vec<String> {
-        page.text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(str::to_owned).collect()
+        page.text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .map(str::to_owned)
+            .collect()
     };
     assert!(families(&one).is_sorted(), "{:?}", families(&one));
     assert_eq!(families(&one), families(&other));
@@ -202,8 +240,11 @@ fn masked(text: &str) -> String {
     for line in text.lines() {
         match line.rsplit_once(' ') {
             Some((series, _)) if VOLATILE.iter().any(|name| series.starts_with(name)) => {
-                let series =
-                    if series.contains("_build_info{") { "openai_cert_exporter_build_info{…}" } else { series };
+                let series = if series.contains("_build_info{") {
+                    "openai_cert_exporter_build_info{…}"
+                } else {
+                    series
+                };
                 writeln!(page, "{series} [value]").unwrap();
             }
             _ => writeln!(page, "{line}").unwrap(),
@@ -220,15 +261,18 @@ async fn many_scrapers_at_once_share_the_work_and_get_the_same_whole_page() {
     let first = compressed(&exporter).await;
     let alone = exporter.cpu_time_ms() - before;
     let started = Instant::now();
-    let scrapes =
-        (0..SCRAPERS).map(|_| client().get(exporter.url("/metrics")).header("accept-encoding", "gzip").send());
+    let scrapes = (0..SCRAPERS)
+        .map(|_| client().get(exporter.url("/metrics")).header("accept-encoding", "gzip").send());
     let scrapes: Vec<_> = scrapes.map(tokio::spawn).collect();
     let mut pages = BTreeSet::new();
     for scrape in scrapes {
         pages.insert(scrape.await.unwrap().unwrap().bytes().await.unwrap());
     }
     let together = exporter.cpu_time_ms() - before - alone;
-    assert!(together < alone * SCRAPERS / 5, "{SCRAPERS} scrapes took {together} ms, and the first one {alone} ms");
+    assert!(
+        together < alone * SCRAPERS / 5,
+        "{SCRAPERS} scrapes took {together} ms, and the first one {alone} ms"
+    );
     // A page is made for each second.
     let seconds = started.elapsed().as_secs() + 2;
     assert!(pages.len() as u64 <= seconds, "{} pages in {seconds} seconds", pages.len());

@@ -18,7 +18,9 @@ async fn page_that_fails_for_good_leaves_the_last_snapshot_in_place() {
     let days = |page: &Page| page.of("cert_0000", "openai_certificate_days_until_expiry").unwrap();
     let enough = failing.polls() + 3.0;
     let later = exporter
-        .page_when("polls fail on while days fall", |page| page.polls() >= enough && days(page) < days(&failing))
+        .page_when("polls fail on while days fall", |page| {
+            page.polls() >= enough && days(page) < days(&failing)
+        })
         .await;
     assert!(!later.is_up());
     assert_eq!(later.certificates(), before.certificates());
@@ -43,7 +45,9 @@ async fn before_the_first_snapshot_there_is_nothing_to_show() {
     let exporter = api.often().start().await;
     let page = exporter.page_after_polls(2).await;
     assert!(!page.is_up());
-    for absent in ["last_success_timestamp_seconds", "malformed_certificates", "duplicate_certificates"] {
+    for absent in
+        ["last_success_timestamp_seconds", "malformed_certificates", "duplicate_certificates"]
+    {
         assert_eq!(page.find(&format!("openai_cert_exporter_{absent}"), &[]), None, "{absent}");
     }
     assert_eq!((exporter.status("/healthz").await, exporter.status("/readyz").await), (200, 503));
@@ -52,7 +56,9 @@ async fn before_the_first_snapshot_there_is_nothing_to_show() {
 #[tokio::test]
 async fn days_are_counted_at_the_moment_of_the_scrape() {
     let ending = |id: &str, days: i64| certificate(id).dated(None, Some(now() + days * DAY));
-    let api = Api::listing(vec![ending("tomorrow", 1), ending("yesterday", -1), certificate("far")]).await;
+    let api =
+        Api::listing(vec![ending("tomorrow", 1), ending("yesterday", -1), certificate("far")])
+            .await;
     let page = api.once().start().await.page_after_polls(1).await;
     let days = |id: &str| page.of(id, "openai_certificate_days_until_expiry").unwrap();
     // Within a minute, in which any machine gets this far.

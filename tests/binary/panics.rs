@@ -34,7 +34,10 @@ async fn panic_in_a_task_is_logged_and_ends_the_process() {
     let log = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.signal(), Some(SIGABRT), "{log}");
     let lines: Vec<_> = log.lines().filter(|line| line.contains("panic: this is a bug")).collect();
-    assert!(matches!(&*lines, [line] if line.contains("ERROR") && line.contains("tests/binary/panics.rs:")), "{log}");
+    assert!(
+        matches!(&*lines, [line] if line.contains("ERROR") && line.contains("tests/binary/panics.rs:")),
+        "{log}"
+    );
     // Its message may hold anything.
     assert_no_key("the log", &log);
 }

@@ -27,7 +27,12 @@ fn most_checks_at_once(exporter: &Exporter) -> i32 {
 }
 
 async fn ask(http: &Client, exporter: &Exporter, name: &str, password: &str) -> StatusCode {
-    http.get(exporter.url("/metrics")).basic_auth(name, Some(password)).send().await.unwrap().status()
+    http.get(exporter.url("/metrics"))
+        .basic_auth(name, Some(password))
+        .send()
+        .await
+        .unwrap()
+        .status()
 }
 
 #[tokio::test]
@@ -65,7 +70,10 @@ async fn unknown_name_costs_as_much_as_a_user_and_the_right_password_is_checked_
     assert_eq!(checks(&exporter), expected, "no credentials, no check");
     let said = exporter.stop().await;
     for secret in ["secret", "hidden", "$2b$"] {
-        assert!(!said.stderr.contains(secret) && !said.stdout.contains(secret), "{secret} was said");
+        assert!(
+            !said.stderr.contains(secret) && !said.stdout.contains(secret),
+            "{secret} was said"
+        );
     }
 }
 
@@ -79,7 +87,9 @@ async fn guesses_do_not_keep_the_scraper_out() {
     let before = checks(&exporter);
     let guesses: Vec<_> = (0..100)
         .map(|index| {
-            let request = client().get(exporter.url("/metrics")).basic_auth("alice", Some(format!("guess {index}")));
+            let request = client()
+                .get(exporter.url("/metrics"))
+                .basic_auth("alice", Some(format!("guess {index}")));
             tokio::spawn(async move { request.send().await.unwrap().status().as_u16() })
         })
         .collect();
@@ -95,7 +105,11 @@ async fn guesses_do_not_keep_the_scraper_out() {
             other => panic!("a guess was answered with {other}"),
         }
     }
-    assert_eq!(checks(&exporter) - before, refused, "each guess that was not put off is checked, once");
+    assert_eq!(
+        checks(&exporter) - before,
+        refused,
+        "each guess that was not put off is checked, once"
+    );
     assert!(put_off > 0, "100 guesses at once waited");
     assert_eq!(most_checks_at_once(&exporter), 2);
     assert_eq!(ask(&http, &exporter, "alice", "wrong").await, 401, "the queue is free again");
@@ -118,5 +132,8 @@ async fn new_password_counts_at_once_and_costs_nobody_else_a_check() {
     assert_eq!(ask(&http, &exporter, "bob", "hidden").await, 200);
     assert_eq!(checks(&exporter), before, "nothing has changed for bob");
     folder.write("web.yml", &users(&[("alice", &alice)]));
-    until("bob is gone", async || (ask(&http, &exporter, "bob", "hidden").await == 401).then_some(())).await;
+    until("bob is gone", async || {
+        (ask(&http, &exporter, "bob", "hidden").await == 401).then_some(())
+    })
+    .await;
 }

@@ -14,7 +14,12 @@ use crate::wait::until;
 
 #[tokio::test]
 async fn polls_go_on_after_failures() {
-    let answers = [error(500, None), text("<html>"), error(401, None), text(&list_page(&[entry("cert_a")], false))];
+    let answers = [
+        error(500, None),
+        text("<html>"),
+        error(401, None),
+        text(&list_page(&[entry("cert_a")], false)),
+    ];
     let api = Script::of(answers).await;
     let exporter = api.often().start().await;
     let page = exporter.page_when_up().await;
@@ -37,7 +42,8 @@ async fn polls_never_overlap() {
 async fn poll_ends_at_its_own_deadline() {
     // Each page comes in good time, but there are too many.
     let api = Script::by(|number| {
-        text(&list_page(&[entry(&format!("cert_{number}"))], true)).set_delay(Duration::from_millis(100))
+        text(&list_page(&[entry(&format!("cert_{number}"))], true))
+            .set_delay(Duration::from_millis(100))
     })
     .await;
     let page = api.once().set("poll.timeout", "500ms").start().await.page_after_polls(1).await;
@@ -67,12 +73,18 @@ async fn key_file_is_read_for_each_poll() {
     let file = folder.path().join("key");
     std::fs::write(&file, format!("  {KEY}-1\r\n\n")).unwrap();
     let api = Api::listing(certificates(2)).await;
-    let launch = api.often().without_env("OPENAI_ADMIN_KEY").set("api.admin_key_file", file.to_str().unwrap());
+    let launch = api
+        .often()
+        .without_env("OPENAI_ADMIN_KEY")
+        .set("api.admin_key_file", file.to_str().unwrap());
     let exporter = launch.start().await;
     let used = async |key: String| {
         let header = format!("Bearer {key}");
         until("the key is used", async || {
-            api.requests().iter().any(|request| request.headers["authorization"] == header).then_some(())
+            api.requests()
+                .iter()
+                .any(|request| request.headers["authorization"] == header)
+                .then_some(())
         })
         .await;
     };
@@ -105,7 +117,13 @@ async fn key_file_is_read_for_each_poll() {
     used(format!("{KEY}-3")).await;
     exporter.page_when_up().await;
     let log = exporter.stop().await.stderr;
-    assert!(log.contains(&format!("the admin key file {} cannot be read: No such file", file.display())), "{log}");
+    assert!(
+        log.contains(&format!(
+            "the admin key file {} cannot be read: No such file",
+            file.display()
+        )),
+        "{log}"
+    );
     assert!(log.contains(&format!("the admin key file {} is empty", file.display())), "{log}");
 }
 
@@ -114,7 +132,9 @@ async fn loopback_is_never_proxied() {
     let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", proxy.local_addr().unwrap());
     let proxied = |mut launch: Launch| {
-        for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        for name in
+            ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
+        {
             launch = launch.env(name, &address);
         }
         launch

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::api::{
-    Answer, Api, DemoProject, List, Organization, Request, With as _, certificate, certificates, entry, list_page,
-    organization, project, projects,
+    Answer, Api, DemoProject, List, Organization, Request, With as _, certificate, certificates,
+    entry, list_page, organization, project, projects,
 };
 use crate::binary::KEY;
 use crate::page::Page;
@@ -30,7 +30,8 @@ fn read_at(page: &Page, project: &str) -> Option<f64> {
 
 /// The certificates that are shown of a project.
 fn certificates_of<'a>(page: &'a Page, project: &str) -> Vec<&'a str> {
-    let series = page.series(ACTIVE).into_iter().filter(|sample| sample.label("project_id") == project);
+    let series =
+        page.series(ACTIVE).into_iter().filter(|sample| sample.label("project_id") == project);
     series.map(|sample| sample.label("certificate_id")).collect()
 }
 
@@ -49,12 +50,15 @@ async fn every_list_is_read_whole() {
     let mut has = organization(certificates(3));
     has.projects = (0..110)
         .map(|number| {
-            let own = (0..number % 4).map(|own| certificate(&format!("cert_{number}_{own}"))).collect();
+            let own =
+                (0..number % 4).map(|own| certificate(&format!("cert_{number}_{own}"))).collect();
             project(&format!("proj_{number:03}"), own)
         })
         .collect();
-    has.projects
-        .push(project("proj_large", (0..205).map(|own| certificate(&format!("cert_large_{own:03}"))).collect()));
+    has.projects.push(project(
+        "proj_large",
+        (0..205).map(|own| certificate(&format!("cert_large_{own:03}"))).collect(),
+    ));
     let api = Api::of(has).await;
     let page = polled(&api).await;
 
@@ -62,19 +66,34 @@ async fn every_list_is_read_whole() {
     assert_eq!(page.series(ACTIVE).len(), 110 / 4 * (1 + 2 + 3) + 1 + 205);
     assert_eq!(certificates_of(&page, "proj_large").len(), 205);
     assert_eq!(page.certificates().len(), 3, "the organization's list alone");
-    for family in ["enforced", "active_certificates", "runway_end_timestamp_seconds", "unknown_expiry_certificates"] {
+    for family in [
+        "enforced",
+        "active_certificates",
+        "runway_end_timestamp_seconds",
+        "unknown_expiry_certificates",
+    ] {
         assert_eq!(page.series(&format!("openai_mtls_{family}")).len(), 1 + 111, "{family}");
     }
     assert_eq!((page.is_up(), page.one(VANISHED)), (true, 0.0));
-    for (endpoint, requests) in [("certificates", 1.0), ("projects", 2.0), ("project_certificates", 113.0)] {
+    for (endpoint, requests) in
+        [("certificates", 1.0), ("projects", 2.0), ("project_certificates", 113.0)]
+    {
         let labels = [("endpoint", endpoint), ("code", "200")];
-        assert_eq!(page.find("openai_cert_exporter_api_requests_total", &labels), Some(requests), "{endpoint}");
+        assert_eq!(
+            page.find("openai_cert_exporter_api_requests_total", &labels),
+            Some(requests),
+            "{endpoint}"
+        );
     }
 
     let requests = api.requests();
     assert_eq!(requests[0].list, List::Certificates, "the organization's list comes first");
     let queries = |list: &List| -> Vec<Vec<(String, String)>> {
-        requests.iter().filter(|request| request.list == *list).map(|request| request.query.clone()).collect()
+        requests
+            .iter()
+            .filter(|request| request.list == *list)
+            .map(|request| request.query.clone())
+            .collect()
     };
     let pairs = |given: &[(&str, &str)]| -> Vec<(String, String)> {
         given.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
@@ -143,13 +162,17 @@ async fn project_that_fails_keeps_its_last_list_while_others_go_on() {
         api.answers(move |request| fails(request).then(|| answer.clone()));
         api.change(|has| {
             has.certificates = certificates(2);
-            has.projects.iter_mut().for_each(|project| project.certificates.push(certificate("another")));
+            has.projects
+                .iter_mut()
+                .for_each(|project| project.certificates.push(certificate("another")));
         });
-        let failing = exporter.page_when(what, |page| !page.is_up() && page.certificates().len() == 2).await;
+        let failing =
+            exporter.page_when(what, |page| !page.is_up() && page.certificates().len() == 2).await;
         let later = exporter.page_after_more_polls(2).await;
         for page in [&failing, &later] {
             assert_eq!(shown(page).len(), 6, "{what}");
-            for (project, stands) in [("proj_000", false), ("proj_001", true), ("proj_004", true), ("proj_005", false)]
+            for (project, stands) in
+                [("proj_000", false), ("proj_001", true), ("proj_004", true), ("proj_005", false)]
             {
                 let own = format!("cert_of_{project}");
                 let expected = if stands { vec![own.as_str()] } else { vec!["another", &own] };
@@ -168,7 +191,11 @@ async fn project_that_fails_keeps_its_last_list_while_others_go_on() {
         assert_eq!(counted(&later) - counted(&failing), later.polls() - failing.polls(), "{what}");
         let success = "openai_cert_exporter_last_success_timestamp_seconds";
         assert_eq!(later.one(success), failing.one(success), "{what}");
-        assert_eq!((exporter.status("/readyz").await, exporter.status("/healthz").await), (200, 200), "{what}");
+        assert_eq!(
+            (exporter.status("/readyz").await, exporter.status("/healthz").await),
+            (200, 200),
+            "{what}"
+        );
 
         api.answers_well();
         let after = exporter.page_when_up().await;
@@ -179,7 +206,9 @@ async fn project_that_fails_keeps_its_last_list_while_others_go_on() {
 
 #[tokio::test]
 async fn project_that_has_never_been_read_says_nothing() {
-    let api = Api::of(projects(3)).await.answering(|request| request.is_of("proj_001").then(|| Answer::status(403)));
+    let api = Api::of(projects(3))
+        .await
+        .answering(|request| request.is_of("proj_001").then(|| Answer::status(403)));
     let exporter = api.often().projects().start().await;
     let page = exporter.page_after_polls(2).await;
     assert_eq!(shown(&page), ["proj_000", "proj_002"]);
@@ -193,7 +222,8 @@ async fn project_that_has_never_been_read_says_nothing() {
 #[tokio::test]
 async fn without_the_list_of_projects_all_of_them_stay() {
     let any_page: fn(&Request) -> bool = |request| request.list == List::Projects;
-    let later_page: fn(&Request) -> bool = |request| request.list == List::Projects && request.query("after").is_some();
+    let later_page: fn(&Request) -> bool =
+        |request| request.list == List::Projects && request.query("after").is_some();
     let endless = Answer::body(&list_page(&[json!({"id": "proj_000"})], true));
     let cases = [
         ("forbidden", any_page, Answer::status(403), "forbidden"),
@@ -240,7 +270,10 @@ async fn without_the_organizations_list_nothing_changes() {
     }
     let requests = api.requests();
     let since = &requests[sent..];
-    assert!(!since.is_empty() && since.iter().all(|request| request.list == List::Certificates), "more was sent");
+    assert!(
+        !since.is_empty() && since.iter().all(|request| request.list == List::Certificates),
+        "more was sent"
+    );
 }
 
 #[tokio::test]
@@ -248,13 +281,19 @@ async fn project_that_vanished_is_dropped_and_counted() {
     let api = Api::of(projects(4)).await;
     let exporter = api.often().projects().start().await;
     assert_eq!(shown(&exporter.page_after_polls(1).await).len(), 4);
-    api.answers(|request| (request.is_of("proj_001") || request.is_of("proj_002")).then(|| Answer::status(404)));
+    api.answers(|request| {
+        (request.is_of("proj_001") || request.is_of("proj_002")).then(|| Answer::status(404))
+    });
     let page = exporter.page_when("projects vanish", |page| page.one(VANISHED) == 2.0).await;
     assert_eq!(shown(&page), ["proj_000", "proj_003"]);
     assert_eq!(page.labels("openai_mtls_enforced", "project_id"), ["", "proj_000", "proj_003"]);
     assert_eq!((page.is_up(), page.failures()), (true, [].into()), "it is no failure");
     api.answers_well();
-    exporter.page_when("they are there again", |page| page.one(VANISHED) == 0.0 && shown(page).len() == 4).await;
+    exporter
+        .page_when("they are there again", |page| {
+            page.one(VANISHED) == 0.0 && shown(page).len() == 4
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -267,18 +306,24 @@ async fn series_follow_projects() {
         has.projects.remove(1);
         has.projects.push(project("proj_new", vec![certificate("cert_new").inactive()]));
     });
-    let page = exporter.page_when("the new one is shown", |page| shown(page).contains(&"proj_new")).await;
+    let page =
+        exporter.page_when("the new one is shown", |page| shown(page).contains(&"proj_new")).await;
     assert_eq!(shown(&page), ["proj_000", "proj_002", "proj_new"]);
     for family in [ACTIVE, READ_AT, "openai_mtls_enforced", "openai_mtls_active_certificates"] {
         let of = |id: &str| {
-            let series = page.series(family).into_iter().filter(|sample| sample.label("project_id") == id);
+            let series =
+                page.series(family).into_iter().filter(|sample| sample.label("project_id") == id);
             series.map(|sample| sample.label("project_name")).collect::<Vec<_>>()
         };
         assert_eq!(of("proj_000"), ["another name"], "{family}");
         assert_eq!(of("proj_001"), [""; 0], "{family}");
         assert_eq!(of("proj_new"), ["name of proj_new"], "{family}");
     }
-    let labels = [("project_id", "proj_new"), ("certificate_id", "cert_new"), ("certificate_name", "name of cert_new")];
+    let labels = [
+        ("project_id", "proj_new"),
+        ("certificate_id", "cert_new"),
+        ("certificate_name", "name of cert_new"),
+    ];
     assert_eq!(page.find(ACTIVE, &labels), Some(0.0));
     for said in ["project renamed", "project removed", "project added"] {
         assert_eq!(exporter.log_lines(said).len(), 1, "{said}");
@@ -317,14 +362,27 @@ async fn identifier_is_escaped_in_a_path() {
 
 #[tokio::test]
 async fn names_are_shown_whatever_is_in_them() {
-    let names = ["", "a\"b", "back\\slash", "two\nlines", "tab\t\r", "}", "é😀\u{202e}", "NUL\0", &"x".repeat(5_000)];
-    let names = names.map(|name| Some(name.to_owned())).into_iter().chain([Some(format!("<{KEY}>")), None]);
+    let names = [
+        "",
+        "a\"b",
+        "back\\slash",
+        "two\nlines",
+        "tab\t\r",
+        "}",
+        "é😀\u{202e}",
+        "NUL\0",
+        &"x".repeat(5_000),
+    ];
+    let names =
+        names.map(|name| Some(name.to_owned())).into_iter().chain([Some(format!("<{KEY}>")), None]);
     let mut has = projects(11);
     for (project, name) in has.projects.iter_mut().zip(names.clone()) {
         project.name = name;
     }
     let page = polled(&Api::of(has).await).await;
-    let shown = |name: Option<String>| name.unwrap_or_default().replace('\0', "\u{fffd}").replace(KEY, "[redacted]");
+    let shown = |name: Option<String>| {
+        name.unwrap_or_default().replace('\0', "\u{fffd}").replace(KEY, "[redacted]")
+    };
     let expected: Vec<_> = names.map(shown).collect();
     assert_eq!(page.labels(READ_AT, "project_name"), expected);
     assert_eq!(page.labels("openai_mtls_enforced", "project_name")[1..], expected);
@@ -346,9 +404,10 @@ async fn entries_of_projects_are_read_one_by_one() {
             json!({"id": "proj_001"}),
             json!({"id": "proj_002", "name": "the later one"}),
         ])),
-        List::Of(id) if id == "proj_000" => {
-            Some(Answer::body(&list_page(&[json!({"id": 7}), entry("twice"), entry("other"), entry("twice")], false)))
-        }
+        List::Of(id) if id == "proj_000" => Some(Answer::body(&list_page(
+            &[json!({"id": 7}), entry("twice"), entry("other"), entry("twice")],
+            false,
+        ))),
         _ => None,
     });
     let page = polled(&api).await;
@@ -371,12 +430,20 @@ async fn patterns_choose_projects_by_name_and_identifier() {
         (vec![(include, "prod, eu")], vec![]),
     ];
     all(cases, async |(patterns, expected)| {
-        let with_name =
-            |(id, name): (&str, Option<&str>)| DemoProject { name: name.map(Into::into), ..project(id, vec![]) };
+        let with_name = |(id, name): (&str, Option<&str>)| DemoProject {
+            name: name.map(Into::into),
+            ..project(id, vec![])
+        };
         let names = [Some("prod-us"), Some("prod-eu"), Some("sandbox"), None];
-        let projects = ["proj_1", "proj_2", "proj_3", "proj_4"].into_iter().zip(names).map(with_name).collect();
+        let projects = ["proj_1", "proj_2", "proj_3", "proj_4"]
+            .into_iter()
+            .zip(names)
+            .map(with_name)
+            .collect();
         let api = Api::of(Organization { projects, ..Organization::default() }).await;
-        let launch = patterns.iter().fold(api.once().projects(), |launch, (key, pattern)| launch.set(key, pattern));
+        let launch = patterns
+            .iter()
+            .fold(api.once().projects(), |launch, (key, pattern)| launch.set(key, pattern));
         let page = launch.start().await.page_after_polls(1).await;
         assert_eq!((shown(&page), page.one(VANISHED)), (expected.clone(), 0.0), "{patterns:?}");
         let asked = api.requests().iter().filter(|request| request.is_of_a_project()).count();
@@ -392,7 +459,10 @@ async fn lists_of_patterns_in_a_file_choose_where_any_of_them_fits() {
     for (text, expected) in [
         ("project_include = [\"000$\", \"^proj_003$\"]", vec!["proj_000", "proj_003"]),
         ("project_include = \"00[0-2]\"\nproject_exclude = [\"1$\", \"2$\"]", vec!["proj_000"]),
-        ("project_include = []\nproject_exclude = []", vec!["proj_000", "proj_001", "proj_002", "proj_003"]),
+        (
+            "project_include = []\nproject_exclude = []",
+            vec!["proj_000", "proj_001", "proj_002", "proj_003"],
+        ),
     ] {
         let path = folder.path().join("exporter.toml");
         std::fs::write(&path, format!("[poll]\n{text}\n")).unwrap();
@@ -458,7 +528,8 @@ fn limited(requests: usize, window: Duration, tells: bool) -> impl Fn(&Request) 
         *spent = Some((start, count + 1));
         let left = (start + window - request.at).as_millis() + 1;
         let answer = Answer::status(429);
-        let answer = if tells { answer.header("retry-after-ms", &left.to_string()) } else { answer };
+        let answer =
+            if tells { answer.header("retry-after-ms", &left.to_string()) } else { answer };
         (count >= requests).then_some(answer)
     }
 }
@@ -468,8 +539,20 @@ async fn storm_of_429s_is_weathered() {
     all([(4, true), (20, true), (20, false)], async |(requests, tells)| {
         let limited = limited(requests, Duration::from_millis(100), tells);
         let api = Api::of(projects(60)).await.answering(limited);
-        let page = api.once().projects().set("api.max_retries", "3").start().await.page_after_polls(1).await;
-        assert_eq!((page.is_up(), shown(&page).len()), (true, 60), "{requests}: {:?}", page.failures());
+        let page = api
+            .once()
+            .projects()
+            .set("api.max_retries", "3")
+            .start()
+            .await
+            .page_after_polls(1)
+            .await;
+        assert_eq!(
+            (page.is_up(), shown(&page).len()),
+            (true, 60),
+            "{requests}: {:?}",
+            page.failures()
+        );
         assert!(api.most_at_once() <= 4);
     })
     .await;
@@ -478,7 +561,9 @@ async fn storm_of_429s_is_weathered() {
 #[tokio::test]
 async fn wait_of_one_project_does_not_hold_the_others() {
     // Overload of one project's shard, say. Only a 429 speaks of the key, and so of every request.
-    let hour = |request: &Request| request.is_of("proj_001").then(|| Answer::status(503).header("retry-after", "3600"));
+    let hour = |request: &Request| {
+        request.is_of("proj_001").then(|| Answer::status(503).header("retry-after", "3600"))
+    };
     let api = Api::of(projects(3)).await.answering(hour);
     let exporter = api.often().projects().set("api.max_retries", "3").start().await;
     let page = exporter.page_after_polls(3).await;
@@ -493,10 +578,14 @@ async fn a_429_of_a_project_holds_the_next_poll_too() {
         let first = request.is_of_a_project() && std::mem::take(&mut *first.lock().unwrap());
         first.then(|| Answer::status(429).header("retry-after-ms", "1500"))
     });
-    let exporter = api.often().projects().set("poll.timeout", "1s").set("poll.concurrency", "1").start().await;
+    let exporter =
+        api.often().projects().set("poll.timeout", "1s").set("poll.concurrency", "1").start().await;
     let page = exporter.page_after_polls(1).await;
     assert_eq!(page.failures(), [("rate_limited", 1.0)].into());
-    assert!(page.one("openai_cert_exporter_last_poll_duration_seconds") < 1.0, "it waits for nothing");
+    assert!(
+        page.one("openai_cert_exporter_last_poll_duration_seconds") < 1.0,
+        "it waits for nothing"
+    );
     assert_eq!(api.count(), 3, "nothing is sent after it");
     until("the next poll", async || (api.count() > 3).then_some(())).await;
     let requests = api.requests();
@@ -505,13 +594,20 @@ async fn a_429_of_a_project_holds_the_next_poll_too() {
 
 #[tokio::test]
 async fn after_a_401_nothing_more_is_sent() {
-    for (code, reason) in [("invalid_api_key", "unauthorized"), ("certificate_required", "mtls_required")] {
-        let rejected = move |request: &Request| (request.number >= 10).then(|| Answer::error(401, Some(code)));
+    for (code, reason) in
+        [("invalid_api_key", "unauthorized"), ("certificate_required", "mtls_required")]
+    {
+        let rejected =
+            move |request: &Request| (request.number >= 10).then(|| Answer::error(401, Some(code)));
         let api = Api::of(projects(50)).await.answering(rejected);
         let launch = api.once().projects().set("poll.concurrency", "1").set("api.max_retries", "3");
         let page = launch.start().await.page_after_polls(1).await;
         assert_eq!(api.count(), 11);
-        assert_eq!(page.failures(), [(reason, 1.0)].into(), "what was not asked fails for the same reason");
+        assert_eq!(
+            page.failures(),
+            [(reason, 1.0)].into(),
+            "what was not asked fails for the same reason"
+        );
         assert_eq!(shown(&page).len(), 8, "what had been read before is shown");
     }
 }

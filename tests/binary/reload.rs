@@ -110,19 +110,28 @@ async fn key_that_needs_a_restart_is_named_and_the_rest_is_taken() {
     assert_eq!(named.len(), 2, "as long as it is so: {named:?}");
     assert!(named.iter().all(|line| line.contains("poll.state_file, log.format")), "{named:?}");
     let page = reloadable.exporter.page_after_polls(3).await;
-    assert_eq!(page.one("openai_cert_exporter_state_write_failures_total"), 0.0, "nothing is written there yet");
+    assert_eq!(
+        page.one("openai_cert_exporter_state_write_failures_total"),
+        0.0,
+        "nothing is written there yet"
+    );
 }
 
 #[tokio::test]
 async fn new_rotation_group_holds_for_lists_that_stay_the_same() {
-    let named = |name: &str, begin, end| certificate(name).named(name).dated(Some(begin), Some(end));
+    let named =
+        |name: &str, begin, end| certificate(name).named(name).dated(Some(begin), Some(end));
     let list = vec![named("edge old", 1, 4_000_000_000), named("edge new", 2, 4_100_000_000)];
     let reloadable = Reloadable::start(OFTEN, list).await;
     let superseded = |page: &Page| page.of("edge old", "openai_certificate_superseded").unwrap();
     assert_eq!(superseded(&reloadable.exporter.page().await), 0.0);
-    let page = reloadable.reload(&format!("{OFTEN}[certificates]\nrotation_group = \"^(.+) \"\n")).await;
+    let page =
+        reloadable.reload(&format!("{OFTEN}[certificates]\nrotation_group = \"^(.+) \"\n")).await;
     assert_eq!(page.one(SUCCESSFUL), 1.0, "{}", reloadable.exporter.log());
-    reloadable.exporter.page_when("the new one supersedes the old one", |page| superseded(page) == 1.0).await;
+    reloadable
+        .exporter
+        .page_when("the new one supersedes the old one", |page| superseded(page) == 1.0)
+        .await;
     reloadable.reload(OFTEN).await;
     reloadable.exporter.page_when("it does so no longer", |page| superseded(page) == 0.0).await;
 }

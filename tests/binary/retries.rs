@@ -31,14 +31,27 @@ async fn poll_asks_again_as_often_as_it_may_and_counts_that() {
     ];
     all(cases, async |(what, answer, max_retries, requests)| {
         let api = Script::of([answer]).await;
-        let page = api.once().set("api.max_retries", &max_retries.to_string()).start().await.page_after_polls(1).await;
+        let page = api
+            .once()
+            .set("api.max_retries", &max_retries.to_string())
+            .start()
+            .await
+            .page_after_polls(1)
+            .await;
         assert_eq!(api.count(), requests, "{what}");
         assert_eq!(page.failures().values().sum::<f64>(), 1.0, "{what}: a poll fails once");
         #[expect(clippy::cast_precision_loss, reason = "small")]
         let requests = requests as f64;
         assert_eq!(page.one("openai_cert_exporter_api_retries_total"), requests - 1.0, "{what}");
-        let counted = page.series("openai_cert_exporter_api_requests_total").iter().map(|sample| sample.value).sum();
-        assert_eq!((requests, page.one("openai_cert_exporter_api_request_duration_seconds_count")), (counted, counted));
+        let counted = page
+            .series("openai_cert_exporter_api_requests_total")
+            .iter()
+            .map(|sample| sample.value)
+            .sum();
+        assert_eq!(
+            (requests, page.one("openai_cert_exporter_api_request_duration_seconds_count")),
+            (counted, counted)
+        );
     })
     .await;
 }
@@ -54,14 +67,19 @@ async fn retry_that_works_saves_the_poll() {
 #[tokio::test]
 async fn connection_that_breaks_or_says_nothing_is_tried_again() {
     let half = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"data\":[";
-    let cases = [(half, Then::Close, "network"), ("", Then::Close, "network"), ("", Then::Hold, "timeout")];
+    let cases =
+        [(half, Then::Close, "network"), ("", Then::Close, "network"), ("", Then::Hold, "timeout")];
     all(cases, async |(answer, then, reason)| {
         let api = Api::of_bytes(answer, then).await;
         let launch = api.once().set("api.max_retries", "1").set("api.request_timeout", "300ms");
         let page = launch.start().await.page_after_polls(1).await;
         assert_eq!((api.count(), page.failures()), (2, [(reason, 1.0)].into()), "{answer}");
         let labels = [("endpoint", "certificates"), ("code", reason)];
-        assert_eq!(page.find("openai_cert_exporter_api_requests_total", &labels), Some(2.0), "{answer}");
+        assert_eq!(
+            page.find("openai_cert_exporter_api_requests_total", &labels),
+            Some(2.0),
+            "{answer}"
+        );
     })
     .await;
 }
@@ -90,11 +108,16 @@ async fn wait_that_is_asked_for_is_kept() {
 async fn wait_longer_than_the_poll_ends_it_at_once_and_holds_the_next() {
     // With no retry left, the wish holds for the next poll all the same.
     all([(429, "5"), (503, "5"), (429, "0")], async |(status, max_retries)| {
-        let api = Script::of([error(status, None).insert_header("retry-after-ms", "1500"), good()]).await;
-        let exporter = api.often().set("api.max_retries", max_retries).set("poll.timeout", "1s").start().await;
+        let api =
+            Script::of([error(status, None).insert_header("retry-after-ms", "1500"), good()]).await;
+        let exporter =
+            api.often().set("api.max_retries", max_retries).set("poll.timeout", "1s").start().await;
         let page = exporter.page_after_polls(1).await;
         assert_eq!(page.failures(), [("rate_limited", 1.0)].into(), "{status}");
-        assert!(page.one("openai_cert_exporter_last_poll_duration_seconds") < 1.0, "it waits for nothing");
+        assert!(
+            page.one("openai_cert_exporter_last_poll_duration_seconds") < 1.0,
+            "it waits for nothing"
+        );
         let pause = api.pause_after(0).await;
         assert!(pause >= Duration::from_millis(1_500), "{status}: {pause:?}");
         assert_eq!(exporter.status("/healthz").await, 200);
@@ -105,7 +128,8 @@ async fn wait_longer_than_the_poll_ends_it_at_once_and_holds_the_next() {
 #[tokio::test]
 async fn no_wait_holds_polls_for_more_than_an_hour() {
     all(["86400", "99999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"], async |absurd| {
-        let api = Script::of([ResponseTemplate::new(429).insert_header("retry-after", absurd)]).await;
+        let api =
+            Script::of([ResponseTemplate::new(429).insert_header("retry-after", absurd)]).await;
         let exporter = api.often().start().await;
         assert_eq!(exporter.page_after_polls(1).await.failures(), [("rate_limited", 1.0)].into());
         let line = exporter.line_saying("next poll").await;

@@ -1,7 +1,9 @@
 //! Which certificates are superseded: a planned rotation should warn, and page nobody. What makes a successor is tested beside
 //! `src/inventory`; here is what follows from names and from several lists.
 
-use crate::api::{Api, DemoCertificate, Organization, With as _, certificate, organization, project};
+use crate::api::{
+    Api, DemoCertificate, Organization, With as _, certificate, organization, project,
+};
 use crate::binary::Launch;
 use crate::page::Page;
 
@@ -16,7 +18,10 @@ fn new(id: &str) -> DemoCertificate {
 /// Identifiers of those that are superseded.
 fn superseded(page: &Page) -> Vec<&str> {
     let all = page.series("openai_certificate_superseded");
-    all.into_iter().filter(|sample| sample.value == 1.0).map(|sample| sample.label("certificate_id")).collect()
+    all.into_iter()
+        .filter(|sample| sample.value == 1.0)
+        .map(|sample| sample.label("certificate_id"))
+        .collect()
 }
 
 async fn polled(has: Organization, set: impl Fn(Launch) -> Launch) -> Page {
@@ -39,7 +44,8 @@ async fn generations_are_told_by_the_end_of_their_names() {
         ("left-2025", "right-2026", false),
         ("2025", "2026", false),
     ];
-    let mut certificates: Vec<_> = pairs.iter().flat_map(|(first, second, _)| [old(first), new(second)]).collect();
+    let mut certificates: Vec<_> =
+        pairs.iter().flat_map(|(first, second, _)| [old(first), new(second)]).collect();
     let unnamed = |certificate: DemoCertificate| DemoCertificate { name: None, ..certificate };
     certificates.extend([unnamed(old("unnamed old")), unnamed(new("unnamed new"))]);
     certificates.extend([old("alike old").named("alike"), new("alike new").named("alike")]);
@@ -55,7 +61,9 @@ async fn generations_are_told_by_the_end_of_their_names() {
 #[tokio::test]
 async fn pattern_of_the_user_names_the_authority() {
     let list = vec![old("team-a/one"), new("team-a/two"), old("edge-2025"), new("edge-2026")];
-    let page = polled(organization(list), |launch| launch.set("certificates.rotation_group", "^([^/]+)/")).await;
+    let page =
+        polled(organization(list), |launch| launch.set("certificates.rotation_group", "^([^/]+)/"))
+            .await;
     assert_eq!(superseded(&page), ["team-a/one"], "what does not match is in no group");
 }
 
@@ -87,8 +95,11 @@ async fn successor_is_active_wherever_the_old_one_is() {
             .map(|(certificate, at)| if at == 1 { certificate } else { certificate.inactive() })
             .collect()
     };
-    let projects = vec![project("one", listed(|case| case.2)), project("two", listed(|case| case.3))];
-    let page = polled(Organization { certificates: listed(|case| case.1), projects }, |launch| launch).await;
+    let projects =
+        vec![project("one", listed(|case| case.2)), project("two", listed(|case| case.3))];
+    let page =
+        polled(Organization { certificates: listed(|case| case.1), projects }, |launch| launch)
+            .await;
     for (case, .., expected) in cases {
         let superseded = page.of(&format!("{case} 2025"), "openai_certificate_superseded");
         assert_eq!(superseded, Some(f64::from(u8::from(expected))), "{case}: of any list");

@@ -10,8 +10,15 @@ type Said = (Option<f64>, Option<f64>, Option<f64>, Option<f64>);
 /// Of the organization, where `project` is empty.
 fn said(page: &Page, project: &str) -> Said {
     let scope = if project.is_empty() { "organization" } else { "project" };
-    let of = |family: &str| page.find(&format!("openai_mtls_{family}"), &[("scope", scope), ("project_id", project)]);
-    (of("enforced"), of("active_certificates"), of("runway_end_timestamp_seconds"), of("unknown_expiry_certificates"))
+    let of = |family: &str| {
+        page.find(&format!("openai_mtls_{family}"), &[("scope", scope), ("project_id", project)])
+    };
+    (
+        of("enforced"),
+        of("active_certificates"),
+        of("runway_end_timestamp_seconds"),
+        of("unknown_expiry_certificates"),
+    )
 }
 
 fn expected(enforced: bool, active: u32, runway: Option<i64>, unknown: u32) -> Said {
@@ -27,9 +34,21 @@ async fn project_without_the_organizations_anchors_stands_on_its_own() {
     let dated = |id: &str, valid_at, expires_at| certificate(id).dated(valid_at, expires_at);
     let cases = [
         ("none", vec![], expected(false, 0, None, 0)),
-        ("an overlap", vec![dated("a", at(-1), at(3)), dated("b", at(2), at(9))], expected(true, 1, at(9), 0)),
-        ("a gap", vec![dated("a", at(-1), at(3)), dated("b", at(4), at(9))], expected(true, 1, at(3), 0)),
-        ("past", vec![dated("a", at(-9), at(-3)), dated("b", at(-9), at(-5))], expected(true, 0, at(-3), 0)),
+        (
+            "an overlap",
+            vec![dated("a", at(-1), at(3)), dated("b", at(2), at(9))],
+            expected(true, 1, at(9), 0),
+        ),
+        (
+            "a gap",
+            vec![dated("a", at(-1), at(3)), dated("b", at(4), at(9))],
+            expected(true, 1, at(3), 0),
+        ),
+        (
+            "past",
+            vec![dated("a", at(-9), at(-3)), dated("b", at(-9), at(-5))],
+            expected(true, 0, at(-3), 0),
+        ),
         ("never so far", vec![dated("a", at(2), at(5))], expected(true, 0, None, 0)),
         ("without an end", vec![dated("a", at(-1), None)], expected(true, 1, None, 1)),
         (
@@ -46,13 +65,19 @@ async fn project_without_the_organizations_anchors_stands_on_its_own() {
     for (name, _, expected) in cases {
         assert_eq!(said(&page, name), expected, "{name}");
     }
-    assert_eq!(said(&page, ""), expected(false, 0, None, 0), "nothing is active at the organization");
+    assert_eq!(
+        said(&page, ""),
+        expected(false, 0, None, 0),
+        "nothing is active at the organization"
+    );
 }
 
 #[tokio::test]
 async fn anchors_of_the_organization_count_everywhere() {
     let now = now();
-    let spanning = |id: &str, from: i64, to: i64| certificate(id).dated(Some(now + from * DAY), Some(now + to * DAY));
+    let spanning = |id: &str, from: i64, to: i64| {
+        certificate(id).dated(Some(now + from * DAY), Some(now + to * DAY))
+    };
     let inactive = DemoCertificate::inactive;
     let mut has = organization(vec![
         spanning("org", -5, 4),
@@ -77,12 +102,19 @@ async fn anchors_of_the_organization_count_everywhere() {
     let api = Api::of(has).await;
     let page = api.once().projects().start().await.page_after_polls(1).await;
     for (project, _, active, end) in cases.into_iter().chain([("", vec![], 2, 4)]) {
-        assert_eq!(said(&page, project), expected(true, active, Some(now + end * DAY), 0), "{project:?}");
+        assert_eq!(
+            said(&page, project),
+            expected(true, active, Some(now + end * DAY), 0),
+            "{project:?}"
+        );
     }
     assert_eq!(page.series("openai_mtls_enforced").len(), 10);
     // What is active there, not what is in effect there.
     let active = |project, certificate| {
-        page.find("openai_project_certificate_active", &[("project_id", project), ("certificate_id", certificate)])
+        page.find(
+            "openai_project_certificate_active",
+            &[("project_id", project), ("certificate_id", certificate)],
+        )
     };
     assert_eq!(active("the same, not active", "shared"), Some(0.0));
     assert_eq!(active("longer", "only at a project"), Some(1.0));

@@ -38,7 +38,8 @@ fn telling(status: u16, body: &str) -> ResponseTemplate {
         "retry-after",
         "link",
     ];
-    let answer = ResponseTemplate::new(status).set_body_raw(body, KEY).insert_header("retry-after-ms", "1");
+    let answer =
+        ResponseTemplate::new(status).set_body_raw(body, KEY).insert_header("retry-after-ms", "1");
     headers.into_iter().fold(answer, |answer, name| answer.insert_header(name, KEY))
 }
 
@@ -102,11 +103,15 @@ async fn broken_http_that_repeats_the_key_tells_nobody() {
         format!("{ok}content-length: {KEY}\r\n\r\n"),
         format!("{ok}transfer-encoding: {KEY}\r\n\r\n{KEY}"),
         format!("{ok}transfer-encoding: chunked\r\n\r\n{KEY}\r\n{KEY}"),
-        format!("{ok}transfer-encoding: chunked\r\n\r\n1;{KEY}={KEY}\r\n[\r\n0\r\n{KEY}: {KEY}\r\n"),
+        format!(
+            "{ok}transfer-encoding: chunked\r\n\r\n1;{KEY}={KEY}\r\n[\r\n0\r\n{KEY}: {KEY}\r\n"
+        ),
         format!("{ok}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n{KEY}", KEY.len()),
         format!("{ok}content-encoding: {KEY}\r\ncontent-length: {}\r\n\r\n{KEY}", KEY.len()),
         format!("HTTP/1.1 101 {KEY}\r\nupgrade: {KEY}\r\nconnection: upgrade\r\n\r\n{KEY}"),
-        format!("HTTP/1.1 401 {KEY}\r\nwww-authenticate: {KEY}\r\ncontent-length: 900\r\n\r\n{KEY}"),
+        format!(
+            "HTTP/1.1 401 {KEY}\r\nwww-authenticate: {KEY}\r\ncontent-length: 900\r\n\r\n{KEY}"
+        ),
         format!("{ok}x-request-id: {KEY}\r\ncontent-length: 900\r\n\r\n{KEY}"),
     ];
     all(answers.iter().enumerate(), async |(number, answer)| {
@@ -118,17 +123,29 @@ async fn broken_http_that_repeats_the_key_tells_nobody() {
 
 #[tokio::test]
 async fn name_that_repeats_the_key_is_shown_without_it() {
-    let names = [KEY.to_owned(), format!("it is {KEY}, twice {KEY}!"), format!("{KEY}{KEY}"), format!("\"\n{KEY}\\")];
-    let with_name = |(index, name): (usize, &String)| entry_with(&format!("cert_{index}"), json!({"name": name}));
-    let list: Vec<_> = names.iter().enumerate().map(with_name).chain([entry(&format!("cert_{KEY}"))]).collect();
+    let names = [
+        KEY.to_owned(),
+        format!("it is {KEY}, twice {KEY}!"),
+        format!("{KEY}{KEY}"),
+        format!("\"\n{KEY}\\"),
+    ];
+    let with_name = |(index, name): (usize, &String)| {
+        entry_with(&format!("cert_{index}"), json!({"name": name}))
+    };
+    let list: Vec<_> =
+        names.iter().enumerate().map(with_name).chain([entry(&format!("cert_{KEY}"))]).collect();
     // Escaped, so that it is not to be found in the body as it stands.
     let escaped = KEY.replacen('k', "\\u006b", 1);
-    let telling = list_page(&list, false).to_string().replace(&format!("it is {KEY}"), &format!("it is {escaped}"));
+    let telling = list_page(&list, false)
+        .to_string()
+        .replace(&format!("it is {KEY}"), &format!("it is {escaped}"));
     // Other names by turns, so that each change of a name is told as well.
     let other = list_page(&[entry("cert_0"), entry("cert_1")], false).to_string();
     let api = Script::by(move |number| text(if number % 2 == 0 { &telling } else { &other })).await;
     let exporter = api.often().start().await;
-    let shown = exporter.page_when("the names are there", |page| page.certificates().len() == names.len()).await;
+    let shown = exporter
+        .page_when("the names are there", |page| page.certificates().len() == names.len())
+        .await;
     for (index, name) in names.iter().enumerate() {
         let (id, redacted) = (format!("cert_{index}"), name.replace(KEY, "[redacted]"));
         let labels = [("certificate_id", id.as_str()), ("certificate_name", redacted.as_str())];
@@ -142,9 +159,12 @@ async fn name_that_repeats_the_key_is_shown_without_it() {
 #[tokio::test]
 async fn secret_that_only_the_api_knows_is_not_repeated_either() {
     let secret = "another-secret-9Qx";
-    let body = json!({"error": {"message": secret, "type": secret, "param": secret, "code": secret}}).to_string();
+    let body =
+        json!({"error": {"message": secret, "type": secret, "param": secret, "code": secret}})
+            .to_string();
     for status in [302, 401, 500] {
-        let api = Script::of([telling(status, &body).insert_header("x-request-id", "req_ok")]).await;
+        let api =
+            Script::of([telling(status, &body).insert_header("x-request-id", "req_ok")]).await;
         let exporter = api.once().start().await;
         exporter.page_after_polls(1).await;
         let log = exporter.stop().await.stderr;

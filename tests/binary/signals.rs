@@ -19,7 +19,8 @@ const PROMISE: Duration = Duration::from_secs(2);
 
 async fn assert_ends(what: &str, exporter: Exporter, signal: Signal) {
     exporter.signal(signal);
-    let ended = timeout(PROMISE, exporter.ended()).await.unwrap_or_else(|_| panic!("{what}: still there"));
+    let ended =
+        timeout(PROMISE, exporter.ended()).await.unwrap_or_else(|_| panic!("{what}: still there"));
     assert_eq!(ended.code(), Some(0), "{what}\n{}", ended.stderr);
     let name = if signal == Signal::TERM { "SIGTERM" } else { "SIGINT" };
     assert!(ended.stderr.contains(&format!("signal=\"{name}\"")), "{what}\n{}", ended.stderr);
@@ -59,7 +60,9 @@ async fn exporter_and_demo_end_between_polls() {
 
 #[tokio::test]
 async fn exporter_ends_while_the_api_hangs() {
-    for (signal, answer) in [(Signal::TERM, ""), (Signal::INT, "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{")] {
+    for (signal, answer) in
+        [(Signal::TERM, ""), (Signal::INT, "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{")]
+    {
         let api = Api::of_bytes(answer, Then::Hold).await;
         let exporter = api.once().start().await;
         until("the request is there", async || (api.count() > 0).then_some(())).await;
@@ -95,7 +98,11 @@ async fn answer_under_way_is_finished() {
     exporter.signal(Signal::TERM);
     exporter.line_saying("ending").await;
     let answer = read_to_close(&mut scrape).await;
-    assert_eq!(Page::parse(&unchunked(&answer)).unwrap().certificates().len(), 400, "the whole answer");
+    assert_eq!(
+        Page::parse(&unchunked(&answer)).unwrap().certificates().len(),
+        400,
+        "the whole answer"
+    );
     assert_eq!(exporter.ended().await.code(), Some(0));
 }
 
@@ -105,7 +112,8 @@ fn unchunked(answer: &[u8]) -> String {
     let (mut rest, mut body) = (&answer[start..], Vec::new());
     loop {
         let line = rest.windows(2).position(|window| window == b"\r\n").unwrap();
-        let length = usize::from_str_radix(std::str::from_utf8(&rest[..line]).unwrap(), 16).unwrap();
+        let length =
+            usize::from_str_radix(std::str::from_utf8(&rest[..line]).unwrap(), 16).unwrap();
         if length == 0 {
             return String::from_utf8(body).unwrap();
         }

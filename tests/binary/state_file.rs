@@ -53,8 +53,12 @@ impl State {
     /// Fails where the folder holds more than the file and what a write that was cut short may leave.
     fn assert_tidy(&self) {
         let entries = std::fs::read_dir(self.folder.path()).unwrap();
-        let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        assert!(names.iter().all(|name| name == "state" || name.starts_with(".state-")), "{names:?}");
+        let names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        assert!(
+            names.iter().all(|name| name == "state" || name.starts_with(".state-")),
+            "{names:?}"
+        );
     }
 
     /// A file as an exporter has left it after a poll.
@@ -73,7 +77,10 @@ async fn restart_in_an_outage_serves_what_was_known() {
     let launch = || state.launch(&api).projects();
     let exporter = launch().start().await;
     let before = exporter.page_when_up().await;
-    assert_eq!(before.find("openai_project_certificate_active", &[("certificate_id", "cert_of_project")]), Some(1.0));
+    assert_eq!(
+        before.find("openai_project_certificate_active", &[("certificate_id", "cert_of_project")]),
+        Some(1.0)
+    );
     // Nothing comes of the first poll for as long as this test runs.
     api.answers(|_| Some(Answer::Late(10 * DEADLINE)));
     exporter.stop().await;
@@ -83,12 +90,20 @@ async fn restart_in_an_outage_serves_what_was_known() {
     assert_eq!((after.polls(), after.is_up()), (0.0, false), "at once");
     assert_eq!(after.facts(), before.facts());
     let days = "openai_certificate_days_until_expiry";
-    assert_eq!(after.of("cert_0000", days).map(f64::round), before.of("cert_0000", days).map(f64::round));
+    assert_eq!(
+        after.of("cert_0000", days).map(f64::round),
+        before.of("cert_0000", days).map(f64::round)
+    );
     // The polls of the first run went on after its page was read.
     let (then, now) = (before.one(LAST_SUCCESS), after.one(LAST_SUCCESS));
     assert!((then..then + DEADLINE.as_secs_f64()).contains(&now), "{then} {now}");
     assert_eq!((exporter.status("/readyz").await, exporter.status("/healthz").await), (200, 200));
-    assert_eq!(exporter.log_lines("serving the snapshot of an earlier run").len(), 1, "{}", exporter.log());
+    assert_eq!(
+        exporter.log_lines("serving the snapshot of an earlier run").len(),
+        1,
+        "{}",
+        exporter.log()
+    );
 
     // A third start, from a file that the second has not touched, says the same.
     exporter.stop().await;
@@ -144,7 +159,11 @@ async fn file_that_cannot_be_used_is_set_aside_and_stops_nothing() {
         ("longer by a byte", [&good[..], b"\n"].concat(), "truncated or damaged"),
         ("one bit another", flipped, "truncated or damaged"),
         ("zeros, as after a crash of the machine", vec![0; good.len()], "no valid first line"),
-        ("a later version", text.replacen("\"version\":2", "\"version\":3", 1).into_bytes(), "it has version 3"),
+        (
+            "a later version",
+            text.replacen("\"version\":2", "\"version\":3", 1).into_bytes(),
+            "it has version 3",
+        ),
         ("another API's", other_url, "it is of another api.base_url"),
         ("a key in it", format!("{KEY}\n").into_bytes(), "no valid first line"),
     ];
@@ -157,7 +176,10 @@ async fn file_that_cannot_be_used_is_set_aside_and_stops_nothing() {
         let exporter = state.launch(&api).start().await;
         let warnings = exporter.log_lines("the state file is not used and is set aside");
         assert_eq!(warnings.len(), 1, "{what}: {}", exporter.log());
-        assert!(warnings[0].contains("WARN") && warnings[0].contains(fault), "{what}: {warnings:?}");
+        assert!(
+            warnings[0].contains("WARN") && warnings[0].contains(fault),
+            "{what}: {warnings:?}"
+        );
         assert_eq!(std::fs::read(state.quarantined()).unwrap(), content, "{what}");
         let page = exporter.page_after_polls(1).await;
         assert_eq!((page.certificates().len(), page.find(LAST_SUCCESS, &[])), (0, None), "{what}");
@@ -179,18 +201,24 @@ async fn path_that_cannot_be_written_stops_no_poll_and_is_counted() {
     assert!(made.success());
     // A file system that is read-only for everybody.
     let sealed = Path::new("/proc/state").to_owned();
-    let cases = [path("missing/state"), path("a_file/state"), path("a_folder"), path("a_pipe"), sealed];
+    let cases =
+        [path("missing/state"), path("a_file/state"), path("a_folder"), path("a_pipe"), sealed];
     all(cases, async |state_file| {
         let what = state_file.display().to_string();
         let exporter = api.often().set("poll.state_file", &what).start().await;
-        let page = exporter.page_when("writes fail, and polls do not", |page| page.one(WRITE_FAILURES) >= 3.0).await;
+        let page = exporter
+            .page_when("writes fail, and polls do not", |page| page.one(WRITE_FAILURES) >= 3.0)
+            .await;
         assert_eq!((page.is_up(), page.certificates().len()), (true, 3), "{what}");
         assert_eq!(page.one(WRITE_FAILURES), page.polls(), "{what}");
         assert!(!exporter.log_lines("the state file cannot be written").is_empty(), "{what}");
         assert_eq!(exporter.status("/healthz").await, 200, "{what}");
     })
     .await;
-    assert!(!std::fs::metadata(path("a_pipe")).unwrap().is_file(), "a pipe is neither waited for nor replaced");
+    assert!(
+        !std::fs::metadata(path("a_pipe")).unwrap().is_file(),
+        "a pipe is neither waited for nor replaced"
+    );
 }
 
 #[tokio::test]
@@ -200,7 +228,9 @@ async fn write_that_breaks_off_for_want_of_room_leaves_the_file_before_it() {
     // Files may grow to some kilobytes at most, in units of 512 or 1,024 bytes, and the next snapshot is larger.
     api.now_lists(certificates(300));
     let exporter = state.launch(&api).under("ulimit -f 8").start().await;
-    let page = exporter.page_when("writes fail, and polls do not", |page| page.one(WRITE_FAILURES) >= 2.0).await;
+    let page = exporter
+        .page_when("writes fail, and polls do not", |page| page.one(WRITE_FAILURES) >= 2.0)
+        .await;
     assert_eq!((page.is_up(), page.certificates().len()), (true, 300));
     exporter.stop().await;
     state.assert_tidy();
@@ -220,16 +250,24 @@ async fn name_that_cannot_be_resolved_leaves_what_was_known() {
     let mut content: Value = serde_json::from_str(content).unwrap();
     content["base_url"] = json!(unnamed);
     let content = content.to_string();
-    let header = json!({"version": 2, "bytes": content.len(), "crc32": crc32fast::hash(content.as_bytes())});
+    let header =
+        json!({"version": 2, "bytes": content.len(), "crc32": crc32fast::hash(content.as_bytes())});
     std::fs::write(state.path(), format!("{header}\n{content}")).unwrap();
 
     let launch = Launch::often(unnamed).set("poll.state_file", state.path().to_str().unwrap());
-    let launch = launch.set("api.insecure_http", "true").set("api.request_timeout", "5s").set("api.max_retries", "2");
+    let launch = launch
+        .set("api.insecure_http", "true")
+        .set("api.request_timeout", "5s")
+        .set("api.max_retries", "2");
     // Whoever is asked for names may not answer.
     let exporter = launch.env("RES_OPTIONS", "timeout:1 attempts:1").start().await;
     let page = exporter.page_after_polls(1).await;
     assert_eq!(page.failures().get("network"), Some(&1.0), "{:?}", page.failures());
-    let tries = page.series("openai_cert_exporter_api_requests_total").iter().map(|sample| sample.value).sum::<f64>();
+    let tries = page
+        .series("openai_cert_exporter_api_requests_total")
+        .iter()
+        .map(|sample| sample.value)
+        .sum::<f64>();
     assert!(tries <= 3.0 * 2.0, "{tries} tries in the poll that is over and the one under way");
     assert_eq!((page.is_up(), page.certificates().len()), (false, 3));
     assert_eq!((exporter.status("/healthz").await, exporter.status("/readyz").await), (200, 200));
@@ -273,10 +311,19 @@ async fn kill_at_sampled_moments_loses_nothing() {
             assert_eq!(running.status("/readyz").await, 200, "{}", running.log());
             let page = running.page().await;
             assert_eq!(page.certificates().len(), 200);
-            assert!(page.one(LAST_SUCCESS) >= last_success, "{} after {last_success}", page.one(LAST_SUCCESS));
+            assert!(
+                page.one(LAST_SUCCESS) >= last_success,
+                "{} after {last_success}",
+                page.one(LAST_SUCCESS)
+            );
             last_success = page.one(LAST_SUCCESS);
             assert_eq!(running.log_lines("is set aside"), [""; 0]);
-            assert_eq!(running.log_lines("serving the snapshot of an earlier run").len(), 1, "{}", running.log());
+            assert_eq!(
+                running.log_lines("serving the snapshot of an earlier run").len(),
+                1,
+                "{}",
+                running.log()
+            );
         }
         running.stop().await;
         state.assert_tidy();

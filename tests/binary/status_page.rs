@@ -5,7 +5,8 @@ use crate::binary::{Exporter, Launch, assert_no_key};
 use crate::script::{Script, error};
 use crate::wait::until;
 
-const HOSTILE: &str = "</title></table><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\u{202e}\n\u{1b}[31m";
+const HOSTILE: &str =
+    "</title></table><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\u{202e}\n\u{1b}[31m";
 
 async fn page(exporter: &Exporter) -> String {
     let response = exporter.get("/").await;
@@ -19,7 +20,9 @@ async fn page(exporter: &Exporter) -> String {
     assert_eq!(header("x-content-type-options"), "nosniff");
     assert_eq!(header("x-frame-options"), "DENY");
     let policy = header("content-security-policy");
-    for rule in ["default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"] {
+    for rule in
+        ["default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"]
+    {
         assert!(policy.contains(rule), "{policy}");
     }
     assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
@@ -51,15 +54,28 @@ async fn page_shows_every_certificate_and_scope() {
     exporter.page_after_polls(1).await;
     let page = page(&exporter).await;
     assert_eq!(rows(&page), 48 + 12);
-    for text in ["The organization and 2 projects are covered for 3 days only, until ", "ci-runners-2025", "Checkout"] {
+    for text in [
+        "The organization and 2 projects are covered for 3 days only, until ",
+        "ci-runners-2025",
+        "Checkout",
+    ] {
         assert!(page.contains(text), "{text}");
     }
     // What ends first comes first.
     let at = |name: &str| page.find(&format!("<bdi>{name}</bdi>")).unwrap();
-    assert!(at("batch-pipeline-2025") < at("webhook-relay-2025") && at("webhook-relay-2025") < at("ci-runners-2025"));
-    for link in
-        ["metrics", "api/v1/certificates", "api/v1/openapi.json", "healthz", "readyz", "status.css", "status.js"]
-    {
+    assert!(
+        at("batch-pipeline-2025") < at("webhook-relay-2025")
+            && at("webhook-relay-2025") < at("ci-runners-2025")
+    );
+    for link in [
+        "metrics",
+        "api/v1/certificates",
+        "api/v1/openapi.json",
+        "healthz",
+        "readyz",
+        "status.css",
+        "status.js",
+    ] {
         assert!(page.contains(&format!("\"{link}\"")), "{link}");
         assert_eq!(exporter.status(&format!("/{link}")).await, 200, "{link}");
     }
@@ -69,10 +85,16 @@ async fn page_shows_every_certificate_and_scope() {
 async fn names_cannot_leave_their_place() {
     let page = showing(vec![certificate("<script>\"'&").named(HOSTILE)]).await;
     assert_eq!(page.matches("<script").count(), 1, "its own");
-    assert!(!page.contains("<img") && !page.contains('\u{202e}') && !page.contains('\u{1b}'), "{page}");
+    assert!(
+        !page.contains("<img") && !page.contains('\u{202e}') && !page.contains('\u{1b}'),
+        "{page}"
+    );
     assert!(page.contains("\\u{202e}"), "what cannot be seen is spelled out");
     // Nothing within the page that its own policy would refuse.
-    assert!(!page.contains(" style=") && !page.contains("<style") && !page.contains(" onclick"), "{page}");
+    assert!(
+        !page.contains(" style=") && !page.contains("<style") && !page.contains(" onclick"),
+        "{page}"
+    );
 }
 
 #[tokio::test]
@@ -89,7 +111,12 @@ async fn thousand_rows_are_less_than_a_megabyte() {
 #[tokio::test]
 async fn organization_without_certificates_is_said_to_be_one() {
     let page = showing(Vec::new()).await;
-    assert!(page.contains("Mutual TLS is not enforced at the organization: no certificate is active there."), "{page}");
+    assert!(
+        page.contains(
+            "Mutual TLS is not enforced at the organization: no certificate is active there."
+        ),
+        "{page}"
+    );
 }
 
 #[tokio::test]
@@ -116,7 +143,10 @@ async fn page_says_when_what_it_shows_is_stale() {
     exporter.page_after_polls(1).await;
     api.answers(|_| Some(Answer::status(500)));
     let page = page_with(&exporter, "Stale: what is shown is ").await;
-    assert!(page.contains("class=\"banner critical\"") && page.contains("server (answered 500"), "{page}");
+    assert!(
+        page.contains("class=\"banner critical\"") && page.contains("server (answered 500"),
+        "{page}"
+    );
     assert_eq!(rows(&page), 2, "what was known is still shown");
 }
 

@@ -27,13 +27,19 @@ fn server(
     versions: &[&'static SupportedProtocolVersion],
 ) -> Arc<ServerConfig> {
     let (pair, provider) = (authority.server(), Arc::new(default_provider()));
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions).unwrap();
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions)
+        .unwrap();
     let builder = match clients {
         None => builder.with_no_client_auth(),
         Some(authority) => {
             let mut roots = RootCertStore::empty();
-            roots.add(CertificateDer::from_pem_slice(authority.certificate.as_bytes()).unwrap()).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build().unwrap();
+            roots
+                .add(CertificateDer::from_pem_slice(authority.certificate.as_bytes()).unwrap())
+                .unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
+                .build()
+                .unwrap();
             builder.with_client_cert_verifier(verifier)
         }
     };
@@ -150,7 +156,12 @@ async fn files_that_cannot_be_used_leave_those_before_in_force() {
         let page = exporter.page_after_more_polls(2).await;
         assert!(page.is_up(), "{name}: {content}\n{}", exporter.log());
         assert_eq!(page.one(NOT_AFTER), end, "{name}: {content}");
-        assert_eq!(warnings().len(), round + 1, "once for {name}, not for each poll: {:?}", warnings());
+        assert_eq!(
+            warnings().len(),
+            round + 1,
+            "once for {name}, not for each poll: {:?}",
+            warnings()
+        );
         assert!(!exporter.log().contains("PRIVATE KEY"));
         folder.write("ca.pem", &authority.certificate);
         folder.write_pair("client", &client);

@@ -40,7 +40,12 @@ async fn probes_have_a_port_of_their_own_without_credentials() {
     let address = line.split_once("address=").unwrap().1.trim().to_owned();
     let http = client();
     let status = async |method: Method, path: &str| {
-        http.request(method, format!("http://{address}{path}")).send().await.unwrap().status().as_u16()
+        http.request(method, format!("http://{address}{path}"))
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
     };
     for path in ["/healthz", "/-/healthy"] {
         assert_eq!(status(Method::GET, path).await, 200, "{path}");
@@ -66,7 +71,11 @@ async fn few_descriptors_do_not_keep_the_scraper_out() {
     }
     let page = exporter.page_after_more_polls(2).await;
     assert_eq!((page.is_up(), page.one("process_max_fds")), (true, 80.0));
-    assert!(page.one("process_open_fds") <= 80.0 - 32.0, "{} are open", page.one("process_open_fds"));
+    assert!(
+        page.one("process_open_fds") <= 80.0 - 32.0,
+        "{} are open",
+        page.one("process_open_fds")
+    );
     assert!(!exporter.log().contains("cannot be accepted"), "{}", exporter.log());
 }
 
@@ -89,11 +98,16 @@ async fn soft_limit_of_descriptors_is_raised() {
 async fn web_configuration_that_is_refused_ends_the_start() {
     let folder = Folder::with("nonsense: 1");
     let path = folder.web_config().display().to_string();
-    let fault = "nonsense: unknown key; there are: tls_server_config, http_server_config, basic_auth_users";
+    let fault =
+        "nonsense: unknown key; there are: tls_server_config, http_server_config, basic_auth_users";
     let expected = format!("openai-cert-exporter: {fault} (file {path})\n");
     let run = || Launch::once("http://127.0.0.1:9/v1");
     let check_config = Launch::bare(&["check-config"]).env("OPENAI_ADMIN_KEY", "any");
-    for launch in [run().web_config(&folder), run().set("web.config_file", &path), check_config.web_config(&folder)] {
+    for launch in [
+        run().web_config(&folder),
+        run().set("web.config_file", &path),
+        check_config.web_config(&folder),
+    ] {
         let ended = launch.until_it_ends().await;
         assert_eq!((ended.code(), ended.stdout.as_str(), &ended.stderr), (Some(1), "", &expected));
     }
@@ -136,7 +150,9 @@ async fn web_configuration_may_be_swapped_as_kubernetes_does() {
     std::fs::remove_file(folder.web_config()).unwrap();
     symlink("..data/web.yml", folder.web_config()).unwrap();
     let exporter = Launch::demo().web_config(&folder).start().await;
-    let header = async || exporter.get("/healthz").await.headers()["x-xss-protection"].to_str().unwrap().to_owned();
+    let header = async || {
+        exporter.get("/healthz").await.headers()["x-xss-protection"].to_str().unwrap().to_owned()
+    };
     assert_eq!(header().await, "0");
     version("..2", "1");
     swap("..2");
@@ -149,23 +165,32 @@ const USERS: &str = "basic_auth_users: {alice: <hash>}\n";
 
 #[tokio::test]
 async fn web_configuration_that_is_invalid_or_opens_the_port_is_kept_out_and_named_once() {
-    let first = format!("tls_server_config: {{{SERVER}, {VERIFIED}, client_allowed_sans: [scraper]}}\n{USERS}");
+    let first = format!(
+        "tls_server_config: {{{SERVER}, {VERIFIED}, client_allowed_sans: [scraper]}}\n{USERS}"
+    );
     let no_tls = "tls_server_config: TLS would be gone, which takes a restart";
-    let not_verified =
-        "tls_server_config.client_auth_type: the verification of clients would be gone, which takes a restart";
-    let no_names =
-        "tls_server_config.client_allowed_sans: the names that clients must have would be gone, which takes a restart";
+    let not_verified = "tls_server_config.client_auth_type: the verification of clients would be gone, which takes a restart";
+    let no_names = "tls_server_config.client_allowed_sans: the names that clients must have would be gone, which takes a restart";
     let if_given = VERIFIED.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven");
     let successors = [
-        [(String::new(), no_tls), (first.replace("<hash>", "oops"), "basic_auth_users.alice: must be a bcrypt hash")],
+        [
+            (String::new(), no_tls),
+            (first.replace("<hash>", "oops"), "basic_auth_users.alice: must be a bcrypt hash"),
+        ],
         [(USERS.to_owned(), no_tls), ("{".to_owned(), "is not valid YAML")],
         [
             (format!("tls_server_config: {{{SERVER}}}\n{USERS}"), not_verified),
-            (first.replace("server.key", "ca.pem"), "tls_server_config.key_file: has no private key in PEM"),
+            (
+                first.replace("server.key", "ca.pem"),
+                "tls_server_config.key_file: has no private key in PEM",
+            ),
         ],
         [
             (format!("tls_server_config: {{{SERVER}, {if_given}}}\n{USERS}"), not_verified),
-            (first.replace("ca.pem", "server.key"), "tls_server_config.client_ca_file: has no certificate in PEM"),
+            (
+                first.replace("ca.pem", "server.key"),
+                "tls_server_config.client_ca_file: has no certificate in PEM",
+            ),
         ],
         [
             (format!("tls_server_config: {{{SERVER}, {VERIFIED}}}\n{USERS}"), no_names),
@@ -186,7 +211,11 @@ async fn web_configuration_that_is_invalid_or_opens_the_port_is_kept_out_and_nam
         let http = authority.trusting().identity(scraper.identity()).build().unwrap();
         let scrape = async |http: &reqwest::Client, password| {
             let url = format!("https://{}/metrics", exporter.address);
-            http.get(url).basic_auth("alice", Some(password)).send().await.map(|response| response.status().as_u16())
+            http.get(url)
+                .basic_auth("alice", Some(password))
+                .send()
+                .await
+                .map(|response| response.status().as_u16())
         };
         let write = |file: &str| folder.write("web.yml", &file.replace("<hash>", &hash));
         assert_eq!(scrape(&http, "secret").await.unwrap(), 200);
@@ -202,7 +231,8 @@ async fn web_configuration_that_is_invalid_or_opens_the_port_is_kept_out_and_nam
         exporter.line_saying("has changed and is in force").await;
         let (successor, again) = &successors[0];
         write(successor);
-        until("it is named again", async || (exporter.log_lines(again).len() == 2).then_some(())).await;
+        until("it is named again", async || (exporter.log_lines(again).len() == 2).then_some(()))
+            .await;
         let log = exporter.stop().await.stderr;
         assert_eq!(log.matches(again).count(), 2, "{log}");
         assert_eq!(log.matches(successors[1].1).count(), 1, "{log}");

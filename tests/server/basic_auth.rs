@@ -10,12 +10,29 @@ use crate::wait::all;
 
 #[tokio::test]
 async fn every_path_but_health_needs_credentials_with_every_method() {
-    let port = serving().secured(&Folder::with(&users(&[("alice", &hash("secret"))]))).start().await;
+    let port =
+        serving().secured(&Folder::with(&users(&[("alice", &hash("secret"))]))).start().await;
     let http = client();
-    let methods =
-        [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::TRACE];
-    let paths = ["/", "/metrics", "/api/v1/certificates", "/none", "/healthzz", "/-/reload", "/favicon.ico"];
-    let cases = paths.iter().flat_map(|path| methods.iter().map(move |method| (*path, method.clone())));
+    let methods = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::TRACE,
+    ];
+    let paths = [
+        "/",
+        "/metrics",
+        "/api/v1/certificates",
+        "/none",
+        "/healthzz",
+        "/-/reload",
+        "/favicon.ico",
+    ];
+    let cases =
+        paths.iter().flat_map(|path| methods.iter().map(move |method| (*path, method.clone())));
     all(cases, async |(path, method)| {
         let response = http.request(method.clone(), port.url("http", path)).send().await.unwrap();
         assert_eq!(response.status(), 401, "{method} {path}");
@@ -25,7 +42,12 @@ async fn every_path_but_health_needs_credentials_with_every_method() {
     .await;
     assert_eq!(http.get(port.url("http", "/healthz")).send().await.unwrap().status(), 200);
     for (path, status) in [("/metrics", 200), ("/none", 404)] {
-        let response = http.get(port.url("http", path)).basic_auth("alice", Some("secret")).send().await.unwrap();
+        let response = http
+            .get(port.url("http", path))
+            .basic_auth("alice", Some("secret"))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), status, "{path}");
     }
 }

@@ -152,7 +152,9 @@ async fn clients_that_never_finish_make_way_for_the_scraper() {
     // None but the last few is still there.
     let mut closed = 0;
     for client in &mut never {
-        if let Ok(Ok(0) | Err(_)) = timeout(Duration::from_millis(10), client.read(&mut [0; 1])).await {
+        if let Ok(Ok(0) | Err(_)) =
+            timeout(Duration::from_millis(10), client.read(&mut [0; 1])).await
+        {
             closed += 1;
         }
     }
@@ -187,7 +189,8 @@ async fn head_that_is_too_large_or_no_http_is_refused() {
         let mut client = connect(server.address, head.as_bytes()).await;
         let answer = read_to_close(&mut client).await;
         let text = String::from_utf8_lossy(&answer);
-        let refused = text.is_empty() || text.starts_with("HTTP/1.1 4") || text.starts_with("HTTP/1.1 505");
+        let refused =
+            text.is_empty() || text.starts_with("HTTP/1.1 4") || text.starts_with("HTTP/1.1 505");
         assert!(refused, "{text}");
     }
     assert_scrape(server.address).await;

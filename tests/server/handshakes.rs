@@ -15,7 +15,9 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
+use tokio_rustls::rustls::{
+    ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, SupportedProtocolVersion,
+};
 
 use crate::client::{client, read_to_close};
 use crate::server::{Port, TLS, serving};
@@ -51,7 +53,10 @@ async fn handshake(
     connect(address, tls_client(authority, client, versions, protocols)).await
 }
 
-async fn connect(address: SocketAddr, config: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+async fn connect(
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let socket = TcpStream::connect(address).await?;
     TlsConnector::from(config).connect(ServerName::from(address.ip()), socket).await
 }
@@ -85,7 +90,10 @@ async fn only_a_client_that_trusts_the_certificate_and_speaks_tls_can_scrape() {
     let (authority, other) = (Authority::new(), Authority::new());
     let port = serving().secured(&folder(&authority, TLS)).start().await;
     assert_eq!(scrape(&authority.trusting().build().unwrap(), &port).await.unwrap(), 200);
-    assert!(scrape(&other.trusting().build().unwrap(), &port).await.is_err(), "the authority is another one");
+    assert!(
+        scrape(&other.trusting().build().unwrap(), &port).await.is_err(),
+        "the authority is another one"
+    );
     let plain = client().get(port.url("http", "/metrics")).send().await;
     assert!(plain.is_err(), "{plain:?}");
 }
@@ -114,7 +122,10 @@ async fn clients_are_verified_as_the_file_says() {
         (format!("{verify}, client_allowed_sans: []"), [false, true, false]),
         (format!("{verify}, client_allowed_sans: [other, scraper.example]"), [false, true, false]),
         (format!("{verify}, client_allowed_sans: [10.0.0.1]"), [false, true, false]),
-        (format!("{verify}, client_allowed_sans: [\"spiffe://cluster/scraper\"]"), [false, true, false]),
+        (
+            format!("{verify}, client_allowed_sans: [\"spiffe://cluster/scraper\"]"),
+            [false, true, false],
+        ),
         (format!("{verify}, client_allowed_sans: ['fd00:0::01']"), [false, true, false]),
         (format!("{verify}, client_allowed_sans: [scraper@example.org]"), [false, true, false]),
         (format!("{verify}, client_allowed_sans: ['*.wild.example']"), [false, true, false]),
@@ -128,13 +139,27 @@ async fn clients_are_verified_as_the_file_says() {
         let port = serving().secured(&folder(&authority, &tls_with(&more))).start().await;
         let client = |pair: Option<&Pair>| {
             let builder = authority.trusting();
-            pair.map_or(authority.trusting(), |pair| builder.identity(pair.identity())).build().unwrap()
+            pair.map_or(authority.trusting(), |pair| builder.identity(pair.identity()))
+                .build()
+                .unwrap()
         };
-        let clients = [("no", client(None)), ("a valid", client(Some(&valid))), ("a foreign", client(Some(&foreign)))];
+        let clients = [
+            ("no", client(None)),
+            ("a valid", client(Some(&valid))),
+            ("a foreign", client(Some(&foreign))),
+        ];
         for ((which, http), is_let_in) in clients.iter().zip(expected) {
-            assert_eq!(scrape(http, &port).await.ok(), is_let_in.then_some(200), "{more}: {which} certificate");
+            assert_eq!(
+                scrape(http, &port).await.ok(),
+                is_let_in.then_some(200),
+                "{more}: {which} certificate"
+            );
             // Again, where the session may be resumed.
-            assert_eq!(scrape(http, &port).await.ok(), is_let_in.then_some(200), "{more}: {which} certificate, again");
+            assert_eq!(
+                scrape(http, &port).await.ok(),
+                is_let_in.then_some(200),
+                "{more}: {which} certificate, again"
+            );
         }
     })
     .await;
@@ -151,14 +176,20 @@ async fn names_of_a_client_are_checked_for_a_resumed_session_too() {
         (&TLS13, "other", ""),
         (&TLS12, "other", ""),
     ] {
-        let port = serving().secured(&folder(&authority, &tls_with(&format!("{verify} [{allowed}]")))).start().await;
+        let port = serving()
+            .secured(&folder(&authority, &tls_with(&format!("{verify} [{allowed}]"))))
+            .start()
+            .await;
         let config = tls_client(&authority, Some(&client), &[version], &[]);
         for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
             let mut stream = connect(port.address, Arc::clone(&config)).await.unwrap();
-            let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+            let _ = stream
+                .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                .await;
             let answer = read_to_close(&mut stream).await;
             assert_eq!(stream.get_ref().1.handshake_kind(), Some(kind), "{version:?} {allowed}");
-            let is_expected = answer.starts_with(expected.as_bytes()) && answer.is_empty() == expected.is_empty();
+            let is_expected =
+                answer.starts_with(expected.as_bytes()) && answer.is_empty() == expected.is_empty();
             assert!(is_expected, "{version:?} {allowed} {kind:?}: {}", answer.escape_ascii());
         }
     }
@@ -181,7 +212,11 @@ async fn versions_suites_and_the_protocol_are_what_the_file_says() {
     for (more, versions, expected) in cases {
         let port = serving().secured(&folder(&authority, &tls_with(more))).start().await;
         let agreed = handshake(&authority, port.address, None, versions, &["h2", "http/1.1"]).await;
-        assert_eq!(agreed.ok().and_then(|stream| stream.get_ref().1.protocol_version()), expected, "{more}");
+        assert_eq!(
+            agreed.ok().and_then(|stream| stream.get_ref().1.protocol_version()),
+            expected,
+            "{more}"
+        );
     }
 
     let order = "max_version: TLS12, curve_preferences: [CurveP384], cipher_suites: \
@@ -189,17 +224,27 @@ async fn versions_suites_and_the_protocol_are_what_the_file_says() {
     // A client that says so by its order prefers AES 256, then AES 128.
     for (more, suite) in [
         (order.to_owned(), "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"),
-        (format!("{order}, prefer_server_cipher_suites: false"), "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
+        (
+            format!("{order}, prefer_server_cipher_suites: false"),
+            "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        ),
     ] {
         let port = serving().secured(&folder(&authority, &tls_with(&more))).start().await;
-        let stream = handshake(&authority, port.address, None, both, &["h2", "http/1.1"]).await.unwrap();
+        let stream =
+            handshake(&authority, port.address, None, both, &["h2", "http/1.1"]).await.unwrap();
         let (_, agreed) = stream.get_ref();
         assert_eq!(format!("{:?}", agreed.negotiated_cipher_suite().unwrap().suite()), suite);
-        assert_eq!(format!("{:?}", agreed.negotiated_key_exchange_group().unwrap().name()), "secp384r1");
+        assert_eq!(
+            format!("{:?}", agreed.negotiated_key_exchange_group().unwrap().name()),
+            "secp384r1"
+        );
         assert_eq!(agreed.alpn_protocol(), Some(&b"http/1.1"[..]));
     }
     let port = serving().secured(&folder(&authority, TLS)).start().await;
-    assert!(handshake(&authority, port.address, None, both, &["h2"]).await.is_err(), "HTTP/2 is not served");
+    assert!(
+        handshake(&authority, port.address, None, both, &["h2"]).await.is_err(),
+        "HTTP/2 is not served"
+    );
     assert!(handshake(&authority, port.address, None, both, &[]).await.is_ok());
 }
 
@@ -214,7 +259,12 @@ async fn certificate_is_rotated_under_load_without_a_failed_scrape() {
         let stop = Arc::new(AtomicBool::new(false));
         // Some keep their connections, some make a new one each time.
         let load = [0, 1, 8, 8].map(|idle| {
-            let http = authority.trusting().identity(client.identity()).pool_max_idle_per_host(idle).build().unwrap();
+            let http = authority
+                .trusting()
+                .identity(client.identity())
+                .pool_max_idle_per_host(idle)
+                .build()
+                .unwrap();
             let (port, stop) = (Arc::clone(&port), Arc::clone(&stop));
             tokio::spawn(async move {
                 let mut scrapes = 0;
@@ -231,7 +281,9 @@ async fn certificate_is_rotated_under_load_without_a_failed_scrape() {
             // First the certificate, then the key: in between they do not fit, and the old pair is kept.
             folder.write_pair("server", &next);
             until("the new certificate is shown", async || {
-                let stream = handshake(&authority, port.address, Some(&client), &[&TLS13], &[]).await.unwrap();
+                let stream = handshake(&authority, port.address, Some(&client), &[&TLS13], &[])
+                    .await
+                    .unwrap();
                 (stream.get_ref().1.peer_certificates().unwrap()[0] == next.der()).then_some(())
             })
             .await;
@@ -286,7 +338,11 @@ async fn half_open_handshakes_do_not_keep_the_scraper_out() {
 #[tokio::test]
 async fn handshake_counts_as_a_part_of_the_head() {
     let authority = Authority::new();
-    let port = serving().head_timeout(Duration::from_millis(400)).secured(&folder(&authority, TLS)).start().await;
+    let port = serving()
+        .head_timeout(Duration::from_millis(400))
+        .secured(&folder(&authority, TLS))
+        .start()
+        .await;
     let mut clients = Vec::new();
     for sent in [&b""[..], b"\x16\x03\x01\x02\x00\x01"] {
         let mut socket = TcpStream::connect(port.address).await.unwrap();
@@ -319,7 +375,11 @@ async fn head_that_is_too_large_is_refused_over_tls_too() {
         let mut stream = handshake(&authority, port.address, None, &[&TLS13], &[]).await.unwrap();
         let _ = stream.write_all(head.as_bytes()).await;
         let answer = read_to_close(&mut stream).await;
-        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{}", answer.escape_ascii());
+        assert!(
+            answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"),
+            "{}",
+            answer.escape_ascii()
+        );
     }
     assert_eq!(scrape(&authority.trusting().build().unwrap(), &port).await.unwrap(), 200);
 }
@@ -328,7 +388,12 @@ async fn head_that_is_too_large_is_refused_over_tls_too() {
 async fn client_that_does_not_read_is_closed_over_tls_too() {
     let authority = Authority::new();
     let timeout = Duration::from_millis(400);
-    let port = serving().head_timeout(timeout).idle_timeout(timeout).secured(&folder(&authority, TLS)).start().await;
+    let port = serving()
+        .head_timeout(timeout)
+        .idle_timeout(timeout)
+        .secured(&folder(&authority, TLS))
+        .start()
+        .await;
     let mut stream = handshake(&authority, port.address, None, &[&TLS13], &[]).await.unwrap();
     stream.write_all(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     // It is told by what it sends afterwards.

@@ -25,7 +25,9 @@ async fn smuggled_request_is_never_answered() {
     let cases = [
         (
             "both lengths",
-            format!("content-length: {length}\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"),
+            format!(
+                "content-length: {length}\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"
+            ),
             "200|400",
         ),
         (
@@ -33,11 +35,19 @@ async fn smuggled_request_is_never_answered() {
             format!("transfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n{smuggled}"),
             "200|400",
         ),
-        ("two lengths", format!("content-length: 0\r\ncontent-length: {length}\r\n\r\n{smuggled}"), "400"),
+        (
+            "two lengths",
+            format!("content-length: 0\r\ncontent-length: {length}\r\n\r\n{smuggled}"),
+            "400",
+        ),
         ("a list of lengths", format!("content-length: 0, {length}\r\n\r\n{smuggled}"), "400"),
         ("a signed length", format!("content-length: +{length}\r\n\r\n{smuggled}"), "400"),
         ("a length in hexadecimal", format!("content-length: 0x0\r\n\r\n{smuggled}"), "400"),
-        ("an unknown coding", format!("transfer-encoding: xchunked\r\n\r\n0\r\n\r\n{smuggled}"), "400|501"),
+        (
+            "an unknown coding",
+            format!("transfer-encoding: xchunked\r\n\r\n0\r\n\r\n{smuggled}"),
+            "400|501",
+        ),
         (
             "chunked, but not last",
             format!("transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n{smuggled}"),
@@ -45,29 +55,58 @@ async fn smuggled_request_is_never_answered() {
         ),
         (
             "chunked twice",
-            format!("transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"),
+            format!(
+                "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"
+            ),
             "200|400",
         ),
         ("a space before the colon", format!("content-length : {length}\r\n\r\n{smuggled}"), "400"),
-        ("a folded line", format!("transfer-encoding:\r\n chunked\r\n\r\n0\r\n\r\n{smuggled}"), "400"),
+        (
+            "a folded line",
+            format!("transfer-encoding:\r\n chunked\r\n\r\n0\r\n\r\n{smuggled}"),
+            "400",
+        ),
         ("a folded line of no name", format!(" content-length: {length}\r\n\r\n{smuggled}"), "400"),
-        ("a NUL in a value", format!("x: a\0b\r\ncontent-length: {length}\r\n\r\n{smuggled}"), "400"),
+        (
+            "a NUL in a value",
+            format!("x: a\0b\r\ncontent-length: {length}\r\n\r\n{smuggled}"),
+            "400",
+        ),
         ("a NUL in a name", format!("x\0: a\r\ncontent-length: {length}\r\n\r\n{smuggled}"), "400"),
         ("a bare CR", format!("x: a\rcontent-length: {length}\r\n\r\n{smuggled}"), "400"),
         ("a body of its length", format!("content-length: {length}\r\n\r\n{smuggled}"), "200"),
-        ("a body in chunks", format!("transfer-encoding: chunked\r\n\r\n{length:x}\r\n{smuggled}\r\n0\r\n\r\n"), "200"),
-        ("a chunk of no length", format!("transfer-encoding: chunked\r\n\r\nz\r\n{smuggled}"), "200|400"),
-        ("a chunk with a lying length", format!("transfer-encoding: chunked\r\n\r\n1\r\n{smuggled}"), "200|400"),
+        (
+            "a body in chunks",
+            format!("transfer-encoding: chunked\r\n\r\n{length:x}\r\n{smuggled}\r\n0\r\n\r\n"),
+            "200",
+        ),
+        (
+            "a chunk of no length",
+            format!("transfer-encoding: chunked\r\n\r\nz\r\n{smuggled}"),
+            "200|400",
+        ),
+        (
+            "a chunk with a lying length",
+            format!("transfer-encoding: chunked\r\n\r\n1\r\n{smuggled}"),
+            "200|400",
+        ),
         (
             "an upgrade",
-            format!("connection: upgrade\r\nupgrade: h2c\r\ncontent-length: {length}\r\n\r\n{smuggled}"),
+            format!(
+                "connection: upgrade\r\nupgrade: h2c\r\ncontent-length: {length}\r\n\r\n{smuggled}"
+            ),
             "200",
         ),
     ];
     all(cases, async |(what, rest, expected)| {
-        let answers = exchange(port.address, format!("GET /metrics HTTP/1.1\r\nhost: x\r\n{rest}").as_bytes()).await;
+        let answers = exchange(
+            port.address,
+            format!("GET /metrics HTTP/1.1\r\nhost: x\r\n{rest}").as_bytes(),
+        )
+        .await;
         let statuses = statuses(&answers);
-        let is_expected = statuses.len() == 1 && expected.split('|').any(|status| status == statuses[0]);
+        let is_expected =
+            statuses.len() == 1 && expected.split('|').any(|status| status == statuses[0]);
         assert!(is_expected, "{what}: {expected} was expected, once:\n{answers}");
     })
     .await;
@@ -79,8 +118,11 @@ async fn line_may_end_in_a_bare_lf_and_ends_the_head_all_the_same() {
     let answers = exchange(port.address, b"GET /metrics HTTP/1.1\nhost: x\n\n").await;
     assert_eq!(statuses(&answers), ["200"]);
     // The end of the head is found where it is, not where the first CRLF pair is.
-    let answers =
-        exchange(port.address, b"GET /metrics HTTP/1.1\nhost: x\n\nGET /none HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let answers = exchange(
+        port.address,
+        b"GET /metrics HTTP/1.1\nhost: x\n\nGET /none HTTP/1.1\r\nhost: x\r\n\r\n",
+    )
+    .await;
     assert_eq!(statuses(&answers), ["200", "404"]);
 }
 
@@ -88,8 +130,12 @@ async fn line_may_end_in_a_bare_lf_and_ends_the_head_all_the_same() {
 async fn requests_in_a_row_are_answered_in_their_order() {
     let port = serving().start().await;
     let request = |method: &str, path: &str| format!("{method} {path} HTTP/1.1\r\nhost: x\r\n\r\n");
-    let row =
-        [request("GET", "/metrics"), request("HEAD", "/metrics"), request("GET", "/none"), request("PUT", "/metrics")];
+    let row = [
+        request("GET", "/metrics"),
+        request("HEAD", "/metrics"),
+        request("GET", "/none"),
+        request("PUT", "/metrics"),
+    ];
     let answers = exchange(port.address, row.concat().repeat(100).as_bytes()).await;
     assert_eq!(statuses(&answers), ["200", "200", "404", "405"].repeat(100));
 }
@@ -125,13 +171,17 @@ async fn path_that_is_guarded_is_the_path_that_is_served() {
         "/HEALTHZ",
     ];
     all(targets, async |target| {
-        let answers = exchange(port.address, format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await;
+        let answers =
+            exchange(port.address, format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())
+                .await;
         let statuses = statuses(&answers);
         assert!(statuses == ["401"] || statuses == ["400"], "{target}: {answers}");
     })
     .await;
     for target in ["/healthz", "/healthz?x", "http://x/healthz"] {
-        let answers = exchange(port.address, format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await;
+        let answers =
+            exchange(port.address, format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())
+                .await;
         assert_eq!(statuses(&answers), ["200"], "{target}");
     }
 }

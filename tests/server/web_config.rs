@@ -84,8 +84,12 @@ fn assert_refused(cases: impl IntoIterator<Item = (String, String)>) {
     let material = Material::new();
     for (file, fault) in cases {
         let folder = material.folder(&file);
-        let unreadable = format!("the file cannot be read (relative paths are taken from {})", folder.path().display());
-        let fault = fault.replace("<suites>", SUITES).replace("<keys>", KEYS).replace("<headers>", HEADERS);
+        let unreadable = format!(
+            "the file cannot be read (relative paths are taken from {})",
+            folder.path().display()
+        );
+        let fault =
+            fault.replace("<suites>", SUITES).replace("<keys>", KEYS).replace("<headers>", HEADERS);
         let path = format!("file {}", folder.web_config().display());
         let expected = fault.replace("<unreadable>", &unreadable).replace("<file>", &path);
         assert_eq!(web_config_fault(&folder), Some(expected), "{file}");
@@ -103,8 +107,7 @@ const SUITES: &str = "TLS_AES_256_GCM_SHA384, TLS_AES_128_GCM_SHA256, TLS_CHACHA
                       TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256";
 const KEYS: &str = "cert, cert_file, key, key_file, client_ca, client_ca_file, client_auth_type, client_allowed_sans, \
                     min_version, max_version, cipher_suites, prefer_server_cipher_suites, curve_preferences";
-const HEADERS: &str =
-    "Content-Security-Policy, X-Frame-Options, X-Content-Type-Options, X-XSS-Protection, Strict-Transport-Security";
+const HEADERS: &str = "Content-Security-Policy, X-Frame-Options, X-Content-Type-Options, X-XSS-Protection, Strict-Transport-Security";
 
 /// Added to a valid `tls_server_config`, and what is wrong with it there.
 #[rustfmt::skip]
@@ -204,7 +207,8 @@ const FORM: &[(&str, &str)] = &[
 #[test]
 fn tls_that_cannot_be_spoken_is_refused_by_name() {
     assert_refused(SETTINGS.iter().map(|(more, fault)| {
-        let file = format!("tls_server_config: {{cert_file: server.pem, key_file: server.key, {more}}}");
+        let file =
+            format!("tls_server_config: {{cert_file: server.pem, key_file: server.key, {more}}}");
         (file, format!("tls_server_config.{fault} (<file>)"))
     }));
 }
@@ -226,17 +230,17 @@ fn user_that_could_never_log_in_is_refused_by_name() {
 
 #[test]
 fn file_that_is_no_web_configuration_is_refused() {
-    assert_refused(
-        FORM.iter()
-            .map(|(file, fault)| ((*file).to_owned(), format!("configuration <file> is not valid YAML: {fault}"))),
-    );
+    assert_refused(FORM.iter().map(|(file, fault)| {
+        ((*file).to_owned(), format!("configuration <file> is not valid YAML: {fault}"))
+    }));
 }
 
 #[test]
 fn file_that_cannot_be_read_is_refused() {
     let folder = Folder::with("basic_auth_users: {alice: secret");
     let path = folder.web_config();
-    let fault = || web_config_fault(&folder).unwrap().replace(&path.display().to_string(), "<file>");
+    let fault =
+        || web_config_fault(&folder).unwrap().replace(&path.display().to_string(), "<file>");
     assert_eq!(
         fault(),
         "configuration file <file> is not valid YAML: did not find expected ',' or '}' at line 2 column 1, while parsing a flow mapping at line 1 column 19"
@@ -244,7 +248,10 @@ fn file_that_cannot_be_read_is_refused() {
     std::fs::write(&path, b"# \xe9\n").unwrap();
     assert_eq!(fault(), "configuration file <file> is not valid YAML: it is not UTF-8");
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(fault(), "configuration file <file> cannot be read: No such file or directory (os error 2)");
+    assert_eq!(
+        fault(),
+        "configuration file <file> cannot be read: No such file or directory (os error 2)"
+    );
     std::fs::create_dir(&path).unwrap();
     assert_eq!(fault(), "configuration file <file> cannot be read: it is not a regular file");
 }

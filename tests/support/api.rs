@@ -19,7 +19,8 @@ pub(crate) use openai_cert_exporter::demo::{DemoCertificate, DemoProject, Organi
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::io::{
-    AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+    AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite,
+    AsyncWriteExt as _, BufReader,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -260,17 +261,25 @@ impl Api {
     /// An API that answers every request with these bytes.
     pub(crate) async fn of_bytes(bytes: impl Into<Vec<u8>>, then: Then) -> Self {
         let bytes = bytes.into();
-        Self::of(Organization::default()).await.answering(move |_| Some(Answer::Bytes(bytes.clone(), then.clone())))
+        Self::of(Organization::default())
+            .await
+            .answering(move |_| Some(Answer::Bytes(bytes.clone(), then.clone())))
     }
 
     /// From the start on it answers by this rule, where that says something.
-    pub(crate) fn answering(self, rule: impl Fn(&Request) -> Option<Answer> + Send + Sync + 'static) -> Self {
+    pub(crate) fn answering(
+        self,
+        rule: impl Fn(&Request) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
         self.answers(rule);
         self
     }
 
     /// From now on.
-    pub(crate) fn answers(&self, rule: impl Fn(&Request) -> Option<Answer> + Send + Sync + 'static) {
+    pub(crate) fn answers(
+        &self,
+        rule: impl Fn(&Request) -> Option<Answer> + Send + Sync + 'static,
+    ) {
         *self.shared.rule.lock().unwrap() = Some(Box::new(rule));
     }
 
@@ -339,7 +348,8 @@ impl Shared {
             return reset.map_or(Ok(()), |stream| stream.set_zero_linger());
         };
         let stream = TlsAcceptor::from(tls).accept(stream).await?;
-        let client = stream.get_ref().1.peer_certificates().map(|chain| chain[0].clone().into_owned());
+        let client =
+            stream.get_ref().1.peer_certificates().map(|chain| chain[0].clone().into_owned());
         self.serve(stream, client, false).await.map(drop)
     }
 
@@ -367,28 +377,49 @@ impl Shared {
                 }
                 Answer::Http(status, headers, body) => {
                     let close = (!is_kept).then_some(("connection", "close".to_owned()));
-                    let headers = headers.iter().chain(&close).map(|(name, value)| format!("{name}: {value}\r\n"));
+                    let headers = headers
+                        .iter()
+                        .chain(&close)
+                        .map(|(name, value)| format!("{name}: {value}\r\n"));
                     let (headers, length) = (headers.collect::<Vec<_>>().concat(), body.len());
-                    let head = format!("HTTP/1.1 {status} Reason\r\n{headers}content-length: {length}\r\n\r\n");
+                    let head = format!(
+                        "HTTP/1.1 {status} Reason\r\n{headers}content-length: {length}\r\n\r\n"
+                    );
                     stream.write_all(&[head.as_bytes(), &body].concat()).await?;
                     if !is_kept {
                         break;
                     }
                 }
-                Answer::Late(_) | Answer::Together(_) => unreachable!("they have become documented answers"),
+                Answer::Late(_) | Answer::Together(_) => {
+                    unreachable!("they have become documented answers")
+                }
             }
         }
         stream.shutdown().await?;
         Ok(None)
     }
 
-    async fn answer(&self, uri: Uri, headers: HeaderMap, client: Option<CertificateDer<'static>>) -> Answer {
+    async fn answer(
+        &self,
+        uri: Uri,
+        headers: HeaderMap,
+        client: Option<CertificateDer<'static>>,
+    ) -> Answer {
         let _under_way = UnderWay::begin(self);
         let request = {
             let mut requests = self.requests.lock().unwrap();
-            let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
+            let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
+                .into_owned()
+                .collect();
             let number = requests.len();
-            requests.push(Request { number, at: Instant::now(), list: list(&uri), query, headers, client });
+            requests.push(Request {
+                number,
+                at: Instant::now(),
+                list: list(&uri),
+                query,
+                headers,
+                client,
+            });
             requests[number].clone()
         };
         let answer = self.rule.lock().unwrap().as_ref().and_then(|rule| rule(&request));
@@ -416,12 +447,18 @@ impl Shared {
         }
         let router = self.router.lock().unwrap().clone();
         let (head, body) = TowerToHyperService::new(router).call(asked).await.unwrap().into_parts();
-        Answer::Http(head.status.as_u16(), Vec::new(), to_bytes(body, usize::MAX).await.unwrap().into())
+        Answer::Http(
+            head.status.as_u16(),
+            Vec::new(),
+            to_bytes(body, usize::MAX).await.unwrap().into(),
+        )
     }
 }
 
 /// The target of a request and its headers; none where the client has left.
-async fn read_head(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<(Uri, HeaderMap)>> {
+async fn read_head(
+    stream: &mut (impl AsyncBufRead + Unpin),
+) -> io::Result<Option<(Uri, HeaderMap)>> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -442,7 +479,8 @@ async fn read_head(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Optio
 }
 
 fn list(uri: &Uri) -> List {
-    let segments = uri.path().split('/').map(|segment| percent_decode_str(segment).decode_utf8().unwrap());
+    let segments =
+        uri.path().split('/').map(|segment| percent_decode_str(segment).decode_utf8().unwrap());
     match segments.collect::<Vec<_>>().iter().map(AsRef::as_ref).collect::<Vec<_>>()[..] {
         ["", "v1", "organization", "certificates"] => List::Certificates,
         ["", "v1", "organization", "projects"] => List::Projects,

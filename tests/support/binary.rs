@@ -27,7 +27,11 @@ pub(crate) struct Launch {
 impl Launch {
     /// With these arguments and nothing else: no key, no address, the default logs.
     pub(crate) fn bare(arguments: &[&str]) -> Self {
-        Self { arguments: arguments.iter().map(ToString::to_string).collect(), environment: Vec::new(), shell: None }
+        Self {
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+            environment: Vec::new(),
+            shell: None,
+        }
     }
 
     /// The demo, with the default logs.
@@ -124,7 +128,8 @@ impl Launch {
     /// Starts an exporter that listens where it was told to, and waits until it does.
     pub(crate) async fn start_at(self, address: SocketAddr) -> Exporter {
         let process = self.spawn();
-        until("the exporter listens", async || tokio::net::TcpStream::connect(address).await.ok()).await;
+        until("the exporter listens", async || tokio::net::TcpStream::connect(address).await.ok())
+            .await;
         Exporter { process, address, http: client() }
     }
 
@@ -183,7 +188,8 @@ impl Output {
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+        String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
+            .into_owned()
     }
 
     async fn whole(&mut self) -> String {
@@ -202,7 +208,8 @@ struct Process {
 impl Process {
     async fn ended(mut self) -> Ended {
         let status = timeout(DEADLINE, self.child.wait()).await.expect("the process ends").unwrap();
-        let ended = Ended { status, stdout: self.stdout.whole().await, stderr: self.stderr.whole().await };
+        let ended =
+            Ended { status, stdout: self.stdout.whole().await, stderr: self.stderr.whole().await };
         assert_no_key("standard output", &ended.stdout);
         assert_no_key("standard error", &ended.stderr);
         ended
@@ -315,14 +322,18 @@ impl Exporter {
 
     /// The most memory that the process has had so far.
     pub(crate) fn peak_memory_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id().unwrap())).unwrap();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id().unwrap()))
+                .unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     /// The milliseconds that the process has taken of the processors so far, in steps of ten.
     pub(crate) fn cpu_time_ms(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.child.id().unwrap())).unwrap();
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.process.child.id().unwrap()))
+                .unwrap();
         // The fields after the name in parentheses: the twelfth and thirteenth are the times in user and system mode.
         let fields = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
         10 * fields.map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>()

@@ -35,21 +35,31 @@ impl Page {
         let mut families = HashSet::new();
         let (mut help, mut family) = (None, None);
         for line in body.split('\n') {
-            let fault = |what: &str| format!("{what}: {}", line.chars().take(200).collect::<String>());
+            let fault =
+                |what: &str| format!("{what}: {}", line.chars().take(200).collect::<String>());
             if let Some(comment) = line.strip_prefix("# ") {
-                let (keyword, rest) = comment.split_once(' ').ok_or_else(|| fault("a comment of one word"))?;
+                let (keyword, rest) =
+                    comment.split_once(' ').ok_or_else(|| fault("a comment of one word"))?;
                 let (name, text) = rest.split_once(' ').ok_or_else(|| fault("nothing said"))?;
                 match keyword {
-                    "HELP" if !text.is_empty() && families.insert(name.to_owned()) => help = Some(name.to_owned()),
-                    "TYPE" if help.as_deref() == Some(name) => family = Some((name.to_owned(), text.to_owned())),
+                    "HELP" if !text.is_empty() && families.insert(name.to_owned()) => {
+                        help = Some(name.to_owned())
+                    }
+                    "TYPE" if help.as_deref() == Some(name) => {
+                        family = Some((name.to_owned(), text.to_owned()))
+                    }
                     _ => return Err(fault("help or type twice, or not in their order")),
                 }
                 continue;
             }
             let sample = Parser(line).sample().ok_or_else(|| fault("not a sample"))?;
             let (name, kind) = family.as_ref().ok_or_else(|| fault("no family"))?;
-            let suffixes: &[&str] = if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
-            let belongs = sample.name.strip_prefix(name.as_str()).is_some_and(|suffix| suffixes.contains(&suffix));
+            let suffixes: &[&str] =
+                if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+            let belongs = sample
+                .name
+                .strip_prefix(name.as_str())
+                .is_some_and(|suffix| suffixes.contains(&suffix));
             if !belongs || help.as_ref() != Some(name) {
                 return Err(fault("in another family's place"));
             }
@@ -76,10 +86,11 @@ impl Page {
 
     /// The only series of this name with these labels, among others.
     pub(crate) fn find(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-        let mut found = self
-            .series(name)
-            .into_iter()
-            .filter(|sample| labels.iter().all(|(label, value)| sample.labels.get(*label).is_some_and(|v| v == value)));
+        let mut found = self.series(name).into_iter().filter(|sample| {
+            labels
+                .iter()
+                .all(|(label, value)| sample.labels.get(*label).is_some_and(|v| v == value))
+        });
         let first = found.next();
         assert!(found.next().is_none(), "{name} {labels:?} is more than one series");
         first.map(|sample| sample.value)
@@ -134,7 +145,9 @@ impl Page {
             "openai_mtls_read_timestamp",
             "openai_project_last_success",
         ];
-        let is_fact = |line: &&str| line.starts_with("openai_") && !changing.iter().any(|name| line.starts_with(name));
+        let is_fact = |line: &&str| {
+            line.starts_with("openai_") && !changing.iter().any(|name| line.starts_with(name))
+        };
         self.text.lines().filter(is_fact).collect()
     }
 }
@@ -161,7 +174,11 @@ impl Parser<'_> {
         // No time stamps: they would stop Prometheus from noticing that a series ended.
         let value = self.take(' ').then_some(self.0)?;
         let number = value.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
-        let value = if number || ["NaN", "+Inf", "-Inf"].contains(&value) { value.parse().ok()? } else { return None };
+        let value = if number || ["NaN", "+Inf", "-Inf"].contains(&value) {
+            value.parse().ok()?
+        } else {
+            return None;
+        };
         Some(Sample { name, labels, value })
     }
 
@@ -176,11 +193,13 @@ impl Parser<'_> {
     }
 
     fn name(&mut self, colons: bool) -> Option<String> {
-        let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || (colons && byte == b':');
+        let valid =
+            |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || (colons && byte == b':');
         let end = self.0.bytes().position(|byte| !valid(byte)).unwrap_or(self.0.len());
         let (name, rest) = self.0.split_at(end);
         self.0 = rest;
-        (!name.is_empty() && !name.starts_with(|first: char| first.is_ascii_digit())).then(|| name.to_owned())
+        (!name.is_empty() && !name.starts_with(|first: char| first.is_ascii_digit()))
+            .then(|| name.to_owned())
     }
 
     /// The rest of a label's value, its closing quote included.

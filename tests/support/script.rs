@@ -28,7 +28,9 @@ impl Script {
     }
 
     /// Answers each request by its number, counted from 0.
-    pub(crate) async fn by(answer: impl Fn(usize) -> ResponseTemplate + Send + Sync + 'static) -> Self {
+    pub(crate) async fn by(
+        answer: impl Fn(usize) -> ResponseTemplate + Send + Sync + 'static,
+    ) -> Self {
         let arrivals: Arc<Mutex<Vec<Instant>>> = Arc::default();
         let seen = Arc::clone(&arrivals);
         let respond = move |_: &Request| {
@@ -84,7 +86,8 @@ pub(crate) fn bytes(body: impl Into<Vec<u8>>) -> ResponseTemplate {
 
 /// An error as the API words it.
 pub(crate) fn error(status: u16, code: Option<&str>) -> ResponseTemplate {
-    let body = json!({"error": {"message": "it says no", "type": "error", "param": null, "code": code}});
+    let body =
+        json!({"error": {"message": "it says no", "type": "error", "param": null, "code": code}});
     ResponseTemplate::new(status).set_body_json(body)
 }
 

@@ -29,8 +29,12 @@ pub(crate) struct Serving {
 }
 
 pub(crate) fn serving() -> Serving {
-    let limits =
-        Limits { connections: 1_000, head_timeout: DEADLINE, idle_timeout: DEADLINE, response_timeout: DEADLINE };
+    let limits = Limits {
+        connections: 1_000,
+        head_timeout: DEADLINE,
+        idle_timeout: DEADLINE,
+        response_timeout: DEADLINE,
+    };
     Serving { limits, folder: None }
 }
 
@@ -71,8 +75,10 @@ impl Serving {
     }
 
     async fn start_with(self, router: Router) -> Port {
-        let security = self.folder.as_ref().map(|folder| Security::load(&folder.web_config()).unwrap());
-        let server = Server::bind(&["127.0.0.1:0".parse().unwrap()], self.limits, security).await.unwrap();
+        let security =
+            self.folder.as_ref().map(|folder| Security::load(&folder.web_config()).unwrap());
+        let server =
+            Server::bind(&["127.0.0.1:0".parse().unwrap()], self.limits, security).await.unwrap();
         let address = server.addresses().unwrap()[0];
         let end = CancellationToken::new();
         tokio::spawn(server.run(router, end.clone()));
@@ -112,8 +118,10 @@ pub(crate) struct Exporter {
 
 impl Exporter {
     pub(crate) async fn start() -> Self {
-        let timing = PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
-        let (state, receiver) = watch::channel(Arc::new(PollState::new(Instant::now() + DEADLINE, timing)));
+        let timing =
+            PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
+        let (state, receiver) =
+            watch::channel(Arc::new(PollState::new(Instant::now() + DEADLINE, timing)));
         let exposition = Arc::new(Exposition::new(Registry::new()).unwrap());
         let port = serving().start_with(web::router(exposition, receiver)).await;
         Self { state, port }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 use reqwest::{Certificate, Client, ClientBuilder, Identity};
 use tempfile::TempDir;
@@ -47,7 +48,10 @@ impl Authority {
 
     /// For the server that tests connect to.
     pub(crate) fn server(&self) -> Pair {
-        self.sign(vec![SanType::IpAddress([127, 0, 0, 1].into())], ExtendedKeyUsagePurpose::ServerAuth)
+        self.sign(
+            vec![SanType::IpAddress([127, 0, 0, 1].into())],
+            ExtendedKeyUsagePurpose::ServerAuth,
+        )
     }
 
     pub(crate) fn client(&self, names: Vec<SanType>) -> Pair {
@@ -60,10 +64,17 @@ impl Authority {
         self.sign_with(params, purpose)
     }
 
-    pub(crate) fn sign_with(&self, mut params: CertificateParams, purpose: ExtendedKeyUsagePurpose) -> Pair {
+    pub(crate) fn sign_with(
+        &self,
+        mut params: CertificateParams,
+        purpose: ExtendedKeyUsagePurpose,
+    ) -> Pair {
         params.extended_key_usages = vec![purpose];
         let key = KeyPair::generate().unwrap();
-        Pair { certificate: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
+        Pair {
+            certificate: params.signed_by(&key, &self.issuer).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
     }
 
     /// A client that trusts this authority alone.

@@ -46,7 +46,11 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 24] = [
         MetricType::GAUGE,
         "The interval between the starts of polls, as configured.",
     ),
-    ("openai_cert_exporter_polls_total", MetricType::COUNTER, "Polls that ended, whatever came of them."),
+    (
+        "openai_cert_exporter_polls_total",
+        MetricType::COUNTER,
+        "Polls that ended, whatever came of them.",
+    ),
     (
         "openai_cert_exporter_state_write_failures_total",
         MetricType::COUNTER,
@@ -62,7 +66,11 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 24] = [
         MetricType::GAUGE,
         "Projects that were listed, but gone (404) when their certificates were asked for; absent before the first success.",
     ),
-    ("openai_certificate_active", MetricType::GAUGE, "Whether the certificate is active at the organization: 1 or 0."),
+    (
+        "openai_certificate_active",
+        MetricType::GAUGE,
+        "Whether the certificate is active at the organization: 1 or 0.",
+    ),
     (
         "openai_certificate_created_timestamp_seconds",
         MetricType::GAUGE,
@@ -88,7 +96,11 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 24] = [
         MetricType::GAUGE,
         "Whether another certificate of the same rotation group has taken over wherever this one is active: 1 or 0.",
     ),
-    ("openai_mtls_active_certificates", MetricType::GAUGE, "Certificates that are active in the scope and valid now."),
+    (
+        "openai_mtls_active_certificates",
+        MetricType::GAUGE,
+        "Certificates that are active in the scope and valid now.",
+    ),
     (
         "openai_mtls_enforced",
         MetricType::GAUGE,
@@ -133,7 +145,8 @@ type Labels = Vec<(&'static str, String)>;
 
 impl Reference {
     pub(super) fn new(state: &Arc<PollState>, now: UnixSeconds) -> Self {
-        let desc = |name: &str| Desc::new(name.into(), "help".into(), Vec::new(), HashMap::new()).unwrap();
+        let desc =
+            |name: &str| Desc::new(name.into(), "help".into(), Vec::new(), HashMap::new()).unwrap();
         let descs = FAMILIES.iter().map(|(name, ..)| desc(name)).collect();
         Self { state: Arc::clone(state), now, descs }
     }
@@ -147,12 +160,20 @@ impl Reference {
         let poll = state.last_poll.as_ref();
         let last_poll = poll.map(|poll| poll.duration.as_secs_f64());
         add("openai_cert_exporter_last_poll_duration_seconds", vec![], last_poll);
-        add("openai_cert_exporter_last_poll_timestamp_seconds", vec![], poll.map(|poll| poll.ended_at));
+        add(
+            "openai_cert_exporter_last_poll_timestamp_seconds",
+            vec![],
+            poll.map(|poll| poll.ended_at),
+        );
         add("openai_cert_exporter_last_success_timestamp_seconds", vec![], state.last_success_at);
         let interval = state.timing.interval.as_secs_f64();
         add("openai_cert_exporter_poll_interval_seconds", vec![], Some(interval));
         add("openai_cert_exporter_polls_total", vec![], Some(state.polls as f64));
-        add("openai_cert_exporter_state_write_failures_total", vec![], Some(state.state_write_failures as f64));
+        add(
+            "openai_cert_exporter_state_write_failures_total",
+            vec![],
+            Some(state.state_write_failures as f64),
+        );
         let up = poll.is_some_and(|poll| poll.failed.is_empty());
         add("openai_cert_exporter_up", vec![], Some(number(up)));
         for reason in [
@@ -169,29 +190,58 @@ impl Reference {
             FailureReason::Credentials,
         ] {
             let polls = state.failures[reason as usize] as f64;
-            add("openai_cert_exporter_poll_failures_total", vec![("reason", reason.to_string())], Some(polls));
+            add(
+                "openai_cert_exporter_poll_failures_total",
+                vec![("reason", reason.to_string())],
+                Some(polls),
+            );
         }
 
         let Some(snapshot) = &state.snapshot else { return series };
         let inventory = &snapshot.inventory;
-        add("openai_cert_exporter_duplicate_certificates", vec![], Some(inventory.duplicates() as f64));
-        add("openai_cert_exporter_malformed_certificates", vec![], Some(inventory.malformed().count() as f64));
+        add(
+            "openai_cert_exporter_duplicate_certificates",
+            vec![],
+            Some(inventory.duplicates() as f64),
+        );
+        add(
+            "openai_cert_exporter_malformed_certificates",
+            vec![],
+            Some(inventory.malformed().count() as f64),
+        );
         let vanished = inventory.lists().project_faults.vanished;
         add("openai_cert_exporter_vanished_projects", vec![], Some(vanished as f64));
         let instant = |at: Option<UnixSeconds>| at.map(|at| at as f64);
         for c in &inventory.organization().items {
             add("openai_certificate_active", certificate(c), Some(number(c.active)));
-            add("openai_certificate_created_timestamp_seconds", certificate(c), instant(c.created_at));
+            add(
+                "openai_certificate_created_timestamp_seconds",
+                certificate(c),
+                instant(c.created_at),
+            );
             let days = c.expires_at.map(|at| days_until(at, *now as f64));
             add("openai_certificate_days_until_expiry", certificate(c), days);
-            add("openai_certificate_not_after_timestamp_seconds", certificate(c), instant(c.expires_at));
-            add("openai_certificate_not_before_timestamp_seconds", certificate(c), instant(c.valid_at));
+            add(
+                "openai_certificate_not_after_timestamp_seconds",
+                certificate(c),
+                instant(c.expires_at),
+            );
+            add(
+                "openai_certificate_not_before_timestamp_seconds",
+                certificate(c),
+                instant(c.valid_at),
+            );
         }
         for used in inventory.certificates() {
             let is_superseded = inventory.successor(used).is_some();
-            add("openai_certificate_superseded", certificate(&used.certificate), Some(number(is_superseded)));
+            add(
+                "openai_certificate_superseded",
+                certificate(&used.certificate),
+                Some(number(is_superseded)),
+            );
         }
-        let reads = std::iter::once(&snapshot.organization_read_at).chain(&snapshot.projects_read_at);
+        let reads =
+            std::iter::once(&snapshot.organization_read_at).chain(&snapshot.projects_read_at);
         for ((p, scope), read_at) in inventory.scopes().zip(reads) {
             let none = vec![("project_id", String::new()), ("project_name", String::new())];
             let kind = if p.is_some() { "project" } else { "organization" };
@@ -199,11 +249,23 @@ impl Reference {
             add("openai_mtls_active_certificates", labels.clone(), Some(scope.valid(*now) as f64));
             add("openai_mtls_enforced", labels.clone(), Some(number(scope.is_enforced())));
             add("openai_mtls_read_timestamp_seconds", labels.clone(), Some(*read_at));
-            add("openai_mtls_runway_end_timestamp_seconds", labels.clone(), instant(scope.runway_end(*now)));
-            add("openai_mtls_unknown_expiry_certificates", labels, Some(scope.unknown_expiry() as f64));
+            add(
+                "openai_mtls_runway_end_timestamp_seconds",
+                labels.clone(),
+                instant(scope.runway_end(*now)),
+            );
+            add(
+                "openai_mtls_unknown_expiry_certificates",
+                labels,
+                Some(scope.unknown_expiry() as f64),
+            );
         }
         for (p, read_at) in inventory.projects().iter().zip(&snapshot.projects_read_at) {
-            add("openai_project_last_success_timestamp_seconds", project(&p.project), Some(*read_at));
+            add(
+                "openai_project_last_success_timestamp_seconds",
+                project(&p.project),
+                Some(*read_at),
+            );
             for c in &p.certificates.items {
                 let labels = [project(&p.project), certificate(c)].concat();
                 add("openai_project_certificate_active", labels, Some(number(c.active)));

@@ -8,7 +8,9 @@ use proptest::sample::Index;
 
 use super::Scraped;
 use crate::fixture::{NOW, list};
-use crate::inventory::{Certificate, Listing, Lists, Malformed, Project, ProjectFaults, ProjectList};
+use crate::inventory::{
+    Certificate, Listing, Lists, Malformed, Project, ProjectFaults, ProjectList,
+};
 use crate::poll_state::FailureReason;
 
 #[derive(Clone, Debug)]
@@ -30,7 +32,9 @@ impl Scraped {
     pub(super) fn take(&mut self, step: Step) {
         match step {
             Step::Read(lists, ago) => self.read(lists, &ago),
-            Step::ReadAgain(ago) => self.lists().into_iter().for_each(|lists| self.read(lists, &ago)),
+            Step::ReadAgain(ago) => {
+                self.lists().into_iter().for_each(|lists| self.read(lists, &ago))
+            }
             Step::Fail(reasons) => self.polled(None, &reasons),
             Step::Regroup(pattern) => {
                 self.pattern = pattern;
@@ -40,7 +44,8 @@ impl Scraped {
             Step::Turn(which, offset) => {
                 let lists = self.lists().unwrap_or_default();
                 let projects = lists.projects.iter().map(|list| &list.certificates);
-                let certificates = projects.chain([&lists.organization]).flat_map(|list| &list.items);
+                let certificates =
+                    projects.chain([&lists.organization]).flat_map(|list| &list.items);
                 let turns = certificates.flat_map(|c| [c.valid_at, c.expires_at]).flatten();
                 // A float has no fractions of a second beyond these.
                 let turns: Vec<_> = turns.filter(|turn| turn.abs() < 1 << 40).collect();
@@ -62,14 +67,31 @@ impl Scraped {
 }
 
 fn some_text() -> impl Strategy<Value = String> {
-    prop_oneof!["[a-b]-[a-c]", "[ -~]{1,40}", "\\PC{1,10}", "[\\\\\"\n\r\t]{1,6}", Just("a\0b".to_owned())]
+    prop_oneof![
+        "[a-b]-[a-c]",
+        "[ -~]{1,40}",
+        "\\PC{1,10}",
+        "[\\\\\"\n\r\t]{1,6}",
+        Just("a\0b".to_owned())
+    ]
 }
 
 fn some_list() -> impl Strategy<Value = Listing<Certificate>> {
-    let instant = || prop_oneof![8 => prop::option::of(NOW..NOW + 100), 1 => prop::option::of(any::<i64>())];
+    let instant =
+        || prop_oneof![8 => prop::option::of(NOW..NOW + 100), 1 => prop::option::of(any::<i64>())];
     let facts = (prop::option::of(some_text()), any::<bool>(), [instant(), instant(), instant()]);
-    let named = |(id, (name, active, [created_at, valid_at, expires_at])): (String, (Option<String>, bool, [_; 3]))| {
-        Certificate { id: id.into(), name: name.map(Into::into), active, created_at, valid_at, expires_at }
+    let named = |(id, (name, active, [created_at, valid_at, expires_at])): (
+        String,
+        (Option<String>, bool, [_; 3]),
+    )| {
+        Certificate {
+            id: id.into(),
+            name: name.map(Into::into),
+            active,
+            created_at,
+            valid_at,
+            expires_at,
+        }
     };
     prop::collection::btree_map("[a-d\"\\\\]{1,2}", facts, 0..6)
         .prop_map(move |facts| list(facts.into_iter().map(named).collect()))

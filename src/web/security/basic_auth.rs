@@ -37,10 +37,14 @@ pub(super) struct PasswordHash(SecretString);
 
 impl<'de> Deserialize<'de> for PasswordHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        values::text(deserializer, format_args!("a bcrypt hash with a cost from 4 to {MAX_COST}"), |hash| {
-            let cost = HashParts::from_str(hash).ok()?.get_cost();
-            (4..=MAX_COST).contains(&cost).then(|| Self(hash.into()))
-        })
+        values::text(
+            deserializer,
+            format_args!("a bcrypt hash with a cost from 4 to {MAX_COST}"),
+            |hash| {
+                let cost = HashParts::from_str(hash).ok()?.get_cost();
+                (4..=MAX_COST).contains(&cost).then(|| Self(hash.into()))
+            },
+        )
     }
 }
 
@@ -65,7 +69,11 @@ pub(super) struct BasicAuth {
 impl BasicAuth {
     pub(super) fn new() -> Result<Self, Unspecified> {
         let key = Key::generate(HMAC_SHA256, &SystemRandom::new())?;
-        Ok(Self { key, verified: Mutex::default(), queue: Arc::new(Semaphore::new(CHECKS_AT_ONCE)) })
+        Ok(Self {
+            key,
+            verified: Mutex::default(),
+            queue: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
+        })
     }
 
     /// Whether the credentials of a request are those of one of the users.
@@ -74,7 +82,9 @@ impl BasicAuth {
         let (name, password) = (credentials.username(), credentials.password());
         let known = users.get(name);
         let is_known = known.is_some();
-        let Some(PasswordHash(hash)) = known.or_else(|| self.decoy(users, name)) else { return Decision::Deny };
+        let Some(PasswordHash(hash)) = known.or_else(|| self.decoy(users, name)) else {
+            return Decision::Deny;
+        };
         // The hash is part of what is cached, so a new password is required at once.
         let tag = self.tag(&[name, hash.expose_secret(), password]);
         if is_known && self.is_verified(name, &tag) {
@@ -83,7 +93,9 @@ impl BasicAuth {
         if Arc::strong_count(&self.queue) > CHECKS_AT_ONCE + CHECKS_WAITING {
             return Decision::Overloaded;
         }
-        let Ok(permit) = Arc::clone(&self.queue).acquire_owned().await else { return Decision::Overloaded };
+        let Ok(permit) = Arc::clone(&self.queue).acquire_owned().await else {
+            return Decision::Overloaded;
+        };
         // The same credentials may have been verified while these waited.
         if is_known && self.is_verified(name, &tag) {
             return Decision::Allow;
@@ -94,7 +106,8 @@ impl BasicAuth {
         let checking = spawn_blocking(move || {
             let _permit = permit;
             tracing::trace!("a password is being checked");
-            let is_right = bcrypt::verify(credentials.password(), hash.expose_secret()).unwrap_or(false);
+            let is_right =
+                bcrypt::verify(credentials.password(), hash.expose_secret()).unwrap_or(false);
             tracing::trace!("a password was checked");
             if !is_right || !is_known {
                 return Decision::Deny;
@@ -113,7 +126,9 @@ impl BasicAuth {
     }
 
     fn is_verified(&self, name: &str, tag: &Tag) -> bool {
-        let is_equal = |right: &Tag| constant_time::verify_slices_are_equal(right.as_ref(), tag.as_ref()).is_ok();
+        let is_equal = |right: &Tag| {
+            constant_time::verify_slices_are_equal(right.as_ref(), tag.as_ref()).is_ok()
+        };
         self.verified().get(name).is_some_and(is_equal)
     }
 

@@ -45,7 +45,11 @@ impl WatchedFiles {
 
     fn read(&mut self, path: PathBuf) -> io::Result<Zeroizing<Vec<u8>>> {
         let contents = read_bounded(&path);
-        contents.as_ref().map(|bytes| bytes.as_slice()).map_err(io::Error::kind).hash(&mut self.hasher);
+        contents
+            .as_ref()
+            .map(|bytes| bytes.as_slice())
+            .map_err(io::Error::kind)
+            .hash(&mut self.hasher);
         self.read.push(path);
         contents
     }
@@ -90,7 +94,8 @@ mod tests {
     #[test]
     fn files_change_with_their_contents_and_with_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let [config, key, missing] = ["web.yml", "key", "missing"].map(|name| folder.path().join(name));
+        let [config, key, missing] =
+            ["web.yml", "key", "missing"].map(|name| folder.path().join(name));
         fs::write(&config, "a").unwrap();
         fs::write(&key, "b").unwrap();
         let mut files = WatchedFiles::of(&config);

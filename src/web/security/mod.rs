@@ -65,9 +65,15 @@ impl Security {
         let (sender, rules) = watch::channel(Arc::new(Rules::read(&mut files)?));
         // Also without users: the file may come to name some.
         let basic_auth = BasicAuth::new().map_err(|_| {
-            files.refuse("basic_auth_users", "cannot be checked, since the system gives no random numbers")
+            files.refuse(
+                "basic_auth_users",
+                "cannot be checked, since the system gives no random numbers",
+            )
         })?;
-        Ok((Self { rules, basic_auth: Arc::new(basic_auth) }, RulesWatcher { files, rules: sender }))
+        Ok((
+            Self { rules, basic_auth: Arc::new(basic_auth) },
+            RulesWatcher { files, rules: sender },
+        ))
     }
 
     /// For a connection that begins now.
@@ -111,7 +117,8 @@ impl ConnectionPolicy {
             }
             Decision::Overloaded => {
                 let later = [(RETRY_AFTER, "1")];
-                (StatusCode::SERVICE_UNAVAILABLE, later, "too many passwords are being checked\n").into_response()
+                (StatusCode::SERVICE_UNAVAILABLE, later, "too many passwords are being checked\n")
+                    .into_response()
             }
         };
         let headers = response.headers_mut();

@@ -32,7 +32,10 @@ pub(in crate::web) struct Tls {
 }
 
 impl Tls {
-    pub(super) fn new(settings: TlsServerConfig, files: &mut WatchedFiles) -> Result<Self, ConfigError> {
+    pub(super) fn new(
+        settings: TlsServerConfig,
+        files: &mut WatchedFiles,
+    ) -> Result<Self, ConfigError> {
         let provider = Arc::new(CryptoProvider {
             cipher_suites: cipher_suites(&settings),
             kx_groups: key_exchange_groups(&settings),
@@ -43,7 +46,9 @@ impl Tls {
             (TlsVersion::Tls12, TlsVersion::Tls12) => &[&TLS12],
             (TlsVersion::Tls12, TlsVersion::Tls13) => &[&TLS12, &TLS13],
             (TlsVersion::Tls13, TlsVersion::Tls13) => &[&TLS13],
-            (TlsVersion::Tls13, TlsVersion::Tls12) => return Err(refuse(files, "min_version", "is above max_version")),
+            (TlsVersion::Tls13, TlsVersion::Tls12) => {
+                return Err(refuse(files, "min_version", "is above max_version"));
+            }
         };
         let client_auth = settings.client_auth_type.unwrap_or_default();
         let allowed_sans = settings.client_allowed_sans.unwrap_or_default();
@@ -52,21 +57,31 @@ impl Tls {
             .ok_or_else(|| refuse(files, "cert_file", "is missing, and so is cert"))?;
         let key = pem("key", (settings.key, settings.key_file), files)?
             .ok_or_else(|| refuse(files, "key_file", "is missing, and so is key"))?;
-        let key = PrivateKeyDer::from_pem_slice(&key)
-            .map_err(|_| refuse(files, "key_file", "has no private key in PEM (an encrypted one cannot be used)"))?;
-        let authorities = certificates("client_ca", (settings.client_ca, settings.client_ca_file), files)?;
+        let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| {
+            refuse(files, "key_file", "has no private key in PEM (an encrypted one cannot be used)")
+        })?;
+        let authorities =
+            certificates("client_ca", (settings.client_ca, settings.client_ca_file), files)?;
         let verifier = client_verifier(client_auth, authorities, &allowed_sans, files)?;
 
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .map_err(|_| {
-                refuse(files, "cipher_suites", "none of them works with the versions of TLS that are allowed")
+                refuse(
+                    files,
+                    "cipher_suites",
+                    "none of them works with the versions of TLS that are allowed",
+                )
             })?
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)
             .map_err(|error| match error {
-                Error::InconsistentKeys(_) => refuse(files, "key_file", "is not the key of the certificate"),
-                Error::InvalidCertificate(_) => refuse(files, "cert_file", "has a certificate that cannot be read"),
+                Error::InconsistentKeys(_) => {
+                    refuse(files, "key_file", "is not the key of the certificate")
+                }
+                Error::InvalidCertificate(_) => {
+                    refuse(files, "cert_file", "has a certificate that cannot be read")
+                }
                 _ => refuse(files, "key_file", "has a private key of a kind that is not supported"),
             })?;
         config.ignore_client_order = settings.prefer_server_cipher_suites.unwrap_or(true);
@@ -86,7 +101,9 @@ impl Tls {
         let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await?;
         // The certificates are there for a resumed session too.
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        if self.has_san_allowlist() && certificates.first().is_some_and(|certificate| !self.allows(certificate)) {
+        if self.has_san_allowlist()
+            && certificates.first().is_some_and(|certificate| !self.allows(certificate))
+        {
             return Err(io::Error::other("the certificate carries none of client_allowed_sans"));
         }
         Ok(stream)
@@ -104,7 +121,9 @@ impl Tls {
                 let address = <[u8; 4]>::try_from(*octets).map(IpAddr::from);
                 let address = address.or_else(|_| <[u8; 16]>::try_from(*octets).map(IpAddr::from));
                 // An IPv6 address can be written in more than one way.
-                address.is_ok_and(|address| self.allowed_sans.iter().any(|allowed| allowed.parse() == Ok(address)))
+                address.is_ok_and(|address| {
+                    self.allowed_sans.iter().any(|allowed| allowed.parse() == Ok(address))
+                })
             }
             _ => false,
         })
@@ -127,7 +146,8 @@ fn cipher_suites(settings: &TlsServerConfig) -> Vec<SupportedCipherSuite> {
 }
 
 fn key_exchange_groups(settings: &TlsServerConfig) -> Vec<&'static dyn SupportedKxGroup> {
-    let Some(wanted) = settings.curve_preferences.as_ref().filter(|wanted| !wanted.is_empty()) else {
+    let Some(wanted) = settings.curve_preferences.as_ref().filter(|wanted| !wanted.is_empty())
+    else {
         return aws_lc_rs::DEFAULT_KX_GROUPS.to_vec();
     };
     let group = |curve: &Curve| match curve {
@@ -142,7 +162,11 @@ fn key_exchange_groups(settings: &TlsServerConfig) -> Vec<&'static dyn Supported
 /// PEM in place, or the path of a file with it. Empty text counts as none, as it does in the reference.
 type Material = (Option<SecretString>, Option<String>);
 
-fn pem(key: &str, material: Material, files: &mut WatchedFiles) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
+fn pem(
+    key: &str,
+    material: Material,
+    files: &mut WatchedFiles,
+) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
     let refuse = |files: &_, fault| Err(refuse(files, &format!("{key}_file"), fault));
     let (inline, file) = material;
     let inline = inline.filter(|text| !text.expose_secret().is_empty());
@@ -152,9 +176,16 @@ fn pem(key: &str, material: Material, files: &mut WatchedFiles) -> Result<Option
         (None, Some(path)) => files.read_named(&path).map(Some).or_else(|error| {
             // The path is not repeated: what stands there may be the key itself.
             let folder = files.folder().display();
-            refuse(files, format!("the file cannot be read (relative paths are taken from {folder}): {error}"))
+            refuse(
+                files,
+                format!(
+                    "the file cannot be read (relative paths are taken from {folder}): {error}"
+                ),
+            )
         }),
-        (Some(_), Some(_)) => refuse(files, format!("is set, but {key} is too; only one of them may be")),
+        (Some(_), Some(_)) => {
+            refuse(files, format!("is set, but {key} is too; only one of them may be"))
+        }
     }
 }
 
@@ -179,22 +210,40 @@ fn client_verifier(
     files: &WatchedFiles,
 ) -> Result<Arc<dyn ClientCertVerifier>, ConfigError> {
     if client_auth == ClientAuth::None {
-        let without_effect =
-            [("client_ca_file", authorities.is_some()), ("client_allowed_sans", !allowed_sans.is_empty())];
+        let without_effect = [
+            ("client_ca_file", authorities.is_some()),
+            ("client_allowed_sans", !allowed_sans.is_empty()),
+        ];
         return match without_effect.into_iter().find(|(_, is_set)| *is_set) {
-            Some((key, _)) => Err(refuse(files, key, "has no effect without a client_auth_type that verifies clients")),
+            Some((key, _)) => Err(refuse(
+                files,
+                key,
+                "has no effect without a client_auth_type that verifies clients",
+            )),
             None => Ok(WebPkiClientVerifier::no_client_auth()),
         };
     }
     let authorities = authorities.ok_or_else(|| {
-        refuse(files, "client_ca_file", "is missing, and so is client_ca; client_auth_type needs one of them")
+        refuse(
+            files,
+            "client_ca_file",
+            "is missing, and so is client_ca; client_auth_type needs one of them",
+        )
     })?;
     let mut roots = RootCertStore::empty();
     for authority in authorities {
-        roots.add(authority).map_err(|_| refuse(files, "client_ca_file", "has a certificate that cannot be read"))?;
+        roots.add(authority).map_err(|_| {
+            refuse(files, "client_ca_file", "has a certificate that cannot be read")
+        })?;
     }
     // Of the provider only its signature algorithms count here.
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(aws_lc_rs::default_provider()));
-    let builder = if client_auth == ClientAuth::Optional { builder.allow_unauthenticated() } else { builder };
-    builder.build().map_err(|_| refuse(files, "client_ca_file", "has no certificate that clients can be verified with"))
+    let builder = WebPkiClientVerifier::builder_with_provider(
+        Arc::new(roots),
+        Arc::new(aws_lc_rs::default_provider()),
+    );
+    let builder =
+        if client_auth == ClientAuth::Optional { builder.allow_unauthenticated() } else { builder };
+    builder.build().map_err(|_| {
+        refuse(files, "client_ca_file", "has no certificate that clients can be verified with")
+    })
 }

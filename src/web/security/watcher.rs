@@ -43,7 +43,8 @@ impl RulesWatcher {
         }
         self.files = WatchedFiles::of(&self.files.config);
         let in_force = Arc::clone(&self.rules.borrow());
-        let rules = Rules::read(&mut self.files).and_then(|rules| reject_weaker(rules, &in_force, &self.files));
+        let rules = Rules::read(&mut self.files)
+            .and_then(|rules| reject_weaker(rules, &in_force, &self.files));
         match rules {
             Ok(rules) => {
                 self.rules.send_replace(Arc::new(rules));
@@ -56,7 +57,11 @@ impl RulesWatcher {
 
 /// Refuses rules that open the port wider than those `in_force`, as a file that is being written, or was emptied by
 /// accident, would.
-fn reject_weaker(rules: Rules, in_force: &Rules, files: &WatchedFiles) -> Result<Rules, ConfigError> {
+fn reject_weaker(
+    rules: Rules,
+    in_force: &Rules,
+    files: &WatchedFiles,
+) -> Result<Rules, ConfigError> {
     let is_lost = |has: fn(&Rules) -> bool| has(in_force) && !has(&rules);
     let client_auth = |rules: &Rules| rules.tls.as_ref().map(|tls| tls.client_auth);
     let verifies_less = client_auth(&rules) < client_auth(in_force);
@@ -64,11 +69,17 @@ fn reject_weaker(rules: Rules, in_force: &Rules, files: &WatchedFiles) -> Result
     let weaker = [
         (is_lost(|rules| rules.tls.is_some()), "tls_server_config", "TLS"),
         (verifies_less, "tls_server_config.client_auth_type", "the verification of clients"),
-        (needs_no_name, "tls_server_config.client_allowed_sans", "the names that clients must have"),
+        (
+            needs_no_name,
+            "tls_server_config.client_allowed_sans",
+            "the names that clients must have",
+        ),
         (is_lost(|rules| !rules.users.is_empty()), "basic_auth_users", "the last user"),
     ];
     match weaker.into_iter().find(|(is_weaker, ..)| *is_weaker) {
-        Some((_, key, what)) => Err(files.refuse(key, format!("{what} would be gone, which takes a restart"))),
+        Some((_, key, what)) => {
+            Err(files.refuse(key, format!("{what} would be gone, which takes a restart")))
+        }
         None => Ok(rules),
     }
 }

@@ -56,20 +56,31 @@ impl WebConfig {
     pub(super) fn read(files: &mut WatchedFiles) -> Result<Self, ConfigError> {
         let origin = files.origin();
         let refuse = |fault| ConfigError::of_origin(&origin, fault);
-        let contents = files.read_config().map_err(|error| refuse(format!("cannot be read: {error}")))?;
-        let document = std::str::from_utf8(&contents).map_err(|_| "it is not UTF-8".to_owned()).and_then(yaml::parse);
+        let contents =
+            files.read_config().map_err(|error| refuse(format!("cannot be read: {error}")))?;
+        let document = std::str::from_utf8(&contents)
+            .map_err(|_| "it is not UTF-8".to_owned())
+            .and_then(yaml::parse);
         let mut values = match document {
             Ok(Value::Dict(_, values)) => values,
             Ok(Value::Empty(..)) => Dict::new(),
-            Ok(_) => return Err(refuse("is not valid YAML: it must be a mapping of keys to values".into())),
+            Ok(_) => {
+                return Err(refuse(
+                    "is not valid YAML: it must be a mapping of keys to values".into(),
+                ));
+            }
             Err(fault) => return Err(refuse(format!("is not valid YAML: {fault}"))),
         };
         if values.remove("rate_limit").is_some_and(|value| !is_empty(&value)) {
             return Err(files.refuse("rate_limit", "is not supported"));
         }
         // Derived readers would take a list too, its values in the order of the fields.
-        let is_section = |key: &&str| matches!(values.get(*key), None | Some(Value::Dict(..) | Value::Empty(..)));
-        if let Some(key) = ["tls_server_config", "http_server_config"].iter().find(|key| !is_section(key)) {
+        let is_section = |key: &&str| {
+            matches!(values.get(*key), None | Some(Value::Dict(..) | Value::Empty(..)))
+        };
+        if let Some(key) =
+            ["tls_server_config", "http_server_config"].iter().find(|key| !is_section(key))
+        {
             return Err(files.refuse(*key, "must be a section"));
         }
         // An empty section asks for nothing; one with any value is expected to bring TLS.
@@ -78,7 +89,10 @@ impl WebConfig {
         }
         let config: Self = Figment::from(Layer { origin, values }).extract()?;
         if config.http_server_config.as_ref().is_some_and(|http| http.http2 == Some(true)) {
-            return Err(files.refuse("http_server_config.http2", "true is not supported; HTTP/1.1 is what is served"));
+            return Err(files.refuse(
+                "http_server_config.http2",
+                "true is not supported; HTTP/1.1 is what is served",
+            ));
         }
         if config.basic_auth_users.iter().flatten().any(|(name, _)| name.contains(':')) {
             return Err(files.refuse("basic_auth_users", "a user name cannot contain a colon"));
@@ -118,16 +132,21 @@ fn response_headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Header
     let given: Option<BTreeMap<String, Option<String>>> = Option::deserialize(deserializer)?;
     let mut headers = HeaderMap::new();
     for (key, value) in given.unwrap_or_default() {
-        let Some((_, name, allowed)) = RESPONSE_HEADERS.iter().find(|(known, ..)| *known == key) else {
+        let Some((_, name, allowed)) = RESPONSE_HEADERS.iter().find(|(known, ..)| *known == key)
+        else {
             let known = RESPONSE_HEADERS.map(|(known, ..)| known).join(", ");
-            return Err(Error::custom(format_args!("{} is not supported; there are: {known}", name_to_echo(&key))));
+            return Err(Error::custom(format_args!(
+                "{} is not supported; there are: {known}",
+                name_to_echo(&key)
+            )));
         };
         let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
         if !allowed.is_empty() && !allowed.contains(&value.as_str()) {
             return Err(Error::custom(format_args!("{key} must be {}", allowed.join(" or "))));
         }
-        let value = HeaderValue::try_from(value)
-            .map_err(|_| Error::custom(format_args!("{key} has a character that an HTTP header cannot carry")))?;
+        let value = HeaderValue::try_from(value).map_err(|_| {
+            Error::custom(format_args!("{key} has a character that an HTTP header cannot carry"))
+        })?;
         headers.insert(name, value);
     }
     Ok(headers)
@@ -144,8 +163,7 @@ pub(super) enum ClientAuth {
 
 impl<'de> Deserialize<'de> for ClientAuth {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expected =
-            "NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert (the others verify nothing)";
+        let expected = "NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert (the others verify nothing)";
         values::text(deserializer, expected, |name| match name {
             "" | "NoClientCert" => Some(Self::None),
             "VerifyClientCertIfGiven" => Some(Self::Optional),
@@ -177,8 +195,13 @@ pub(super) struct CipherSuite(pub(super) SupportedCipherSuite);
 impl<'de> Deserialize<'de> for CipherSuite {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // As Go, and so the reference, writes it.
-        let name = |suite: &SupportedCipherSuite| format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1);
-        let expected = format!("one of {}", DEFAULT_CIPHER_SUITES.iter().map(name).collect::<Vec<_>>().join(", "));
+        let name = |suite: &SupportedCipherSuite| {
+            format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1)
+        };
+        let expected = format!(
+            "one of {}",
+            DEFAULT_CIPHER_SUITES.iter().map(name).collect::<Vec<_>>().join(", ")
+        );
         values::text(deserializer, expected, |text| {
             DEFAULT_CIPHER_SUITES.iter().find(|suite| name(suite) == text).map(|suite| Self(*suite))
         })

@@ -27,7 +27,9 @@ fn to_value(yaml: Yaml) -> Result<Value, String> {
         // Every key that takes a number takes text.
         Yaml::Number(number) => number.to_string().into(),
         Yaml::String(text) => text.into(),
-        Yaml::Sequence(values) => values.into_iter().map(to_value).collect::<Result<Vec<_>, _>>()?.into(),
+        Yaml::Sequence(values) => {
+            values.into_iter().map(to_value).collect::<Result<Vec<_>, _>>()?.into()
+        }
         Yaml::Mapping(entries) => {
             let mut dict = Dict::new();
             for (key, value) in entries {
@@ -59,8 +61,14 @@ mod tests {
                 "SECRET: \"SECRET",
                 "found unexpected end of stream at line 1 column 16, while scanning a quoted scalar at line 1 column 9",
             ),
-            ("SECRET: SECRET: SECRET", "mapping values are not allowed in this context at line 1 column 15"),
-            ("a: SECRET\n---\nb: SECRET", "deserializing from YAML containing more than one document is not supported"),
+            (
+                "SECRET: SECRET: SECRET",
+                "mapping values are not allowed in this context at line 1 column 15",
+            ),
+            (
+                "a: SECRET\n---\nb: SECRET",
+                "deserializing from YAML containing more than one document is not supported",
+            ),
         ] {
             let fault = parse(text).unwrap_err();
             assert_eq!(fault, expected, "{text}");

@@ -36,7 +36,8 @@ fuzz_target!(|bytes: &[u8]| {
         let text = String::from_utf8_lossy(rest).replace("@", KEY);
         std::fs::write(file.path(), text).unwrap();
     }
-    let loaded = Layers::stack(Some(file.path()), environment, [], None).and_then(|layers| Loaded::new(&layers));
+    let loaded = Layers::stack(Some(file.path()), environment, [], None)
+        .and_then(|layers| Loaded::new(&layers));
     if let Err(error) = loaded {
         assert!(!error.to_string().contains(KEY), "{error}");
         assert!(!error.to_string().is_empty());

@@ -27,6 +27,9 @@ fuzz_target!(|body: &[u8]| {
     let mut pager = Pager::<Project>::new(&secret);
     if pager.push(body) == Ok(Next::Complete) {
         let list = pager.finish();
-        assert!(list.items.iter().all(|project| !matches!(&*project.id, "" | "." | "..")), "a segment of a path");
+        assert!(
+            list.items.iter().all(|project| !matches!(&*project.id, "" | "." | "..")),
+            "a segment of a path"
+        );
     }
 });

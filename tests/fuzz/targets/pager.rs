@@ -22,7 +22,8 @@ struct Page {
 impl Page {
     fn of(&[items, more, cursor]: &[u8; 3]) -> Self {
         // Few of them, so that they come again.
-        let ids = (0..items % 4).map(|position| format!("id_{}", (items >> 2) % 16 + position)).collect();
+        let ids =
+            (0..items % 4).map(|position| format!("id_{}", (items >> 2) % 16 + position)).collect();
         let has_more = [Some(true), Some(true), Some(false), None][usize::from(more % 4)];
         let last_id = match cursor % 4 {
             0 => None,
@@ -39,8 +40,10 @@ impl Page {
             .map(|id| json!({"id": id, "name": null, "active": true, "certificate_details": {}}))
             .collect();
         data.extend(self.ends_badly.then(|| json!(7)));
-        let mut page =
-            Map::from_iter([("data".to_owned(), Value::from(data)), ("last_id".to_owned(), json!(self.last_id))]);
+        let mut page = Map::from_iter([
+            ("data".to_owned(), Value::from(data)),
+            ("last_id".to_owned(), json!(self.last_id)),
+        ]);
         page.extend(self.has_more.map(|more| ("has_more".to_owned(), more.into())));
         Value::from(page).to_string().into()
     }
@@ -75,7 +78,10 @@ fuzz_target!(|bytes: &[u8]| {
             Ok(Next::After(_)) => {}
             Ok(Next::Complete) => {
                 let list = pager.finish();
-                assert_eq!(list.items.iter().map(|item| item.id.to_string()).collect::<BTreeSet<_>>(), ids);
+                assert_eq!(
+                    list.items.iter().map(|item| item.id.to_string()).collect::<BTreeSet<_>>(),
+                    ids
+                );
                 assert_eq!(list.malformed.count(), malformed);
                 return;
             }

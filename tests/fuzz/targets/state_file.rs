@@ -31,7 +31,10 @@ impl Setup {
         ];
         let environment = environment.map(|(name, value)| (name.into(), value.into()));
         let loaded = Loaded::new(&Layers::stack(None, environment, [], None).unwrap()).unwrap();
-        let client = Arc::new(Client::new(&loaded.config.api, Arc::new(Metrics::new(&Registry::new()).unwrap())).unwrap());
+        let client = Arc::new(
+            Client::new(&loaded.config.api, Arc::new(Metrics::new(&Registry::new()).unwrap()))
+                .unwrap(),
+        );
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         Self { folder: TempDir::new().unwrap(), runtime, loaded, client }
     }
@@ -44,20 +47,27 @@ thread_local! {
 fuzz_target!(|bytes: &[u8]| {
     let Some((choice, content)) = bytes.split_first() else { return };
     SETUP.with(|setup| {
-        let Setup { folder, runtime, loaded: Loaded { config, credentials }, client } = setup.get_or_init(Setup::new);
+        let Setup { folder, runtime, loaded: Loaded { config, credentials }, client } =
+            setup.get_or_init(Setup::new);
         let path = folder.path().join("state");
         let file = if choice % 2 == 0 {
             content.to_vec()
         } else {
             let crc32 = crc32fast::hash(content);
-            let header = format!("{{\"version\":2,\"bytes\":{},\"crc32\":{crc32}}}\n", content.len());
+            let header =
+                format!("{{\"version\":2,\"bytes\":{},\"crc32\":{crc32}}}\n", content.len());
             [header.as_bytes(), content].concat()
         };
         std::fs::write(&path, file).unwrap();
         let poller_config = PollerConfig::new(Arc::clone(client), config, credentials.clone());
-        let (_poller, state) = runtime.block_on(Poller::new(poller_config, Some(&path), &config.api.base_url));
+        let (_poller, state) =
+            runtime.block_on(Poller::new(poller_config, Some(&path), &config.api.base_url));
         let state = state.borrow().clone();
-        assert_eq!(path.exists(), state.snapshot.is_some(), "set aside exactly where it is not used");
+        assert_eq!(
+            path.exists(),
+            state.snapshot.is_some(),
+            "set aside exactly where it is not used"
+        );
         // Whatever is taken can be shown.
         assert!(Exposition::of_state_only().text(&state, unix_now()).unwrap().count() > 0);
     });
