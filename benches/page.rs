@@ -115,6 +115,7 @@ fn lists(size: Size) -> Lists {
     Lists {
         organization: list(certificates()),
         projects: (0..size.projects).map(project).collect(),
+        unread: Vec::new(),
         project_faults: ProjectFaults::default(),
     }
 }
@@ -172,7 +173,7 @@ mod parse {
             next = Some(pager.push(body.as_bytes()).unwrap());
         }
         assert_eq!(next, Some(Next::Complete));
-        pager.finish()
+        pager.finish(None)
     }
 
     #[divan::bench(args = SIZES, max_time = LONG_ENOUGH)]

@@ -64,6 +64,7 @@ pub(crate) fn lists(read: &[Vec<Certificate>]) -> Lists {
     Lists {
         organization: Arc::new(list(read[0].clone())),
         projects,
+        unread: Vec::new(),
         project_faults: ProjectFaults::default(),
     }
 }

@@ -185,6 +185,8 @@ pub enum FailureReason {
     Pagination,
     /// The admin key's file is missing, empty or unreadable.
     Credentials,
+    /// A project is listed, but the API says that it does not exist.
+    Projects,
 }
 
 #[cfg(test)]

@@ -179,8 +179,9 @@ pub(super) const METRICS: &[Metric] = &[
     ),
     gauge(
         "openai_mtls_enforced",
-        "Whether any certificate is active in the scope, valid or not, so that mutual TLS is enforced there: 1 or 0.",
-        Series::Scopes(|scope, _| Some(f64::from(scope.is_enforced()))),
+        "Whether any certificate is active in the scope, valid or not, so that mutual TLS is enforced there: 1 or 0; \
+         absent where none is known to be and an entry whose id or activity cannot be read might be.",
+        Series::Scopes(|scope, _| scope.enforced().map(f64::from)),
     ),
     gauge(
         "openai_mtls_read_timestamp_seconds",

@@ -14,6 +14,9 @@ pub struct Lists {
     pub organization: Arc<Listing<Certificate>>,
     /// Each project whose list has been read at least once, sorted by identifier; empty if projects are not polled.
     pub projects: Vec<ProjectList>,
+    /// Projects that are listed and selected, but whose list has never been read, sorted by identifier.
+    #[serde(default)]
+    pub unread: Vec<Project>,
     pub project_faults: ProjectFaults,
 }
 
@@ -51,9 +54,12 @@ pub struct Inventory {
 
 impl Inventory {
     pub fn new(lists: Lists, group: &RotationGroup) -> Self {
-        let project_scope =
-            |list: &ProjectList| Scope::new(in_effect(&list.certificates, &lists.organization));
-        let organization = std::iter::once(Scope::new(active(&lists.organization)));
+        let project_scope = |list: &ProjectList| {
+            let (own, organization) = (&list.certificates, &lists.organization);
+            Scope::new(in_effect(own, organization), own.hidden > 0 || organization.hidden > 0)
+        };
+        let organization =
+            std::iter::once(Scope::new(active(&lists.organization), lists.organization.hidden > 0));
         let scopes: Vec<_> = organization.chain(lists.projects.iter().map(project_scope)).collect();
         let mut boundaries: Vec<_> = scopes.iter().flat_map(Scope::boundaries).collect();
         boundaries.sort_unstable();
@@ -102,6 +108,11 @@ impl Inventory {
         &self.lists.projects
     }
 
+    /// Projects that are listed and selected, but whose list has never been read, sorted by identifier.
+    pub fn unread_projects(&self) -> &[Project] {
+        &self.lists.unread
+    }
+
     /// The project with this identifier, and its position among the projects.
     pub fn project(&self, id: &str) -> Option<(usize, &ProjectList)> {
         let position =
@@ -141,7 +152,7 @@ impl Inventory {
             .map(|position| &self.lists.projects[*position as usize].project)
     }
 
-    /// Entries that could not be read, of all lists.
+    /// Entries that could not be read in full, of all lists.
     pub fn malformed(&self) -> &Malformed {
         &self.malformed
     }

@@ -18,13 +18,17 @@ pub struct Listing<T> {
     pub items: Vec<T>,
     /// Entries whose identifier had come before in the same list.
     pub duplicates: u64,
-    /// Entries that could not be read.
+    /// Entries of which a field, or everything, could not be read.
     pub malformed: Malformed,
+    /// Of those, entries without a readable `id` or `active` that no earlier read knows by their `id`. They are not among
+    /// `items`, and any of them may be an active certificate.
+    #[serde(default)]
+    pub hidden: u64,
 }
 
 impl<T> Default for Listing<T> {
     fn default() -> Self {
-        Self { items: Vec::new(), duplicates: 0, malformed: Malformed::default() }
+        Self { items: Vec::new(), duplicates: 0, malformed: Malformed::default(), hidden: 0 }
     }
 }
 
@@ -38,7 +42,7 @@ impl<T: Identified> Listing<T> {
         read.sort_by(|a, b| a.id().cmp(b.id()));
         read.dedup_by(|a, b| a.id() == b.id());
         read.shrink_to_fit();
-        Self { duplicates: (total - read.len()) as u64, items: read, malformed }
+        Self { duplicates: (total - read.len()) as u64, items: read, malformed, hidden: 0 }
     }
 
     pub fn get(&self, id: &str) -> Option<&T> {
@@ -54,8 +58,8 @@ pub(crate) fn unchanged_or<T: PartialEq>(before: Option<&Arc<T>>, now: T) -> Arc
     }
 }
 
-/// How many entries of a list could not be read, by the field at fault. Sums saturate: the
-/// counts of a state file may be anything.
+/// How many entries of a list could not be read in full, each by its first field at fault. Sums saturate: the counts of a
+/// state file may be anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Malformed(BTreeMap<Cow<'static, str>, u64>);

@@ -25,5 +25,5 @@ pub use rotation::{CertificateUse, RotationGroup};
 pub use scope::Scope;
 pub(crate) use severity::{Coverage, Severity, Thresholds};
 pub use snapshot::Snapshot;
-pub(crate) use time::{SECONDS_PER_DAY, days_until, whole_second};
+pub(crate) use time::{INSTANTS, SECONDS_PER_DAY, days_until, whole_second};
 pub use time::{UnixSeconds, unix_now};

@@ -34,8 +34,8 @@ pub(super) fn validity(certificate: &Certificate) -> Option<(UnixSeconds, Option
 /// The anchors in effect in one scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// Whether any anchor is active, valid or not.
-    enforced: bool,
+    /// Whether any anchor is active, valid or not; none if that cannot be known.
+    enforced: Option<bool>,
     /// When anchors with a known end are valid, sorted.
     dated: Box<[(UnixSeconds, UnixSeconds)]>,
     /// When anchors without a known end begin.
@@ -45,10 +45,12 @@ pub struct Scope {
 }
 
 impl Scope {
-    pub fn new<'a>(in_effect: impl Iterator<Item = &'a Certificate>) -> Self {
-        let (mut enforced, mut dated, mut undated) = (false, Vec::new(), Vec::new());
+    /// `hides_anchors`: a list of the scope has entries that may be active certificates and cannot be read.
+    pub fn new<'a>(in_effect: impl Iterator<Item = &'a Certificate>, hides_anchors: bool) -> Self {
+        let mut enforced = (!hides_anchors).then_some(false);
+        let (mut dated, mut undated) = (Vec::new(), Vec::new());
         for certificate in in_effect {
-            enforced = true;
+            enforced = Some(true);
             match validity(certificate) {
                 Some((begin, Some(end))) => dated.push((begin, end)),
                 Some((begin, None)) => undated.push(begin),
@@ -60,8 +62,9 @@ impl Scope {
         Self { enforced, dated: dated.into(), undated: undated.into(), coverage }
     }
 
-    /// Whether mutual TLS is enforced: whether any anchor is active, valid or not.
-    pub fn is_enforced(&self) -> bool {
+    /// Whether mutual TLS is enforced: whether any anchor is active, valid or not. None if no anchor is known to be active
+    /// while an entry that cannot be read may be.
+    pub fn enforced(&self) -> Option<bool> {
         self.enforced
     }
 
@@ -130,7 +133,7 @@ mod tests {
     }
 
     fn scope(dates: &[Dates]) -> Scope {
-        Scope::new(certificates(dates).iter())
+        Scope::new(certificates(dates).iter(), false)
     }
 
     fn from_to(begin: i64, end: i64) -> Dates {
@@ -165,14 +168,27 @@ mod tests {
     #[test]
     fn a_scope_without_coverage_has_no_runway_end() {
         assert_eq!(scope(&[]).runway_end(50), None);
-        assert!(!scope(&[]).is_enforced());
+        assert_eq!(scope(&[]).enforced(), Some(false));
         assert_eq!(scope(&[from_to(60, 100)]).runway_end(50), None, "never covered so far");
         assert_eq!(scope(&[(Some(0), None)]).runway_end(50), None, "nothing dated");
         let reversed = scope(&[from_to(40, 30)]);
         assert_eq!(
-            (reversed.is_enforced(), reversed.valid(35), reversed.runway_end(35)),
-            (true, 0, None)
+            (reversed.enforced(), reversed.valid(35), reversed.runway_end(35)),
+            (Some(true), 0, None)
         );
+    }
+
+    #[test]
+    fn enforcement_is_unknown_where_only_an_unreadable_entry_may_be_active() {
+        for (dates, hides_anchors, enforced) in [
+            (&[][..], true, None),
+            (&[], false, Some(false)),
+            (&[from_to(0, 100)], true, Some(true)),
+            (&[from_to(40, 30)], true, Some(true)),
+        ] {
+            let scope = Scope::new(certificates(dates).iter(), hides_anchors);
+            assert_eq!(scope.enforced(), enforced, "{dates:?} {hides_anchors}");
+        }
     }
 
     #[test]
@@ -204,8 +220,8 @@ mod tests {
             list(certificates)
         };
         let (organization, own) = (active_of([true, true, false]), active_of([true, false, true]));
-        assert_eq!(Scope::new(active(&organization)).valid(50), 2);
-        assert_eq!(Scope::new(in_effect(&own, &organization)).valid(50), 3);
+        assert_eq!(Scope::new(active(&organization), false).valid(50), 2);
+        assert_eq!(Scope::new(in_effect(&own, &organization), false).valid(50), 3);
     }
 
     /// The models walk time second by second over this range, and know nothing of spans.

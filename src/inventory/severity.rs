@@ -63,6 +63,8 @@ impl CertificateUse {
 pub(crate) enum Coverage {
     /// No certificate is active: any client is let in.
     NotEnforced,
+    /// No certificate is known to be active, but an entry that cannot be read may be.
+    Unknown,
     /// No active certificate is valid: every request is refused. `since` is the end of the last one whose end is known.
     Refused { since: Option<UnixSeconds> },
     /// An active certificate is valid without a gap until this instant.
@@ -74,7 +76,8 @@ pub(crate) enum Coverage {
 impl Coverage {
     pub(crate) fn of(scope: &Scope, now: UnixSeconds) -> Self {
         match scope.runway_end(now) {
-            _ if !scope.is_enforced() => Self::NotEnforced,
+            _ if scope.enforced() == Some(false) => Self::NotEnforced,
+            _ if scope.enforced().is_none() => Self::Unknown,
             since if scope.valid(now) == 0 => Self::Refused { since },
             Some(until) if until > now => Self::Covered { until },
             since => Self::Undated { since },
@@ -84,7 +87,7 @@ impl Coverage {
     /// When coverage by certificates with a known end ends, or ended.
     pub(crate) fn end(self) -> Option<UnixSeconds> {
         match self {
-            Self::NotEnforced => None,
+            Self::NotEnforced | Self::Unknown => None,
             Self::Covered { until } => Some(until),
             Self::Refused { since } | Self::Undated { since } => since,
         }
@@ -93,6 +96,7 @@ impl Coverage {
     pub(crate) fn severity(self, now: f64, thresholds: Thresholds) -> Severity {
         match self {
             Self::NotEnforced => Severity::Off,
+            Self::Unknown => Severity::Warning,
             Self::Undated { since: None } => Severity::Ok,
             // Anchors without a known end do not count towards a runway, here as in the alert rules.
             Self::Refused { .. } | Self::Undated { since: Some(_) } => Severity::Critical,
@@ -106,6 +110,7 @@ impl Coverage {
             Self::Refused { since } => (0, since.unwrap_or(UnixSeconds::MIN)),
             Self::Undated { since: Some(since) } => (1, since),
             Self::Covered { until } => (1, until),
+            Self::Unknown => (2, UnixSeconds::MIN),
             Self::Undated { since: None } => (2, UnixSeconds::MAX),
             Self::NotEnforced => (3, UnixSeconds::MAX),
         }

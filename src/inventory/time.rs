@@ -1,9 +1,14 @@
 //! Instants and the days between them.
 
+use std::ops::RangeInclusive;
 use std::time::SystemTime;
 
 /// Whole seconds since 1970-01-01T00:00:00Z, as the API gives them. Any 64-bit value is valid.
 pub type UnixSeconds = i64;
+
+/// The years 1 to 9999, which a certificate's dates can express. What the API gives beyond them is unreadable: milliseconds,
+/// say.
+pub(crate) const INSTANTS: RangeInclusive<UnixSeconds> = -62_135_596_800..=253_402_300_799;
 
 /// Unix time has no leap seconds, so every day is as long.
 pub(crate) const SECONDS_PER_DAY: f64 = 86_400.0;

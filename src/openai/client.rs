@@ -60,22 +60,30 @@ pub struct Session<'a> {
 const BY_UPLOAD: (&str, &str) = ("order", "asc");
 
 impl Session<'_> {
-    pub async fn organization_certificates(&self) -> Result<Listing<Certificate>, Error> {
-        self.list(Endpoint::Certificates, &["organization", "certificates"], BY_UPLOAD).await
+    /// Entries that cannot be read are as they were `before`.
+    pub async fn organization_certificates(
+        &self,
+        before: Option<&Listing<Certificate>>,
+    ) -> Result<Listing<Certificate>, Error> {
+        let path = ["organization", "certificates"];
+        self.list(Endpoint::Certificates, &path, BY_UPLOAD, before).await
     }
 
     /// Without archived projects. The API has no order for this list.
     pub async fn projects(&self) -> Result<Listing<Project>, Error> {
-        self.list(Endpoint::Projects, &["organization", "projects"], ("include_archived", "false"))
-            .await
+        let path = ["organization", "projects"];
+        // The only field that a project cannot do without is its identifier, so none is known from before.
+        self.list(Endpoint::Projects, &path, ("include_archived", "false"), None).await
     }
 
+    /// Entries that cannot be read are as they were `before`.
     pub async fn project_certificates(
         &self,
         project_id: &str,
+        before: Option<&Listing<Certificate>>,
     ) -> Result<Listing<Certificate>, Error> {
         let path = ["organization", "projects", project_id, "certificates"];
-        self.list(Endpoint::ProjectCertificates, &path, BY_UPLOAD).await
+        self.list(Endpoint::ProjectCertificates, &path, BY_UPLOAD, before).await
     }
 
     async fn list<T: Entry>(
@@ -83,6 +91,7 @@ impl Session<'_> {
         endpoint: Endpoint,
         path: &[&str],
         query: (&str, &str),
+        before: Option<&Listing<T>>,
     ) -> Result<Listing<T>, Error> {
         let mut pager = Pager::new(&self.key);
         let mut after = None;
@@ -99,7 +108,7 @@ impl Session<'_> {
             );
             match next {
                 Next::After(id) => after = Some(id),
-                Next::Complete => return Ok(pager.finish()),
+                Next::Complete => return Ok(pager.finish(before)),
             }
         }
     }

@@ -18,7 +18,7 @@ pub use error::Error;
 pub use metrics::Metrics;
 pub use pager::{Next, PageError, Pager};
 pub use transport::ClientError;
-pub use wire::Entry;
+pub use wire::{Decoded, Entry};
 
 /// What was requested, as the label `endpoint` and the log name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]

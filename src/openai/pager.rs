@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::wire::{Entry, Page, as_text};
+use super::wire::{Decoded, Entry, Page, as_text};
 use crate::inventory::{Listing, Malformed};
 
 /// Pages of one list, at most.
@@ -57,6 +57,10 @@ pub struct Pager<'a, T> {
     secret: &'a SecretString,
     items: Vec<T>,
     malformed: Malformed,
+    /// Identifiers of entries that cannot be read but for these.
+    unreadable: Vec<Box<str>>,
+    /// How many entries have no readable identifier.
+    unidentified: u64,
     text_bytes: usize,
     cursors: HashSet<String>,
     /// Pages pushed so far.
@@ -67,8 +71,16 @@ impl<'a, T: Entry> Pager<'a, T> {
     /// Before the first page. `secret` is cut out of every name: an upstream could repeat the key anywhere, and names
     /// are logged and exported.
     pub fn new(secret: &'a SecretString) -> Self {
-        let (items, malformed) = (Vec::new(), Malformed::default());
-        Self { secret, items, malformed, text_bytes: 0, cursors: HashSet::new(), pages: 0 }
+        Self {
+            secret,
+            items: Vec::new(),
+            malformed: Malformed::default(),
+            unreadable: Vec::new(),
+            unidentified: 0,
+            text_bytes: 0,
+            cursors: HashSet::new(),
+            pages: 0,
+        }
     }
 
     /// Takes the next page's body.
@@ -80,45 +92,66 @@ impl<'a, T: Entry> Pager<'a, T> {
             return Err(PageError::EmptyPage);
         }
         for entry in &page.data {
-            if let Err(field) = T::decode(entry).and_then(|item| self.keep(item)) {
-                self.malformed.add(field);
-            }
+            let fault = self.keep(T::decode(entry));
+            fault.into_iter().for_each(|field| self.malformed.add(field));
         }
         self.pages += 1;
         let next = if has_more { Next::After(self.cursor(page)?) } else { Next::Complete };
         if self.text_bytes > MAX_TEXT_BYTES {
             return Err(PageError::TooLarge);
         }
-        if self.items.len() > MAX_ITEMS || (has_more && self.pages == MAX_PAGES) {
+        if self.items.len() + self.unreadable.len() > MAX_ITEMS
+            || (has_more && self.pages == MAX_PAGES)
+        {
             return Err(PageError::TooLong);
         }
         Ok(next)
     }
 
-    /// The whole list, once [`Pager::push`] has returned [`Next::Complete`].
-    pub fn finish(self) -> Listing<T> {
-        Listing::new(self.items, self.malformed)
+    /// The whole list, once [`Pager::push`] has returned [`Next::Complete`]. An entry that cannot be read is as the list had
+    /// it `before`, if it did.
+    pub fn finish(self, before: Option<&Listing<T>>) -> Listing<T> {
+        let known = |id: &Box<str>| before.and_then(|before| before.get(id)).cloned();
+        let (last_good, unreadable) = (self.unreadable.iter().filter_map(known), &self.unreadable);
+        let mut read: Vec<_> = last_good.collect();
+        let hidden = self.unidentified + (unreadable.len() - read.len()) as u64;
+        // Later, and so kept by the list in place of last good ones.
+        read.extend(self.items);
+        Listing { hidden, ..Listing::new(read, self.malformed) }
     }
 
-    /// Keeps an object, with the key redacted from its name. An error names the field at fault.
-    fn keep(&mut self, mut item: T) -> Result<(), &'static str> {
+    /// Keeps an entry, with the key redacted from its name. Returns the field at fault, if there is one.
+    fn keep(&mut self, Decoded { item, fault }: Decoded<T>) -> Option<&'static str> {
         let secret = self.secret.expose_secret();
-        if secret.len() >= MIN_SECRET_LEN {
-            if item.id().contains(secret) {
-                return Err("id");
+        let has_secret = |text: &str| secret.len() >= MIN_SECRET_LEN && text.contains(secret);
+        match item {
+            Ok(item) if has_secret(item.id()) => {
+                self.unidentified += 1;
+                return Some("id");
             }
-            if let Some(name) = item.name_mut().as_mut().filter(|name| name.contains(secret)) {
-                *name = name.replace(secret, "[redacted]").into();
+            Ok(mut item) => {
+                if let Some(name) = item.name_mut().as_mut().filter(|name| has_secret(name)) {
+                    *name = name.replace(secret, "[redacted]").into();
+                }
+                self.text_bytes +=
+                    item.id().len() + item.name_mut().as_ref().map_or(0, |name| name.len());
+                self.items.push(item);
             }
+            Err(Some(id)) => {
+                self.text_bytes += id.len();
+                self.unreadable.push(id);
+            }
+            Err(None) => self.unidentified += 1,
         }
-        self.text_bytes += item.id().len() + item.name_mut().as_ref().map_or(0, |name| name.len());
-        self.items.push(item);
-        Ok(())
+        fault
     }
 
     /// After which object the list goes on: `last_id`, or the last object of the page.
     fn cursor(&mut self, page: Page<'_>) -> Result<String, PageError> {
-        let last = || T::decode(page.data.last()?).ok().map(|last| last.id().to_owned());
+        let last = || match T::decode(page.data.last()?).item {
+            Ok(last) => Some(last.id().to_owned()),
+            Err(id) => id.map(Into::into),
+        };
         let cursor =
             page.last_id.filter(|id| !id.is_empty()).or_else(last).ok_or(PageError::NoCursor)?;
         if self.cursors.insert(cursor.clone()) { Ok(cursor) } else { Err(PageError::Cycle) }
@@ -156,7 +189,7 @@ mod tests {
     fn list(body: &[u8]) -> Result<Listing<Certificate>, PageError> {
         let secret = SecretString::from(KEY);
         let mut pager = Pager::new(&secret);
-        pager.push(body).map(|_| pager.finish())
+        pager.push(body).map(|_| pager.finish(None))
     }
 
     #[test]
@@ -233,6 +266,43 @@ mod tests {
         assert_eq!((list.items.len(), list.malformed.to_string().as_str()), (1, "id (1)"));
     }
 
+    #[test]
+    fn entry_that_cannot_be_read_is_as_it_was_before() {
+        let before = list(page(&["a", "b"], r#""has_more":false"#).as_bytes()).unwrap();
+        let odd = |id: &str| format!(r#"{{"id":"{id}","active":"yes"}}"#);
+        for (entries, ids, hidden) in [
+            (vec![odd("a")], vec!["a"], 0),
+            (vec![odd("a"), odd("c")], vec!["a"], 1),
+            (vec![odd("c"), "7".into()], vec![], 2),
+            (vec![odd("a"), entry("c")], vec!["a", "c"], 0),
+        ] {
+            let secret = SecretString::default();
+            let mut pager = Pager::new(&secret);
+            let body = format!(r#"{{"data":[{}],"has_more":false}}"#, entries.join(","));
+            assert_eq!(pager.push(body.as_bytes()), Ok(Next::Complete));
+            let list = pager.finish(Some(&before));
+            assert_eq!(list.items.iter().map(|item| &*item.id).collect::<Vec<_>>(), ids);
+            assert_eq!(
+                (list.hidden, list.get("a")),
+                (hidden, before.get("a").filter(|_| ids.contains(&"a")))
+            );
+        }
+    }
+
+    #[test]
+    fn entry_that_comes_again_whole_counts_as_it_came() {
+        let before = list(page(&["a"], r#""has_more":false"#).as_bytes()).unwrap();
+        let secret = SecretString::default();
+        let mut pager = Pager::new(&secret);
+        let body = format!(
+            r#"{{"data":[{},{{"id":"a","active":7}}],"has_more":false}}"#,
+            entry("a").replace("true", "false")
+        );
+        pager.push(body.as_bytes()).unwrap();
+        let list = pager.finish(Some(&before));
+        assert_eq!((list.items.len(), list.items[0].active, list.hidden), (1, false, 0));
+    }
+
     /// With a space between any two tokens.
     const ENTRY: &str = r#"{ "id" : "bad" , "name" : "of-sk-admin-abc" , "active" : true , "created_at" : 7 , "certificate_details" : { "valid_at" : 1 , "expires_at" : 20 } }"#;
 
@@ -287,9 +357,9 @@ mod tests {
             #[derive(serde::Deserialize)]
             struct Shape { data: Vec<IgnoredAny> }
             match list(&body) {
-                Ok(Listing { items, duplicates, malformed }) => {
+                Ok(Listing { items, duplicates, hidden, .. }) => {
                     let shape: Shape = serde_json::from_str(&as_text(&body)).unwrap();
-                    prop_assert_eq!(items.len() as u64 + duplicates + malformed.count(), shape.data.len() as u64);
+                    prop_assert_eq!(items.len() as u64 + duplicates + hidden, shape.data.len() as u64);
                     for item in &items {
                         prop_assert!(!item.id.is_empty() && !item.id.contains(KEY), "{:?}", item);
                         prop_assert!(!item.name.as_deref().unwrap_or_default().contains(KEY), "{:?}", item);
@@ -311,7 +381,8 @@ mod tests {
             if is_json {
                 let list = list.unwrap();
                 prop_assert!(list.get("before").is_some() && list.get("past").is_some(), "{:?}", list);
-                prop_assert_eq!(list.items.len() as u64 + list.malformed.count(), 3);
+                prop_assert_eq!(list.items.len() as u64 + list.hidden, 3);
+                prop_assert!(list.malformed.count() <= 1 && list.hidden <= list.malformed.count());
             }
         }
     }
@@ -329,6 +400,6 @@ mod tests {
                 .unwrap();
             assert_eq!(next, if has_more { Next::After(last.into()) } else { Next::Complete });
         }
-        pager.finish()
+        pager.finish(None)
     }
 }

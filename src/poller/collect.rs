@@ -91,8 +91,19 @@ const SLOW_FAILURE: Duration = Duration::from_secs(1);
 struct Projects {
     /// Each list with when it was read.
     lists: Vec<(ProjectList, f64)>,
+    /// Those that have never been read.
+    unread: Vec<Project>,
     faults: ProjectFaults,
     failed: Vec<(ListName, Error)>,
+}
+
+impl Projects {
+    /// Those of a snapshot.
+    fn of(snapshot: &Snapshot) -> Self {
+        let Lists { projects, unread, project_faults, .. } = snapshot.inventory.lists().clone();
+        let lists = zip(projects, snapshot.projects_read_at.iter().copied()).collect();
+        Self { lists, unread, faults: project_faults, failed: Vec::new() }
+    }
 }
 
 /// What came of reading a project's list.
@@ -110,17 +121,19 @@ impl CollectOptions {
         before: Option<&Snapshot>,
         slow_failures: &mut SlowFailures,
     ) -> Collected {
-        let organization = match session.organization_certificates().await {
-            Ok(list) => unchanged_or(before.map(|before| before.inventory.organization()), list),
+        let organization_before = before.map(|before| before.inventory.organization());
+        let list = session.organization_certificates(organization_before.map(Arc::as_ref)).await;
+        let organization = match list {
+            Ok(list) => unchanged_or(organization_before, list),
             Err(error) => return Collected::new(None, vec![(ListName::Organization, error)]),
         };
         let organization_read_at = unix_now();
-        let Projects { lists, faults, failed } = match &self.projects {
+        let Projects { lists, unread, faults, failed } = match &self.projects {
             Some(filter) => self.collect_projects(session, filter, before, slow_failures).await,
             None => Projects::default(),
         };
         let (projects, projects_read_at) = lists.into_iter().unzip();
-        let lists = Lists { organization, projects, project_faults: faults };
+        let lists = Lists { organization, projects, unread, project_faults: faults };
         let inventory = Inventory::new_or_unchanged(
             before.map(|before| &before.inventory),
             lists,
@@ -139,8 +152,8 @@ impl CollectOptions {
         let listed = match session.projects().await {
             Ok(listed) => listed,
             Err(error) => {
-                let (lists, faults) = before.map(projects_of).unwrap_or_default();
-                return Projects { lists, faults, failed: vec![(ListName::Projects, error)] };
+                let failed = vec![(ListName::Projects, error)];
+                return Projects { failed, ..before.map(Projects::of).unwrap_or_default() };
             }
         };
         let selected = listed.items.into_iter().filter(|project| filter.selects(project));
@@ -165,10 +178,13 @@ impl CollectOptions {
                 Err(error) => {
                     slow_failures.extend(is_slow.then(|| (project.id.clone(), ended_at)));
                     projects.failed.push((ListName::Project(project.id.clone()), error));
-                    let earlier = list_of(&project, before);
-                    let as_before =
-                        |(list, at)| (ProjectList { project, certificates: Arc::clone(list) }, at);
-                    projects.lists.extend(earlier.map(as_before));
+                    match list_of(&project, before) {
+                        Some((list, read_at)) => {
+                            let certificates = Arc::clone(list);
+                            projects.lists.push((ProjectList { project, certificates }, read_at));
+                        }
+                        None => projects.unread.push(project),
+                    }
                 }
             }
         }
@@ -178,7 +194,7 @@ impl CollectOptions {
     /// The snapshot that an earlier process saved, as far as it is still polled.
     pub(super) fn restore(&self, saved: SavedState) -> Snapshot {
         let SavedState { organization_read_at, projects_read_at, lists, .. } = saved;
-        let Lists { organization, projects, project_faults } = lists;
+        let Lists { organization, projects, mut unread, project_faults } = lists;
         let is_selected = |project: &Project| {
             self.projects.as_ref().is_some_and(|filter| filter.selects(project))
         };
@@ -187,7 +203,8 @@ impl CollectOptions {
         let (projects, projects_read_at) = projects.unzip();
         let project_faults =
             if self.projects.is_some() { project_faults } else { ProjectFaults::default() };
-        let lists = Lists { organization, projects, project_faults };
+        unread.retain(is_selected);
+        let lists = Lists { organization, projects, unread, project_faults };
         let inventory = Inventory::new_or_unchanged(None, lists, &self.rotation_group);
         Snapshot { inventory, organization_read_at, projects_read_at }
     }
@@ -217,10 +234,10 @@ async fn read_project(
     before: Option<&Snapshot>,
 ) -> ProjectRead {
     let started = Instant::now();
-    let list = session.project_certificates(&project.id).await;
+    let list_before = list_of(&project, before).map(|(list, _)| list);
+    let list = session.project_certificates(&project.id, list_before.map(Arc::as_ref)).await;
     // Compared at once, so that only one list is in memory twice.
-    let certificates =
-        list.map(|list| unchanged_or(list_of(&project, before).map(|(list, _)| list), list));
+    let certificates = list.map(|list| unchanged_or(list_before, list));
     ProjectRead {
         project,
         certificates,
@@ -237,14 +254,6 @@ fn list_of<'a>(
     let snapshot = snapshot?;
     let (position, list) = snapshot.inventory.project(&project.id)?;
     Some((&list.certificates, snapshot.projects_read_at[position]))
-}
-
-fn projects_of(snapshot: &Snapshot) -> (Vec<(ProjectList, f64)>, ProjectFaults) {
-    let Lists { projects, project_faults, .. } = snapshot.inventory.lists();
-    (
-        zip(projects.iter().cloned(), snapshot.projects_read_at.iter().copied()).collect(),
-        project_faults.clone(),
-    )
 }
 
 #[cfg(test)]
@@ -437,6 +446,9 @@ mod tests {
             ["name of a: cert of a", "name of b: another"],
             "what was never read is not there"
         );
+        let unread: Vec<_> =
+            after.inventory.unread_projects().iter().map(|project| &*project.id).collect();
+        assert_eq!(unread, ["new"]);
         assert!(after.projects_read_at[1] > before.projects_read_at[1]);
         assert_eq!(after.inventory.organization().items.len(), 2);
         let failure = |id: &str| FailedList {

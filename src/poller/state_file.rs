@@ -106,11 +106,12 @@ impl SavedState {
 
     /// Whether it is what [`Lists`] and a snapshot promise to be.
     fn is_valid(&self) -> bool {
-        let Lists { organization, projects, .. } = &self.lists;
+        let Lists { organization, projects, unread, .. } = &self.lists;
         let mut lists =
             once(organization).chain(projects.iter().map(|project| &project.certificates));
         self.projects_read_at.len() == projects.len()
             && are_sorted(projects.iter().map(|project| &*project.project.id))
+            && are_sorted(unread.iter().map(|project| &*project.id))
             && lists.all(|list| are_sorted(list.items.iter().map(|certificate| &*certificate.id)))
     }
 }
@@ -207,7 +208,7 @@ mod tests {
 
     use super::*;
     use crate::fixture::{DAY, NOW, certificate, group, list, snapshot};
-    use crate::inventory::{Inventory, Listing, Malformed};
+    use crate::inventory::{Inventory, Listing, Malformed, Project};
 
     const BASE_URL: &str = "https://api.openai.com/v1";
 
@@ -223,10 +224,16 @@ mod tests {
         let mut malformed = Malformed::default();
         malformed.add("active");
         state.lists.project_faults.malformed = malformed.clone();
+        let organization = (*state.lists.organization).clone();
         state.lists.organization =
-            Arc::new(Listing { duplicates: 3, malformed, ..(*state.lists.organization).clone() });
+            Arc::new(Listing { duplicates: 3, malformed, hidden: 1, ..organization });
+        state.lists.unread = ["proj_2", "proj_3"].map(project).to_vec();
         state.projects_read_at = vec![NOW as f64 - 0.5, (NOW - DAY) as f64];
         state
+    }
+
+    fn project(id: &str) -> Project {
+        Project { id: id.into(), name: None, archived: false }
     }
 
     /// A file with this state, or whatever else is made of its content.
@@ -253,6 +260,20 @@ mod tests {
         assert_eq!(loaded.lists, state().lists);
         assert_eq!(content(&loaded), content(&state()));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn file_of_an_earlier_build_is_read() {
+        let folder = TempDir::new().unwrap();
+        let text = String::from_utf8(content(&state())).unwrap();
+        let unread = serde_json::to_string(&state().lists.unread).unwrap();
+        let earlier = text
+            .replace(&format!(r#""unread":{unread},"#), "")
+            .replace(r#","hidden":1"#, "")
+            .replace(r#","hidden":0"#, "");
+        assert!(!earlier.contains("unread") && !earlier.contains("hidden"));
+        let lists = load(&file(&folder, earlier.as_bytes()), BASE_URL).unwrap().lists;
+        assert_eq!((lists.projects, lists.unread), (state().lists.projects, vec![]));
     }
 
     #[test]
@@ -296,7 +317,7 @@ mod tests {
                 state.lists.organization = Arc::new(Listing { items, ..list(vec![]) })
             }
         };
-        let changes: [(&str, Change); 8] = [
+        let changes: [(&str, Change); 9] = [
             ("empty identifier", Box::new(organization(&["", "a"]))),
             ("one identifier twice", Box::new(organization(&["a", "a"]))),
             ("out of order", Box::new(organization(&["b", "a"]))),
@@ -313,6 +334,7 @@ mod tests {
                 "one project twice",
                 Box::new(|state| state.lists.projects[1] = state.lists.projects[0].clone()),
             ),
+            ("projects to be read out of order", Box::new(|state| state.lists.unread.reverse())),
             ("an instant too few", Box::new(|state| state.projects_read_at.truncate(1))),
             ("an instant too many", Box::new(|state| state.projects_read_at.push(1.0))),
         ];

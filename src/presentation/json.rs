@@ -54,7 +54,8 @@ struct ScopeEntry<'a> {
     scope: &'static str,
     project_id: Option<&'a str>,
     project_name: Option<&'a str>,
-    enforced: bool,
+    /// Null if it cannot be known.
+    enforced: Option<bool>,
     unknown_expiry_certificates: usize,
     #[serde(flatten)]
     runway_end: Instants<1>,
@@ -85,7 +86,7 @@ impl<'a> Document<'a> {
             scope: if project.is_some() { "project" } else { "organization" },
             project_id: project.map(|project| &*project.id),
             project_name: project.and_then(|project| project.name.as_deref()),
-            enforced: scope.is_enforced(),
+            enforced: scope.enforced(),
             unknown_expiry_certificates: scope.unknown_expiry(),
             runway_end: Instants([("runway_end", scope.runway_end(whole_second(now)))]),
             coverage: scope.coverage().iter().map(span).collect(),

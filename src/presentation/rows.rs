@@ -75,6 +75,7 @@ impl<'a> ScopeRow<'a> {
             label: match coverage {
                 None => "Not read yet",
                 Some(Coverage::NotEnforced) => "Not enforced",
+                Some(Coverage::Unknown) => "Not known",
                 Some(Coverage::Refused { .. }) => "Refused",
                 Some(Coverage::Undated { .. }) => "End unknown",
                 Some(Coverage::Covered { .. }) if severity == Severity::Ok => "Covered",
@@ -84,7 +85,9 @@ impl<'a> ScopeRow<'a> {
             name: None,
             id: id.map(sanitize),
             end: ends_at.map(format_timestamp),
-            relative_end: scope.filter(|scope| scope.is_enforced()).map(|_| relative(ends_at, now)),
+            relative_end: scope
+                .filter(|scope| scope.enforced() == Some(true))
+                .map(|_| relative(ends_at, now)),
             note: None,
             coverage,
             spans: scope.map_or(&[], Scope::coverage),

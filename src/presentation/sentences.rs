@@ -96,6 +96,9 @@ fn coverage(scopes: &[ScopeRow<'_>], is_failing: bool, now: f64) -> String {
             "mutual TLS is not known to be enforced anywhere".into()
         }
         Coverage::NotEnforced => "mutual TLS is not enforced: no certificate is active".into(),
+        Coverage::Unknown => {
+            "whether mutual TLS is enforced is not known everywhere: an entry cannot be read".into()
+        }
         Coverage::Refused { since } => {
             // The others may have ended at other times.
             let since = since.filter(|_| concerned.len() == 1);

@@ -1,4 +1,5 @@
-//! What becomes of a single entry of a list: shown as it is, or counted as malformed; never the others' loss.
+//! What becomes of a single entry of a list: shown as it is, without a field that cannot be read, or not at all; counted as
+//! malformed then, and never the others' loss.
 
 use serde_json::{Value, json};
 
@@ -16,30 +17,40 @@ async fn polled_page(entries: &[Value]) -> Page {
     polled(list_page(entries, false).to_string()).await
 }
 
-/// Entries that cannot be read.
-fn bad_entries() -> Vec<Vec<u8>> {
+/// Entries of the identifier "bad": those that cannot be shown, and those that are shown without one of their fields.
+fn bad_entries() -> [Vec<Vec<u8>>; 2] {
     let with = |field: &str, value: Value| entry_with("bad", json!({field: value}));
     let without = |field: &str| {
         let mut entry = entry("bad");
         entry.as_object_mut().unwrap().remove(field);
         entry
     };
-    let entries = [
+    let hidden = [
         without("id"),
         without("active"),
-        without("certificate_details"),
         with("id", Value::Null),
         with("id", json!("")),
         with("id", json!(7)),
         with("id", json!("nul \0 within")),
-        with("name", json!(7)),
-        with("name", json!(["a"])),
         with("active", json!("true")),
         with("active", json!(1)),
         with("active", Value::Null),
+        Value::Null,
+        json!(7),
+        json!(true),
+        json!([]),
+        json!("bad"),
+        json!(["bad", null, true, 1, {}]),
+        json!({}),
+    ];
+    let odd = [
+        without("certificate_details"),
+        with("name", json!(7)),
+        with("name", json!(["a"])),
         with("created_at", json!("2024-01-01T00:00:00Z")),
         with("created_at", json!(1.5)),
         with("created_at", json!(u64::MAX)),
+        with("created_at", json!(1_700_000_000_000_i64)),
         with("certificate_details", Value::Null),
         with("certificate_details", json!([])),
         with("certificate_details", json!([1, 2])),
@@ -48,15 +59,13 @@ fn bad_entries() -> Vec<Vec<u8>> {
         with("certificate_details", json!({"valid_at": 1, "expires_at": {}})),
         with("certificate_details", json!({"expires_at": true})),
     ];
-    let good = entry("bad").to_string();
-    let edits: [(&str, &[u8]); 13] = [
+    let odd_bytes: [(&str, &[u8]); 12] = [
         ("4000000000", b"1e400"),
         ("4000000000", b"9223372036854775808"),
         ("4000000000", b"-9223372036854775809"),
         ("4000000000", b"4e99"),
         ("name of bad", b"lone \\ud800 surrogate"),
         ("name of bad", b"reversed \\udc00\\ud800 surrogates"),
-        ("\"active\":true", b"\"active\":true,\"active\":false"),
         // Bytes that are no text.
         ("name of bad", b"\xff"),
         ("name of bad", b"\xc3("),
@@ -65,46 +74,105 @@ fn bad_entries() -> Vec<Vec<u8>> {
         ("name of bad", b"\xc0\x80 overlong"),
         ("name of bad", b"half \xe2\x82"),
     ];
-    let edited = edits.map(|(from, to)| {
-        let (start, end) = good.split_once(from).unwrap();
-        [start.as_bytes(), to, end.as_bytes()].concat()
-    });
-    let others =
-        ["null", "7", "true", "[]", "\"bad\"", r#"["bad",null,true,1,{}]"#, "{}"].map(Vec::from);
-    entries
-        .map(|entry| entry.to_string().into_bytes())
-        .into_iter()
-        .chain(edited)
-        .chain(others)
-        .collect()
+    let good = entry("bad").to_string().into_bytes();
+    let edited = |(from, to): (&str, &[u8])| replaced(&good, from, to);
+    let twice = edited(("\"active\":true", b"\"active\":true,\"active\":false"));
+    let bytes = |entry: Value| entry.to_string().into_bytes();
+    [
+        hidden.map(bytes).into_iter().chain([twice]).collect(),
+        odd.map(bytes).into_iter().chain(odd_bytes.map(edited)).collect(),
+    ]
 }
 
-#[tokio::test]
-async fn entry_that_cannot_be_read_is_counted_and_the_others_are_shown() {
-    // Each stands between two good ones.
-    let (bad, good) =
-        (bad_entries(), |number| entry(&format!("good {number:02}")).to_string().into_bytes());
-    let entries: Vec<_> = bad
+fn replaced(text: &[u8], from: &str, to: &[u8]) -> Vec<u8> {
+    let at = text.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+    [&text[..at], to, &text[at + from.len()..]].concat()
+}
+
+/// A list of these entries, each between two good ones.
+fn between_good_ones(entries: &[Vec<u8>]) -> Vec<u8> {
+    let good = |number| entry(&format!("good {number:02}")).to_string().into_bytes();
+    let entries: Vec<_> = entries
         .iter()
         .enumerate()
         .flat_map(|(number, entry)| [good(number), entry.clone()])
-        .chain([good(bad.len())])
+        .chain([good(entries.len())])
         .collect();
-    let page =
-        polled([br#"{"data":["#, &entries.join(&b","[..])[..], br#"],"has_more":false}"#].concat())
-            .await;
-    let expected: Vec<_> = (0..=bad.len()).map(|number| format!("good {number:02}")).collect();
+    [br#"{"data":["#, &entries.join(&b","[..])[..], br#"],"has_more":false}"#].concat()
+}
+
+fn numbered(what: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{what} {number:02}")).collect()
+}
+
+#[tokio::test]
+async fn entry_without_readable_identifier_or_activity_is_counted_and_the_others_are_shown() {
+    let [hidden, _] = bad_entries();
+    let page = polled(between_good_ones(&hidden)).await;
+    assert_eq!(
+        (page.certificates(), page.is_up()),
+        (numbered("good", 18).iter().map(String::as_str).collect(), true)
+    );
+    assert_eq!(page.malformed(), 17.0);
+    assert_eq!(page.find(ENFORCED, &ORGANIZATION), Some(1.0), "a good one is active");
+}
+
+#[tokio::test]
+async fn entry_with_an_odd_field_is_shown_without_it_and_counted() {
+    let [_, odd] = bad_entries();
+    let named: Vec<_> = odd
+        .iter()
+        .enumerate()
+        .map(|(number, entry)| {
+            replaced(entry, "\"id\":\"bad\"", format!("\"id\":\"odd {number:02}\"").as_bytes())
+        })
+        .collect();
+    let page = polled(between_good_ones(&named)).await;
+    let expected = [numbered("good", 27), numbered("odd", 26)].concat();
     assert_eq!(
         (page.certificates(), page.is_up()),
         (expected.iter().map(String::as_str).collect(), true)
     );
-    assert_eq!((page.malformed(), bad.len()), (42.0, 42));
+    assert_eq!(page.malformed(), 26.0);
+    let name_of = |id: &str| {
+        let series = page.series("openai_certificate_active");
+        let found = series.into_iter().find(|sample| sample.label("certificate_id") == id);
+        found.unwrap().label("certificate_name").to_owned()
+    };
+    assert_eq!(name_of("odd 01"), "");
+    assert_eq!(name_of("odd 18"), "lone \u{fffd} surrogate");
+    assert_eq!(name_of("odd 24"), "\u{fffd}\u{fffd} overlong");
+    assert_eq!(page.of("odd 11", "openai_certificate_not_after_timestamp_seconds"), Some(2.0));
+    assert_eq!(page.of("odd 11", "openai_certificate_not_before_timestamp_seconds"), None);
+    for (id, created) in [("odd 02", true), ("odd 03", false), ("odd 06", false)] {
+        let instant = page.of(id, "openai_certificate_created_timestamp_seconds");
+        assert_eq!(instant, created.then_some(1_700_000_000.0), "{id}");
+    }
+}
+
+const ENFORCED: &str = "openai_mtls_enforced";
+const ORGANIZATION: [(&str, &str); 1] = [("scope", "organization")];
+
+#[tokio::test]
+async fn enforcement_is_not_claimed_where_only_an_unreadable_entry_may_be_active() {
+    let page = polled_page(&[json!({}), json!(7), Value::Null]).await;
+    assert_eq!((page.is_up(), page.malformed(), page.certificates()), (true, 3.0, vec![]));
+    assert_eq!(page.find(ENFORCED, &ORGANIZATION), None);
+    let inactive = entry_with("a", json!({"active": false}));
+    assert_eq!(polled_page(&[inactive, json!(7)]).await.find(ENFORCED, &ORGANIZATION), None);
 }
 
 #[tokio::test]
-async fn list_of_nothing_but_faults_is_still_a_whole_list() {
-    let page = polled_page(&[json!({}), json!(7), Value::Null]).await;
-    assert_eq!((page.is_up(), page.malformed(), page.certificates()), (true, 3.0, vec![]));
+async fn known_entry_keeps_its_last_good_facts() {
+    let odd = entry_with("a", json!({"active": "yes", "name": "another name"}));
+    let pages = [list_page(&[entry("a")], false), list_page(&[odd, json!({"id": "b"})], false)];
+    let api = Script::of_pages(&pages).await;
+    let exporter = api.often().start().await;
+    let page = exporter.page_when("an entry turns odd", |page| page.malformed() == 2.0).await;
+    let labels = [("certificate_id", "a"), ("certificate_name", "name of a")];
+    assert_eq!(page.find("openai_certificate_active", &labels), Some(1.0));
+    assert_eq!((page.certificates(), page.is_up()), (vec!["a"], true));
+    assert_eq!(page.find(ENFORCED, &ORGANIZATION), Some(1.0));
 }
 
 #[tokio::test]
@@ -153,25 +221,25 @@ async fn date_that_is_not_given_is_no_series() {
 }
 
 #[tokio::test]
-async fn any_64_bit_instant_is_exported_as_given() {
-    let instants = [i64::MIN, -62_135_596_801, -1, 253_402_300_800, i64::MAX];
-    let page = polled_page(&instants.map(|instant| {
+async fn instant_is_exported_as_given_within_the_years_1_to_9999() {
+    let with_instant = |json: &str| {
+        let instant: Value = serde_json::from_str(json).unwrap();
         let details = json!({"valid_at": instant, "expires_at": instant});
-        entry_with(
-            &instant.to_string(),
-            json!({"created_at": instant, "certificate_details": details}),
-        )
-    }))
-    .await;
-    for instant in instants {
-        #[expect(clippy::cast_precision_loss, reason = "the page's numbers are such")]
-        let expected = Some(instant as f64);
+        entry_with(json, json!({"created_at": instant, "certificate_details": details}))
+    };
+    let good = ["-62135596800", "-1", "253402300799", "1.7e9", "1700000000.0"];
+    let beyond = ["-62135596801", "253402300800", "1700000000000", "9223372036854775807"];
+    let entries: Vec<_> = good.iter().chain(&beyond).map(|json| with_instant(json)).collect();
+    let page = polled_page(&entries).await;
+    assert_eq!((page.certificates().len(), page.malformed()), (9, 4.0));
+    for json in good.iter().chain(&beyond) {
+        let expected = good.contains(json).then(|| json.parse::<f64>().unwrap());
         for name in ["not_after", "not_before", "created"] {
             let name = format!("openai_certificate_{name}_timestamp_seconds");
-            assert_eq!(page.of(&instant.to_string(), &name), expected, "{name}");
+            assert_eq!(page.of(json, &name), expected, "{name} of {json}");
         }
     }
-    assert_eq!(page.series("openai_certificate_days_until_expiry").len(), instants.len());
+    assert_eq!(page.series("openai_certificate_days_until_expiry").len(), good.len());
 }
 
 #[tokio::test]

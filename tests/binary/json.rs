@@ -35,7 +35,7 @@ async fn snapshot_has_every_fact() {
         ),
         entry_with(
             "b",
-            json!({"certificate_details": {"valid_at": 1_700_000_000, "expires_at": i64::MAX}}),
+            json!({"certificate_details": {"valid_at": 1_700_000_000, "expires_at": 253_402_300_799_i64}}),
         ),
     ];
     let api = Script::of_pages(&[list_page(&list, false)]).await;
@@ -55,15 +55,15 @@ async fn snapshot_has_every_fact() {
                     "id": "b", "name": "name of b", "active": true, "active_projects": [], "superseded_by": null,
                     "created_at": "2023-11-14T22:13:20Z", "created_at_unix": 1_700_000_000,
                     "valid_at": "2023-11-14T22:13:20Z", "valid_at_unix": 1_700_000_000,
-                    "expires_at": "out of range", "expires_at_unix": i64::MAX,
+                    "expires_at": "9999-12-31T23:59:59Z", "expires_at_unix": 253_402_300_799_i64,
                 },
             ],
             "scopes": [{
                 "scope": "organization", "project_id": null, "project_name": null, "enforced": true,
-                "unknown_expiry_certificates": 0, "runway_end": "out of range", "runway_end_unix": i64::MAX,
+                "unknown_expiry_certificates": 0, "runway_end": "9999-12-31T23:59:59Z", "runway_end_unix": 253_402_300_799_i64,
                 "coverage": [{
                     "from": "2023-11-14T22:13:20Z", "from_unix": 1_700_000_000,
-                    "until": "out of range", "until_unix": i64::MAX,
+                    "until": "9999-12-31T23:59:59Z", "until_unix": 253_402_300_799_i64,
                 }],
             }],
             "malformed_certificates": 0,

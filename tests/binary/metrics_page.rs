@@ -131,7 +131,7 @@ async fn path_or_method_that_there_is_not_is_refused() {
 }
 
 /// All that a poll can fail for: each has a series from the start.
-const REASONS: [&str; 11] = [
+const REASONS: [&str; 12] = [
     "client",
     "credentials",
     "decode",
@@ -139,6 +139,7 @@ const REASONS: [&str; 11] = [
     "mtls_required",
     "network",
     "pagination",
+    "projects",
     "rate_limited",
     "server",
     "timeout",

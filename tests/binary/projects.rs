@@ -408,11 +408,12 @@ async fn entries_of_projects_are_read_one_by_one() {
             &[json!({"id": 7}), entry("twice"), entry("other"), entry("twice")],
             false,
         ))),
+        List::Of(id) if matches!(&**id, "numbered" | "dated") => Some(listed(&[])),
         _ => None,
     });
     let page = polled(&api).await;
-    assert_eq!(shown(&page), ["proj_000", "proj_001", "proj_002"]);
-    assert_eq!(page.labels(READ_AT, "project_name"), ["", "", "the later one"]);
+    assert_eq!(shown(&page), ["dated", "numbered", "proj_000", "proj_001", "proj_002"]);
+    assert_eq!(page.labels(READ_AT, "project_name"), ["", "", "", "", "the later one"]);
     assert_eq!(certificates_of(&page, "proj_000"), ["other", "twice"]);
     assert_eq!((page.is_up(), page.malformed()), (true, 8.0));
     assert_eq!(page.one("openai_cert_exporter_duplicate_certificates"), 2.0);

@@ -104,7 +104,7 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 24] = [
     (
         "openai_mtls_enforced",
         MetricType::GAUGE,
-        "Whether any certificate is active in the scope, valid or not, so that mutual TLS is enforced there: 1 or 0.",
+        "Whether any certificate is active in the scope, valid or not, so that mutual TLS is enforced there: 1 or 0; absent where none is known to be and an entry whose id or activity cannot be read might be.",
     ),
     (
         "openai_mtls_read_timestamp_seconds",
@@ -188,6 +188,7 @@ impl Reference {
             FailureReason::Decode,
             FailureReason::Pagination,
             FailureReason::Credentials,
+            FailureReason::Projects,
         ] {
             let polls = state.failures[reason as usize] as f64;
             add(
@@ -247,7 +248,7 @@ impl Reference {
             let kind = if p.is_some() { "project" } else { "organization" };
             let labels = [vec![("scope", kind.to_owned())], p.map_or(none, project)].concat();
             add("openai_mtls_active_certificates", labels.clone(), Some(scope.valid(*now) as f64));
-            add("openai_mtls_enforced", labels.clone(), Some(number(scope.is_enforced())));
+            add("openai_mtls_enforced", labels.clone(), scope.enforced().map(number));
             add("openai_mtls_read_timestamp_seconds", labels.clone(), Some(*read_at));
             add(
                 "openai_mtls_runway_end_timestamp_seconds",

@@ -93,8 +93,10 @@ fn some_list() -> impl Strategy<Value = Listing<Certificate>> {
             expires_at,
         }
     };
-    prop::collection::btree_map("[a-d\"\\\\]{1,2}", facts, 0..6)
-        .prop_map(move |facts| list(facts.into_iter().map(named).collect()))
+    let hidden = prop_oneof![3 => Just(0), 1 => 1..3_u64];
+    (prop::collection::btree_map("[a-d\"\\\\]{1,2}", facts, 0..6), hidden).prop_map(
+        move |(facts, hidden)| Listing { hidden, ..list(facts.into_iter().map(named).collect()) },
+    )
 }
 
 fn some_lists() -> impl Strategy<Value = Lists> {
@@ -111,6 +113,7 @@ fn some_lists() -> impl Strategy<Value = Lists> {
             Lists {
                 organization: Arc::new(organization),
                 projects: projects.into_iter().map(list).collect(),
+                unread: Vec::new(),
                 project_faults: ProjectFaults { malformed, duplicates: faults, vanished: faults },
             }
         },

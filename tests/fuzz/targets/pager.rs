@@ -77,7 +77,7 @@ fuzz_target!(|bytes: &[u8]| {
         match next {
             Ok(Next::After(_)) => {}
             Ok(Next::Complete) => {
-                let list = pager.finish();
+                let list = pager.finish(None);
                 assert_eq!(
                     list.items.iter().map(|item| item.id.to_string()).collect::<BTreeSet<_>>(),
                     ids
