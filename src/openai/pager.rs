@@ -95,7 +95,7 @@ impl<'a, T: Entry> Pager<'a, T> {
         }
         self.pages += 1;
         let next = if has_more {
-            Next::After(self.cursor(page)?)
+            Next::After(self.cursor(&page)?)
         } else if page.data.is_empty() && self.pages > 1 {
             Next::CompleteUnproven
         } else {
@@ -151,13 +151,12 @@ impl<'a, T: Entry> Pager<'a, T> {
     }
 
     /// After which object the list goes on: `last_id`, or the last object of the page.
-    fn cursor(&mut self, page: Page<'_>) -> Result<String, PageError> {
+    fn cursor(&mut self, page: &Page<'_>) -> Result<String, PageError> {
         let last = || match T::decode(page.data.last()?).item {
-            Ok(last) => Some(last.id().to_owned()),
-            Err(id) => id.map(Into::into),
+            Ok(last) => Some(last.id().into()),
+            Err(id) => id,
         };
-        let cursor =
-            page.last_id.filter(|id| !id.is_empty()).or_else(last).ok_or(PageError::NoCursor)?;
+        let cursor: String = page.last_id().or_else(last).ok_or(PageError::NoCursor)?.into();
         if self.cursors.insert(cursor.clone()) { Ok(cursor) } else { Err(PageError::Cycle) }
     }
 }
@@ -239,7 +238,16 @@ mod tests {
     fn last_object_is_the_cursor_where_last_id_is_missing() {
         let after = |id: &str| Ok(Next::After(id.into()));
         assert_eq!(push_all(&[page(&["a", "b"], r#""has_more":true"#)]), after("b"));
-        assert_eq!(push_all(&[page(&["a", "b"], r#""has_more":true,"last_id":"""#)]), after("b"));
+        for odd in [r#""""#, "7", r#""\ud800""#, "null"] {
+            let page = page(&["a", "b"], &format!(r#""has_more":true,"last_id":{odd}"#));
+            assert_eq!(push_all(&[page]), after("b"), "{odd}");
+        }
+        let inactive = page(&["a", "b"], r#""has_more":true"#).replacen(
+            r#""active":true"#,
+            r#""active":7"#,
+            2,
+        );
+        assert_eq!(push_all(&[inactive]), after("b"), "an identifier will do");
         assert_eq!(push_all(&[r#"{"data":[7],"has_more":true,"last_id":"c"}"#.into()]), after("c"));
         assert_eq!(push_all(&[page(&["a", "b"], r#""has_more":true,"last_id":"a""#)]), after("a"));
     }

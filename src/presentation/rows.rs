@@ -139,6 +139,7 @@ impl<'a> CertificateRow<'a> {
             label: match (used.is_active(), used.has_expired(now), used.is_superseded()) {
                 (false, true, _) => "Inactive, expired",
                 (false, false, _) => "Inactive",
+                _ if used.is_never_valid() => "Never valid",
                 (true, true, true) => "Expired, superseded",
                 (true, true, false) => "Expired",
                 (true, false, true) => "Superseded",
@@ -191,6 +192,7 @@ mod tests {
                 ending("c", 60).inactive(),
                 ending("d", -1),
                 ending("e", 1).inactive(),
+                certificate("g").valid(90..80),
             ],
             vec![of_many.clone(), ending("f", 55)],
             vec![of_many.clone(), ending("c", 60)],
@@ -206,6 +208,7 @@ mod tests {
                 ("b", "Valid", Some("Organization, proj_0, proj_1, 1 more")),
                 ("f", "Valid", Some("proj_0")),
                 ("c", "Valid", Some("proj_1")),
+                ("g", "Never valid", Some("Organization")),
                 ("a", "Valid", Some("Organization")),
                 ("e", "Inactive", None),
             ]
