@@ -90,8 +90,9 @@ impl<'a, T: Entry> Pager<'a, T> {
         let page = Page::parse(&text)?;
         let has_more = page.has_more.ok_or(PageError::NoHasMore)?;
         for entry in &page.data {
-            let fault = self.keep(T::decode(entry));
-            fault.into_iter().for_each(|field| self.malformed.add(field));
+            if let Some(field) = self.keep(T::decode(entry)) {
+                self.malformed.add(field);
+            }
         }
         self.pages += 1;
         let next = if has_more {
@@ -115,10 +116,9 @@ impl<'a, T: Entry> Pager<'a, T> {
     /// The whole list, once [`Pager::push`] has returned that it goes on nowhere. An entry that cannot be read is as the list had
     /// it `before`, if it did.
     pub fn finish(self, before: Option<&Listing<T>>) -> Listing<T> {
-        let known = |id: &Box<str>| before.and_then(|before| before.get(id)).cloned();
-        let (last_good, unreadable) = (self.unreadable.iter().filter_map(known), &self.unreadable);
+        let last_good = self.unreadable.iter().filter_map(|id| before?.get(id).cloned());
         let mut read: Vec<_> = last_good.collect();
-        let hidden = self.unidentified + (unreadable.len() - read.len()) as u64;
+        let hidden = self.unidentified + (self.unreadable.len() - read.len()) as u64;
         // Later, and so kept by the list in place of last good ones.
         read.extend(self.items);
         Listing { hidden, ..Listing::new(read, self.malformed) }

@@ -192,7 +192,7 @@ mod tests {
                 ending("c", 60).inactive(),
                 ending("d", -1),
                 ending("e", 1).inactive(),
-                certificate("g").valid(90..80),
+                certificate("g").dated(Some(NOW + 90 * DAY), Some(NOW + 80 * DAY)),
             ],
             vec![of_many.clone(), ending("f", 55)],
             vec![of_many.clone(), ending("c", 60)],
