@@ -105,7 +105,7 @@ pub(super) const METRICS: &[Metric] = &[
     ),
     gauge(
         "openai_cert_exporter_malformed_certificates",
-        "List entries that could not be read and are not shown; absent before the first success.",
+        "List entries of which a field could not be read; absent before the first success.",
         Series::State(|state| Some(state.snapshot.as_ref()?.inventory.malformed().count() as f64)),
     ),
     counter(
@@ -135,7 +135,7 @@ pub(super) const METRICS: &[Metric] = &[
     ),
     gauge(
         "openai_cert_exporter_vanished_projects",
-        "Projects that were listed, but gone (404) when their certificates were asked for; absent before the first success.",
+        "Projects that are listed, but of which the API says that they do not exist; absent before the first success.",
         Series::State(|state| {
             Some(state.snapshot.as_ref()?.inventory.lists().project_faults.vanished as f64)
         }),

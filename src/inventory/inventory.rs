@@ -34,7 +34,7 @@ pub struct ProjectFaults {
     pub malformed: Malformed,
     /// Entries whose identifier had come before.
     pub duplicates: u64,
-    /// Projects that were listed, but gone when their certificates were asked for.
+    /// Projects that were listed, but that the API said do not exist when their certificates were asked for.
     pub vanished: u64,
     /// Projects that were listed, but are left out by the filters.
     #[serde(default)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use regex::Regex;
 
+use super::scope::validity;
 use super::{Certificate, Lists};
 
 /// The largest rotation group, since each of its certificates is compared with each. An organization has room for 50
@@ -73,6 +74,11 @@ impl CertificateUse {
 
     pub fn has_expired(&self, now: f64) -> bool {
         self.certificate.expires_at.is_some_and(|end| end as f64 <= now)
+    }
+
+    /// Whether it ends before it begins.
+    pub fn is_never_valid(&self) -> bool {
+        validity(&self.certificate).is_none()
     }
 
     pub fn is_not_yet_valid(&self, now: f64) -> bool {
@@ -199,6 +205,58 @@ mod tests {
         ] {
             let found = superseded(&[&[old.clone(), other.clone()]]);
             assert_eq!(found, if expected { pair("a", "b") } else { vec![] }, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_newer_supersedes_whatever_the_names_say() {
+        let named = |id: &str, name: &str, days| certificate(id).named(name).valid(days);
+        for (first, second, expected) in [
+            (("edge-2025", -363..2), ("edge-2026", -30..335), pair("a", "b")),
+            // Authorities that live shorter and shorter: the older one ends last.
+            (("edge-2024", -700..2_900), ("edge-2026", -58..2), vec![]),
+            (("edge-2026", -58..2), ("edge-2024", -700..2_900), vec![]),
+            (("edge-2024", -700..2_900), ("edge-2026", -58..3_000), pair("a", "b")),
+            (("edge-2026", -363..2), ("edge-2025", -30..335), pair("a", "b")),
+            // Without a generation, dates alone tell whether one follows the other.
+            (("edge", -363..2), ("edge", -30..335), pair("a", "b")),
+            (("edge", -30..335), ("edge", -363..2), pair("b", "a")),
+            (("edge", -30..2), ("edge", -30..335), vec![]),
+            (("edge", -363..335), ("edge", -30..335), vec![]),
+            (("edge", -363..2), ("edge", 2..335), vec![]),
+            (("edge", -363..2), ("edge", 3..335), vec![]),
+            // Never valid.
+            (("edge", 9..2), ("edge", -30..335), vec![]),
+            (("edge", -363..2), ("edge", 9..3), vec![]),
+        ] {
+            let both =
+                [named("a", first.0, first.1.clone()), named("b", second.0, second.1.clone())];
+            assert_eq!(superseded(&[&both]), expected, "{first:?} {second:?}");
+        }
+    }
+
+    #[test]
+    fn where_a_begin_is_missing_the_later_upload_is_newer() {
+        let created = |id: &str, created_at: Option<i64>, begin: Option<i64>, end| Certificate {
+            created_at,
+            ..certificate(id).named("edge").dated(begin, Some(end))
+        };
+        for (old, new, is_superseded) in [
+            ((Some(1), None), (Some(2), None), true),
+            ((Some(1), Some(50)), (Some(2), None), true),
+            ((Some(1), None), (Some(2), Some(0)), true),
+            ((Some(2), None), (Some(1), Some(50)), false),
+            ((Some(2), None), (Some(2), None), false),
+            ((None, None), (Some(2), Some(50)), false),
+            ((Some(1), None), (None, Some(50)), false),
+            ((None, None), (None, None), false),
+            // Both begins are known, so uploads do not matter.
+            ((Some(2), Some(0)), (Some(1), Some(50)), true),
+            ((Some(1), Some(50)), (Some(2), Some(0)), false),
+        ] {
+            let both = [created("a", old.0, old.1, 100), created("b", new.0, new.1, 200)];
+            let expected = if is_superseded { pair("a", "b") } else { vec![] };
+            assert_eq!(superseded(&[&both]), expected, "{old:?} {new:?}");
         }
     }
 

@@ -76,16 +76,18 @@ impl Session<'_> {
         self.list(Endpoint::Projects, &path, ("include_archived", "false"), None).await
     }
 
-    /// Entries that cannot be read are as they were `before`.
+    /// For a project that is listed. Entries that cannot be read are as they were `before`.
     pub async fn project_certificates(
         &self,
         project_id: &str,
         before: Option<&Listing<Certificate>>,
     ) -> Result<Listing<Certificate>, Error> {
         let path = ["organization", "projects", project_id, "certificates"];
-        self.list(Endpoint::ProjectCertificates, &path, BY_UPLOAD, before).await
+        let list = self.list(Endpoint::ProjectCertificates, &path, BY_UPLOAD, before).await;
+        list.map_err(|error| if error.not_found { error.of_listed_project() } else { error })
     }
 
+    /// A list whose end is not proven is taken only if a second walk reads the same.
     async fn list<T: Entry>(
         &self,
         endpoint: Endpoint,
@@ -93,11 +95,33 @@ impl Session<'_> {
         query: (&str, &str),
         before: Option<&Listing<T>>,
     ) -> Result<Listing<T>, Error> {
+        let (list, is_proven) = self.walk(endpoint, path, query, before).await?;
+        if is_proven || self.walk(endpoint, path, query, before).await?.0 == list {
+            return Ok(list);
+        }
+        let message = "a last page is empty, although the one before said that more follow (has_more was true), and a second \
+                       walk has read another list";
+        Err(Error::new(FailureReason::Pagination, message))
+    }
+
+    /// Reads a list once, from its first page to its last, and whether that proves it to be whole.
+    async fn walk<T: Entry>(
+        &self,
+        endpoint: Endpoint,
+        path: &[&str],
+        query: (&str, &str),
+        before: Option<&Listing<T>>,
+    ) -> Result<(Listing<T>, bool), Error> {
         let mut pager = Pager::new(&self.key);
         let mut after = None;
         loop {
             let url = self.url(path, query, after.as_deref());
-            let page = self.send(endpoint, || self.send_once(endpoint, &url)).await?;
+            let page = self.send(endpoint, || self.send_once(endpoint, &url)).await;
+            // Of a later page, a 404 says that its cursor is gone, not the list.
+            let page = page.map_err(|error| Error {
+                not_found: error.not_found && after.is_none(),
+                ..error
+            })?;
             let next = pager.push(&page.body).map_err(|error| page.page_error(error))?;
             self.client.pages.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(
@@ -108,7 +132,8 @@ impl Session<'_> {
             );
             match next {
                 Next::After(id) => after = Some(id),
-                Next::Complete => return Ok(pager.finish(before)),
+                Next::Complete => return Ok((pager.finish(before), true)),
+                Next::CompleteUnproven => return Ok((pager.finish(before), false)),
             }
         }
     }
@@ -126,5 +151,102 @@ impl Session<'_> {
             .append_pair(query.0, query.1)
             .extend_pairs(after.map(|id| ("after", id)));
         url
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use prometheus::Registry;
+    use proptest::prelude::*;
+    use serde_json::json;
+    use tokio::runtime::Builder;
+    use wiremock::matchers::any;
+    use wiremock::{Mock, MockServer, Request, ResponseTemplate};
+
+    use super::*;
+
+    /// One walk through a list: the certificates on each page.
+    type Walk = Vec<Vec<u8>>;
+
+    fn is_proven(walk: &Walk) -> bool {
+        walk.len() == 1 || !walk[walk.len() - 1].is_empty()
+    }
+
+    /// The model: identifiers with their counts, since a list knows how many came twice.
+    fn read(walk: &Walk) -> (Vec<u8>, usize) {
+        let mut ids = walk.concat();
+        ids.sort_unstable();
+        let count = ids.len();
+        ids.dedup();
+        let duplicates = count - ids.len();
+        (ids, duplicates)
+    }
+
+    fn expected(walks: &[Walk; 2]) -> Option<Vec<u8>> {
+        let [first, second] = walks;
+        (is_proven(first) || read(first) == read(second)).then(|| read(first).0)
+    }
+
+    /// The response to the request of this number, where every walk is through other pages.
+    fn page(walks: &[Walk], number: usize) -> serde_json::Value {
+        let pages =
+            walks.iter().flat_map(|walk| (1..).zip(walk).map(|(n, ids)| (n < walk.len(), ids)));
+        let (has_more, ids) = pages.into_iter().nth(number).unwrap();
+        let data: Vec<_> = ids
+            .iter()
+            .map(|id| json!({"id": id.to_string(), "active": true, "certificate_details": {}}))
+            .collect();
+        json!({"data": data, "has_more": has_more, "last_id": format!("cursor {number}")})
+    }
+
+    fn some_walk() -> impl Strategy<Value = Walk> {
+        let page = prop::collection::vec(0..4_u8, 0..3);
+        (prop::collection::vec(page, 1..4), proptest::bool::ANY).prop_map(
+            |(mut pages, ends_empty)| {
+                pages.extend(ends_empty.then(Vec::new));
+                pages
+            },
+        )
+    }
+
+    fn some_walks() -> impl Strategy<Value = [Walk; 2]> {
+        prop_oneof![some_walk().prop_map(|walk| [walk.clone(), walk]), [some_walk(), some_walk()],]
+    }
+
+    async fn list_of(walks: [Walk; 2]) -> (Result<Listing<Certificate>, Error>, usize) {
+        let server = MockServer::start().await;
+        let served = AtomicU64::new(0);
+        let respond = move |_: &Request| {
+            let number = served.fetch_add(1, Ordering::Relaxed) as usize;
+            ResponseTemplate::new(200).set_body_json(page(&walks, number))
+        };
+        Mock::given(any()).respond_with(respond).mount(&server).await;
+        let api = format!(
+            "base_url = '{}'\npage_size = 100\nrequest_timeout = '10s'\nmax_retries = 0\ninsecure_http = false",
+            server.uri()
+        );
+        let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
+        let client = Arc::new(Client::new(&toml::from_str(&api).unwrap(), metrics).unwrap());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let session = client.session("sk-admin-abc".into(), deadline).await;
+        let list = session.organization_certificates(None).await;
+        (list, server.received_requests().await.unwrap().len())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn end_without_proof_takes_two_walks_that_agree(walks in some_walks()) {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            let (list, requests) = runtime.block_on(list_of(walks.clone()));
+            let ids = list.as_ref().ok().map(|list| list.items.iter().map(|item| item.id.parse().unwrap()).collect());
+            prop_assert_eq!(ids, expected(&walks));
+            prop_assert!(list.is_ok() || list.is_err_and(|error| error.reason == FailureReason::Pagination));
+            let walked = if is_proven(&walks[0]) { &walks[..1] } else { &walks[..] };
+            prop_assert_eq!(requests, walked.iter().map(Vec::len).sum::<usize>());
+        }
     }
 }

@@ -1,8 +1,10 @@
+use std::collections::HashMap;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::poll_state::FailureReason;
 
@@ -16,6 +18,8 @@ pub struct Error {
     pub status: Option<u16>,
     /// `x-request-id`, which OpenAI's support asks for.
     pub request_id: Option<Box<str>>,
+    /// Whether the API itself says that the list does not exist; a 404 of a server in front of it says nothing.
+    pub(super) not_found: bool,
     /// How long the API asks for no further requests.
     pub retry_after: Option<Duration>,
     /// For people.
@@ -32,6 +36,7 @@ impl Error {
             reason,
             status: None,
             request_id: None,
+            not_found: false,
             retry_after: None,
             message,
             retryable: false,
@@ -51,6 +56,13 @@ impl Error {
         let code_suffix = code.map(|code| format!(", {code}")).unwrap_or_default();
         let message = format!("answered {status}{code_suffix}");
         Self { status: Some(status.as_u16()), ..Self::new(reason(status, code), message) }
+    }
+
+    /// The API says that a project does not exist, and lists it.
+    pub(super) fn of_listed_project(self) -> Self {
+        let message = "listed, but the API says that it does not exist (404 Not Found); if it was deleted, the next poll does \
+                       not find it listed; if this lasts, ask OpenAI's support";
+        Self { reason: FailureReason::Projects, message: message.into(), ..self }
     }
 
     /// Whether the response was a 429, or nothing was sent because of one. A 429 limits the key, and so every list.
@@ -101,6 +113,13 @@ pub(super) fn known_code(body: &[u8]) -> Option<&'static str> {
     }
     let code = serde_json::from_slice::<Body>(body).ok()?.error.code;
     KNOWN_CODES.into_iter().find(|known| *known == code)
+}
+
+/// Whether a body is the API's own error, not a page of a server in front of it.
+pub(super) fn is_of_api(body: &[u8]) -> bool {
+    let fields = serde_json::from_slice::<HashMap<Box<str>, &RawValue>>(body);
+    let is_object = |error: &&RawValue| error.get().starts_with('{');
+    fields.is_ok_and(|fields| fields.get("error").is_some_and(is_object))
 }
 
 fn reason(status: StatusCode, code: Option<&'static str>) -> FailureReason {
@@ -187,6 +206,22 @@ mod tests {
             [r#"{"error":{"code":"sk-admin-123"}}"#, r#"{"error":"server_error"}"#, "<html>", ""]
         {
             assert_eq!(message(unknown.as_bytes()), "answered 403 Forbidden", "{unknown}");
+        }
+    }
+
+    #[test]
+    fn error_of_the_api_is_json_with_an_error_object() {
+        for (body, expected) in [
+            (r#"{"error":{"message":"\ud800","type":"x","param":null,"code":null}}"#, true),
+            (r#"{"error":{}}"#, true),
+            (r#"{"error":null}"#, false),
+            (r#"{"error":"not found"}"#, false),
+            (r#"{"message":"no Route matched with those values"}"#, false),
+            (r#"[{"error":{}}]"#, false),
+            ("<html>default backend - 404</html>", false),
+            ("", false),
+        ] {
+            assert_eq!(is_of_api(body.as_bytes()), expected, "{body}");
         }
     }
 

@@ -26,6 +26,9 @@ pub enum Next {
     After(String),
     /// Nowhere: it has been read whole.
     Complete,
+    /// Nowhere, but an empty last page contradicts the one before, which said that more follow. An object may have been
+    /// deleted while it was the cursor, or the server takes each full page for a sign of more: a second walk tells.
+    CompleteUnproven,
 }
 
 /// Why a page is refused, and its list with it.
@@ -37,8 +40,6 @@ pub enum PageError {
     NotAPage,
     #[error("a page does not say whether more follow (has_more is missing)")]
     NoHasMore,
-    #[error("a page is empty, although more follow (has_more is true)")]
-    EmptyPage,
     #[error(
         "more pages follow, but there is no cursor (last_id is missing, and so is a readable last object)"
     )]
@@ -88,15 +89,18 @@ impl<'a, T: Entry> Pager<'a, T> {
         let text = as_text(body);
         let page = Page::parse(&text)?;
         let has_more = page.has_more.ok_or(PageError::NoHasMore)?;
-        if has_more && page.data.is_empty() {
-            return Err(PageError::EmptyPage);
-        }
         for entry in &page.data {
             let fault = self.keep(T::decode(entry));
             fault.into_iter().for_each(|field| self.malformed.add(field));
         }
         self.pages += 1;
-        let next = if has_more { Next::After(self.cursor(page)?) } else { Next::Complete };
+        let next = if has_more {
+            Next::After(self.cursor(page)?)
+        } else if page.data.is_empty() && self.pages > 1 {
+            Next::CompleteUnproven
+        } else {
+            Next::Complete
+        };
         if self.text_bytes > MAX_TEXT_BYTES {
             return Err(PageError::TooLarge);
         }
@@ -108,7 +112,7 @@ impl<'a, T: Entry> Pager<'a, T> {
         Ok(next)
     }
 
-    /// The whole list, once [`Pager::push`] has returned [`Next::Complete`]. An entry that cannot be read is as the list had
+    /// The whole list, once [`Pager::push`] has returned that it goes on nowhere. An entry that cannot be read is as the list had
     /// it `before`, if it did.
     pub fn finish(self, before: Option<&Listing<T>>) -> Listing<T> {
         let known = |id: &Box<str>| before.and_then(|before| before.get(id)).cloned();
@@ -198,7 +202,12 @@ mod tests {
         for (bodies, error) in [
             (vec![page(&["a"], r#""last_id":"a""#)], PageError::NoHasMore),
             (vec![page(&["a"], r#""has_more":null"#)], PageError::NoHasMore),
-            (vec![page(&[], r#""has_more":true,"last_id":"a""#)], PageError::EmptyPage),
+            (vec![page(&[], r#""has_more":true"#)], PageError::NoCursor),
+            (vec![page(&["a"], more), page(&[], more)], PageError::NoCursor),
+            (
+                vec![page(&["a"], more), page(&[], r#""has_more":true,"last_id":"a""#)],
+                PageError::Cycle,
+            ),
             (vec![format!(r#"{{"data":[7],{more}}}"#)], PageError::NoCursor),
             (vec![page(&["a"], more), page(&["a"], more)], PageError::Cycle),
             (vec![page(&["a"], more), page(&["b"], more), page(&["a"], more)], PageError::Cycle),
@@ -206,6 +215,23 @@ mod tests {
             (vec![r#"{"error":{}}"#.into()], PageError::NotAPage),
         ] {
             assert_eq!(push_all(&bodies), Err(error), "{bodies:?}");
+        }
+    }
+
+    #[test]
+    fn empty_page_leads_on_and_an_empty_end_proves_nothing() {
+        let more = |id: &str| page(&[], &format!(r#""has_more":true,"last_id":"{id}""#));
+        let (one, end) = (page(&["a"], r#""has_more":true"#), page(&[], r#""has_more":false"#));
+        for (bodies, next) in [
+            (vec![end.clone()], Next::Complete),
+            (vec![more("a")], Next::After("a".into())),
+            (vec![one.clone(), more("b")], Next::After("b".into())),
+            (vec![one.clone(), more("b"), page(&["c"], r#""has_more":false"#)], Next::Complete),
+            (vec![one.clone(), end.clone()], Next::CompleteUnproven),
+            (vec![more("a"), end.clone()], Next::CompleteUnproven),
+            (vec![one, more("b"), end], Next::CompleteUnproven),
+        ] {
+            assert_eq!(push_all(&bodies), Ok(next), "{bodies:?}");
         }
     }
 

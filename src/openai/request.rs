@@ -185,8 +185,9 @@ async fn classify(response: &mut Response, deadline: Instant) -> Error {
         retry::retry_after(response.headers(), SystemTime::now()).filter(|_| may_wait);
     // The code only refines what the status says, so a body that cannot be read is no error of its own.
     let body = timeout_at(deadline, read(response, MAX_ERROR_BODY_BYTES)).await;
-    let code = body.ok().and_then(Result::ok).and_then(|body| error::known_code(&body));
-    Error { retry_after, retryable, ..Error::status(status, code) }
+    let body = body.ok().and_then(Result::ok).unwrap_or_default();
+    let not_found = status == StatusCode::NOT_FOUND && error::is_of_api(&body);
+    Error { not_found, retry_after, retryable, ..Error::status(status, error::known_code(&body)) }
 }
 
 /// A body, decompressed, of at most `limit` bytes.

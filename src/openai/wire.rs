@@ -13,7 +13,7 @@ use super::PageError;
 use crate::inventory::{Certificate, INSTANTS, Identified, Project, UnixSeconds};
 
 /// An object of a list.
-pub trait Entry: Identified + Clone {
+pub trait Entry: Identified + Clone + PartialEq {
     fn decode(json: &RawValue) -> Decoded<Self>;
 
     fn name_mut(&mut self) -> &mut Option<Box<str>>;

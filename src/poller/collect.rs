@@ -16,7 +16,7 @@ use crate::inventory::{
     Snapshot, unchanged_or, unix_now,
 };
 use crate::openai::{Error, Session};
-use crate::poll_state::{FailedList, ListName};
+use crate::poll_state::{FailedList, FailureReason, ListName};
 
 #[derive(Debug)]
 pub(super) struct CollectOptions {
@@ -187,8 +187,8 @@ impl CollectOptions {
                 Ok(certificates) => {
                     projects.lists.push((ProjectList { project, certificates }, ended_at))
                 }
-                Err(Error { status: Some(404), .. }) => projects.faults.vanished += 1,
                 Err(error) => {
+                    projects.faults.vanished += u64::from(error.reason == FailureReason::Projects);
                     slow_failures.extend(is_slow.then(|| (project.id.clone(), ended_at)));
                     projects.failed.push((ListName::Project(project.id.clone()), error));
                     match list_of(&project, before) {
@@ -288,7 +288,6 @@ mod tests {
     use crate::config::{Layers, Loaded};
     use crate::fixture::{NOW, group, snapshot};
     use crate::openai::{Client, Metrics};
-    use crate::poll_state::FailureReason;
 
     /// An organization with the certificate `cert`, and what to respond with instead of each list. A list goes by its project's
     /// identifier, or is `certificates` or `projects`.
@@ -481,16 +480,43 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn vanished_project_goes_and_is_counted() {
+    async fn project_is_gone_only_where_the_api_says_so_and_its_list_too() {
+        let not_found = || ResponseTemplate::new(404);
+        let of_api = || not_found().set_body_json(json!({"error": {"code": "project_not_found"}}));
+        let of_another = || not_found().set_body_string("<html>404</html>");
         let api = Api::start(&["a", "b"]).await;
         let before = api.collect(None).await.snapshot.unwrap();
+        for (response, vanished, reason) in
+            [(of_api(), 1, FailureReason::Projects), (of_another(), 0, FailureReason::Client)]
+        {
+            api.change(|organization| organization.instead = [("a", response)].into());
+            let Collected { snapshot, failed, .. } = api.collect(Some(&before)).await;
+            let after = snapshot.unwrap();
+            assert_eq!(projects(&after)[0], projects(&before)[0]);
+            assert_eq!(after.inventory.lists().project_faults.vanished, vanished);
+            assert_eq!((failed.len(), failed[0].reason, failed[0].status), (1, reason, Some(404)));
+
+            api.change(|organization| organization.projects = vec!["b"]);
+            let Collected { snapshot, failed, .. } = api.collect(Some(&after)).await;
+            let after = snapshot.unwrap();
+            assert_eq!((texts(&after), failed.len()), (vec!["name of b: cert of b".into()], 0));
+            assert_eq!(after.inventory.lists().project_faults.vanished, 0);
+            api.change(|organization| organization.projects = vec!["a", "b"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn projects_that_are_all_gone_are_a_failure_though_no_list_is_kept() {
+        let api = Api::start(&["a", "b"]).await;
+        let gone = ResponseTemplate::new(404).set_body_json(json!({"error": {}}));
         api.change(|organization| {
-            organization.instead.insert("a", ResponseTemplate::new(404));
+            organization.instead = [("a", gone.clone()), ("b", gone)].into();
         });
-        let Collected { snapshot, failed, .. } = api.collect(Some(&before)).await;
-        let after = snapshot.unwrap();
-        assert_eq!(texts(&after), ["name of b: cert of b"]);
-        assert_eq!((after.inventory.lists().project_faults.vanished, failed.len()), (1, 0));
+        let Collected { snapshot, failed, .. } = api.collect(None).await;
+        let inventory = &snapshot.unwrap().inventory;
+        assert_eq!((inventory.projects().len(), inventory.unread_projects().len()), (0, 2));
+        assert_eq!(inventory.lists().project_faults.vanished, 2);
+        assert!(failed.iter().all(|failed| failed.reason == FailureReason::Projects));
     }
 
     #[tokio::test]

@@ -120,8 +120,7 @@ fn failures(failed: &[FailedList]) {
 
 /// What is wrong with the lists, if that has changed.
 fn list_faults(now: &Inventory, before: Option<&Arc<Inventory>>) {
-    let (malformed, duplicates, vanished) =
-        (now.malformed(), now.duplicates(), now.lists().project_faults.vanished);
+    let (malformed, duplicates) = (now.malformed(), now.duplicates());
     if before.map_or(malformed.count() > 0, |before| before.malformed() != malformed) {
         tracing::warn!(
             count = malformed.count(),
@@ -130,9 +129,6 @@ fn list_faults(now: &Inventory, before: Option<&Arc<Inventory>>) {
     }
     if duplicates != before.map_or(0, |before| before.duplicates()) {
         tracing::warn!(count = duplicates, "list entries that came twice, each shown once");
-    }
-    if vanished != before.map_or(0, |before| before.lists().project_faults.vanished) {
-        tracing::info!(count = vanished, "projects that were listed, but gone when asked");
     }
     if now.selects_no_project() && !before.is_some_and(|before| before.selects_no_project()) {
         let count = now.lists().project_faults.unselected;

@@ -91,10 +91,42 @@ async fn empty_list_is_a_success() {
 }
 
 #[tokio::test]
-async fn empty_last_page_is_an_end() {
-    let api = Script::of_pages(&[list_page(&[entry("cert_a")], true), list_page(&[], false)]).await;
-    assert_eq!(polled(&api).await.certificates(), ["cert_a"]);
-    assert_eq!(api.count(), 2);
+async fn end_that_contradicts_the_page_before_is_taken_where_a_second_walk_agrees() {
+    let more = |id: &str| list_page(&[entry(id)], true);
+    let end = || list_page(&[], false);
+    for (what, pages, ids) in [
+        ("the same", vec![more("a"), end(), more("a"), end()], vec!["a"]),
+        (
+            "the same, and proven",
+            vec![more("a"), end(), list_page(&[entry("a")], false)],
+            vec!["a"],
+        ),
+        ("another", vec![more("a"), end(), more("b"), end()], vec![]),
+        (
+            "a longer one",
+            vec![more("a"), end(), more("a"), list_page(&[entry("b")], false)],
+            vec![],
+        ),
+        ("a shorter one", vec![more("a"), more("b"), end(), more("a"), end()], vec![]),
+        ("none", vec![more("a"), end(), end()], vec![]),
+    ] {
+        let api = Script::of_pages(&pages).await;
+        let page = polled(&api).await;
+        assert_eq!((page.is_up(), page.certificates()), (!ids.is_empty(), ids.clone()), "{what}");
+        let reasons = if ids.is_empty() { vec!["pagination"] } else { vec![] };
+        assert_eq!((page.reasons(), api.count()), (reasons, pages.len()), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn empty_page_with_a_new_cursor_leads_on() {
+    let mut empty = list_page(&[], true);
+    empty["last_id"] = "hidden".into();
+    let pages = [list_page(&[entry("a")], true), empty, list_page(&[entry("b")], false)];
+    let api = Script::of_pages(&pages).await;
+    assert_eq!(polled(&api).await.certificates(), ["a", "b"]);
+    let afters = api.requests().await.iter().map(|it| query(it, "after")).collect::<Vec<_>>();
+    assert_eq!(afters, [None, Some("a".into()), Some("hidden".into())]);
 }
 
 #[tokio::test]
@@ -118,7 +150,8 @@ async fn pages_that_do_not_prove_a_whole_list_are_refused_and_nothing_of_them_is
         ("repeats", vec![one("a"), one("a")]),
         ("cycles", vec![one("a"), one("b"), one("c"), one("a")]),
         ("repeats with other objects", vec![one("a"), with(one("b"), "last_id", json!("a"))]),
-        ("empty with a cursor", vec![with(list_page(&[], true), "last_id", json!("a"))]),
+        ("empty without a cursor", vec![one("a"), list_page(&[], true)]),
+        ("empty again", vec![one("a"), with(list_page(&[], true), "last_id", json!("a"))]),
         ("no has_more later", vec![one("a"), with(one("b"), "has_more", Value::Null)]),
         ("no cursor", vec![with(list_page(&[json!({"id": 7})], true), "last_id", Value::Null)]),
     ] {

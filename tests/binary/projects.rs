@@ -277,23 +277,63 @@ async fn without_the_organizations_list_nothing_changes() {
 }
 
 #[tokio::test]
-async fn project_that_vanished_is_dropped_and_counted() {
+async fn project_that_the_api_denies_stays_until_it_is_no_longer_listed() {
     let api = Api::of(projects(4)).await;
     let exporter = api.often().projects().start().await;
-    assert_eq!(shown(&exporter.page_after_polls(1).await).len(), 4);
-    api.answers(|request| {
-        (request.is_of("proj_001") || request.is_of("proj_002")).then(|| Answer::status(404))
-    });
+    let before = exporter.page_after_polls(1).await;
+    let is_gone = |request: &Request| request.is_of("proj_001") || request.is_of("proj_002");
+    api.answers(move |request| is_gone(request).then(|| Answer::status(404)));
     let page = exporter.page_when("projects vanish", |page| page.one(VANISHED) == 2.0).await;
-    assert_eq!(shown(&page), ["proj_000", "proj_003"]);
+    assert_eq!(page.series(ACTIVE), before.series(ACTIVE), "what was known of them stays");
+    assert_eq!((page.is_up(), page.reasons()), (false, vec!["projects"]));
+    let lines = exporter.log_lines("WARN");
+    assert!(
+        lines.iter().any(|line| line.contains("proj_001") && line.contains("404")),
+        "{lines:?}"
+    );
+
+    api.change(|has| drop(has.projects.drain(1..3)));
+    let page = exporter.page_when("they are listed no longer", Page::is_up).await;
+    assert_eq!((shown(&page), page.one(VANISHED)), (vec!["proj_000", "proj_003"], 0.0));
     assert_eq!(page.labels("openai_mtls_enforced", "project_id"), ["", "proj_000", "proj_003"]);
-    assert_eq!((page.is_up(), page.failures()), (true, [].into()), "it is no failure");
-    api.answers_well();
-    exporter
-        .page_when("they are there again", |page| {
-            page.one(VANISHED) == 0.0 && shown(page).len() == 4
-        })
-        .await;
+}
+
+#[tokio::test]
+async fn other_404_is_no_answer_about_the_project() {
+    let first_page: fn(&Request) -> bool = |request| request.query("after").is_none();
+    let later_page: fn(&Request) -> bool = |request| request.query("after").is_some();
+    let html = || Answer::Http(404, vec![], "<html>default backend - 404</html>".into());
+    let json = || Answer::Http(404, vec![], r#"{"message":"no route"}"#.into());
+    let cases = [
+        ("a load balancer's", first_page, html()),
+        ("a gateway's", first_page, json()),
+        ("a cursor's", later_page, Answer::status(404)),
+    ];
+    all(cases, async |(what, is_hit, answer)| {
+        let mut has = projects(2);
+        has.projects[1].certificates.push(certificate("second"));
+        let api = Api::of(has).await;
+        let exporter = api.often().projects().set("api.page_size", "1").start().await;
+        let before = exporter.page_after_polls(1).await;
+        assert!(before.is_up(), "{what}");
+        api.answers(move |request| {
+            (request.is_of("proj_001") && is_hit(request)).then(|| answer.clone())
+        });
+        let page = exporter.page_when(what, |page| !page.is_up()).await;
+        assert_eq!((page.reasons(), page.one(VANISHED)), (vec!["client"], 0.0), "{what}");
+        assert_eq!(page.series(ACTIVE), before.series(ACTIVE), "{what}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn poll_that_finds_every_project_gone_has_failed() {
+    let api = Api::of(projects(2))
+        .await
+        .answering(|request| request.is_of_a_project().then(|| Answer::status(404)));
+    let page = polled(&api).await;
+    assert_eq!((page.is_up(), page.reasons(), page.one(VANISHED)), (false, vec!["projects"], 2.0));
+    assert_eq!(shown(&page), [""; 0]);
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 24] = [
     (
         "openai_cert_exporter_malformed_certificates",
         MetricType::GAUGE,
-        "List entries that could not be read and are not shown; absent before the first success.",
+        "List entries of which a field could not be read; absent before the first success.",
     ),
     (
         "openai_cert_exporter_poll_failures_total",
@@ -64,7 +64,7 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 24] = [
     (
         "openai_cert_exporter_vanished_projects",
         MetricType::GAUGE,
-        "Projects that were listed, but gone (404) when their certificates were asked for; absent before the first success.",
+        "Projects that are listed, but of which the API says that they do not exist; absent before the first success.",
     ),
     (
         "openai_certificate_active",

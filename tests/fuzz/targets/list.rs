@@ -13,7 +13,7 @@ fuzz_target!(|body: &[u8]| {
     let secret = SecretString::from(KEY);
     let mut pager = Pager::<Certificate>::new(&secret);
     if pager.push(body) == Ok(Next::Complete) {
-        let list = pager.finish();
+        let list = pager.finish(None);
         assert!(list.items.is_sorted_by(|a, b| a.id < b.id), "each is listed once");
         for certificate in &list.items {
             assert!(!certificate.id.is_empty() && !certificate.id.contains(KEY));
@@ -22,11 +22,11 @@ fuzz_target!(|body: &[u8]| {
         // The same page again is the same list.
         let mut again = Pager::new(&secret);
         assert_eq!(again.push(body), Ok(Next::Complete));
-        assert_eq!(again.finish(), list);
+        assert_eq!(again.finish(None), list);
     }
     let mut pager = Pager::<Project>::new(&secret);
     if pager.push(body) == Ok(Next::Complete) {
-        let list = pager.finish();
+        let list = pager.finish(None);
         assert!(
             list.items.iter().all(|project| !matches!(&*project.id, "" | "." | "..")),
             "a segment of a path"
