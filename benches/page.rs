@@ -253,7 +253,12 @@ mod page {
         /// A poll has read every list.
         fn read(&mut self, inventory: Arc<Inventory>) {
             let projects_read_at = vec![self.now; inventory.projects().len()];
-            let snapshot = Snapshot { inventory, organization_read_at: self.now, projects_read_at };
+            let snapshot = Snapshot {
+                inventory,
+                organization_read_at: self.now,
+                projects_listed_at: Some(self.now),
+                projects_read_at,
+            };
             let result = PollResult {
                 ended_at: self.now,
                 duration: Duration::from_secs(1),

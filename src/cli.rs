@@ -53,8 +53,9 @@ pub enum Command {
     },
     /// Poll once, print and exit: for cron, CI and Nagios-style checks
     ///
-    /// Exits with 0 where all is well, 1 for a warning, 2 where it is critical, and 3 where that is not known. What counts
-    /// is the worst certificate that is active and not superseded, and the shortest runway.
+    /// Exits with 0 where all is well, 1 for a warning, 2 where it is critical, and 3 where nothing could be read. What
+    /// counts is the worst of all scopes and active certificates. Superseded certificates, and whatever could not be read,
+    /// are at most a warning.
     Check(Check),
     /// Print the effective configuration, secrets redacted, and where each value came from
     CheckConfig,

@@ -79,6 +79,7 @@ pub(crate) fn snapshot(read: &[Vec<Certificate>]) -> Arc<Snapshot> {
     Arc::new(Snapshot {
         projects_read_at: vec![NOW as f64; read.len() - 1],
         organization_read_at: NOW as f64,
+        projects_listed_at: Some(NOW as f64),
         inventory,
     })
 }

@@ -29,6 +29,8 @@ pub struct PollState {
     /// monotonic clock, so that a changed wall clock raises no alarm.
     pub liveness_deadline: Instant,
     pub timing: PollTiming,
+    /// Whether projects are polled, or only the organization's own list.
+    pub projects: bool,
     /// When the next poll starts, in seconds since the epoch; none while one is under way.
     pub next_poll_at: Option<f64>,
 }
@@ -45,6 +47,7 @@ impl PollState {
             state_write_failures: 0,
             liveness_deadline,
             timing,
+            projects: true,
             next_poll_at: None,
         }
     }

@@ -49,13 +49,15 @@ pub(super) fn nagios(summary: &Summary<'_>, thresholds: Thresholds, now: f64) ->
         format!("{name}={days};{warning}:;{critical}:")
     };
     let uses = || summary.certificates.iter().map(|row| row.used);
-    let current = || uses().filter(|used| used.is_current());
+    // A superseded certificate is never critical, but the thresholds of a figure say so.
+    let current = uses().filter(|used| used.is_current());
+    let expired = uses().filter(|used| used.is_active() && used.has_expired(now));
     let performance = [
         left("runway_days", summary.scopes.iter().filter_map(|row| row.coverage?.end()).min()),
-        left("expiry_days", current().filter_map(|used| used.certificate.expires_at).min()),
+        left("expiry_days", current.filter_map(|used| used.certificate.expires_at).min()),
         format!("certificates={};;;0", uses().count()),
         format!("active={};;;0", summary.active()),
-        format!("expired={};;;0", current().filter(|used| used.has_expired(now)).count()),
+        format!("expired={};;;0", expired.count()),
     ];
     let performance = if summary.scopes.is_empty() { String::new() } else { performance.join(" ") };
     nagios_line(summary.status, &summary.message(), &performance)
@@ -103,10 +105,11 @@ pub(super) fn table(summary: &Summary<'_>) -> String {
             );
             let (name, id) =
                 (row.name.as_deref().unwrap_or(UNNAMED), row.id.as_deref().unwrap_or_default());
-            ([row.label, end, left, name, id], row.severity)
+            let note = row.note.as_deref().unwrap_or_default();
+            ([row.label, end, left, name, id, note], row.severity)
         });
         text.push('\n');
-        align(&mut text, ["STATE", "ENDS", "", "SCOPE", "ID"], rows.collect());
+        align(&mut text, ["STATE", "ENDS", "", "SCOPE", "ID", "NOTE"], rows.collect());
     }
     if !summary.certificates.is_empty() {
         let rows = summary.certificates.iter().map(|row| {
@@ -193,11 +196,11 @@ mod tests {
         for (line, expected) in [
             (
                 line(ending(90), false),
-                "OK - The organization is covered until 15 April 2027. Next to expire: a/b\\u{a}'c', in 90 days, on 15 April 2027. | runway_days=90;30:;7: expiry_days=90;30:;7: certificates=1;;;0 active=1;;;0 expired=0;;;0\n",
+                "OK - The organization is covered until 15 April 2027, when a/b\\u{a}'c' expires. Nothing is due before then. | runway_days=90;30:;7: expiry_days=90;30:;7: certificates=1;;;0 active=1;;;0 expired=0;;;0\n",
             ),
             (
                 line(ending(3), true),
-                "CRITICAL - The organization is covered for 3 days only, until 18 January 2027, 08:00 UTC. Next to expire: a/b\\u{a}'c', in 3 days, on 18 January 2027, 08:00 UTC. The last poll failed: server (answered 503/) for the list of projects. | runway_days=3;30:;7: expiry_days=3;30:;7: certificates=1;;;0 active=1;;;0 expired=0;;;0\n",
+                "CRITICAL - The organization is covered for only 3 more days, until 18 January 2027, 08:00 UTC, when a/b\\u{a}'c' expires. The last poll failed: server (answered 503/) for the list of projects. | runway_days=3;30:;7: expiry_days=3;30:;7: certificates=1;;;0 active=1;;;0 expired=0;;;0\n",
             ),
             (
                 line(None, true),

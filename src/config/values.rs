@@ -14,6 +14,8 @@ use figment::value::Value;
 use regex::Regex;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
+use toml::Spanned;
+use toml::de::DeValue;
 use tracing::Level;
 use url::Url;
 
@@ -38,16 +40,32 @@ pub(crate) fn text<'de, D: Deserializer<'de>, T>(
     value(deserializer, expected, |value| parse(value.as_str()?.trim()))
 }
 
-/// A list of texts, or one without brackets.
+/// A list of texts, in a file's array or as text in TOML's notation, or one text that `stands_alone`.
 fn texts<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     expected: &str,
+    stands_alone: fn(&str) -> bool,
     parse: impl FnOnce(Vec<&str>) -> Option<T>,
 ) -> Result<T, D::Error> {
     value(deserializer, expected, |value| match value {
         Value::Array(_, values) => parse(values.iter().map(Value::as_str).collect::<Option<_>>()?),
-        value => parse(vec![value.as_str()?]),
+        value => {
+            let text = value.as_str()?;
+            match toml_list(text) {
+                Some(list) => parse(list.iter().map(String::as_str).collect()),
+                None => stands_alone(text).then(|| parse(vec![text]))?,
+            }
+        }
     })
+}
+
+/// The texts of a list in TOML's notation; none if `text` is anything else.
+fn toml_list(text: &str) -> Option<Vec<String>> {
+    let DeValue::Array(values) = DeValue::parse(text.trim()).ok()?.into_inner() else {
+        return None;
+    };
+    let text = |value: Spanned<DeValue<'_>>| Some(value.into_inner().as_str()?.to_owned());
+    values.into_iter().map(text).collect()
 }
 
 pub(crate) fn string<'de, D: Deserializer<'de>>(
@@ -144,6 +162,7 @@ pub(crate) fn listen_addresses<'de, D: Deserializer<'de>>(
     texts(
         deserializer,
         "an address such as \"0.0.0.0:10099\" or \":10099\", or a list of them",
+        |_| true,
         |texts| {
             let addresses =
                 texts.iter().flat_map(|text| text.split(',')).map(|text| text.trim().parse());
@@ -161,9 +180,16 @@ pub(crate) fn listen_address<'de, D: Deserializer<'de>>(
 }
 
 pub(crate) fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Regex>, D::Error> {
-    texts(deserializer, "a regular expression, or a list of them", |texts| {
-        texts.into_iter().map(|text| Regex::new(text).ok()).collect()
-    })
+    texts(
+        deserializer,
+        "a regular expression that is not empty, or a list of them; what begins with [ is read as a list, such as [\"^prod-\"]",
+        // As a set of characters, a list without quotes would match nearly every name.
+        |text| !text.trim_start().starts_with('['),
+        |texts| {
+            let pattern = |text: &str| Regex::new(text).ok().filter(|_| !text.trim().is_empty());
+            texts.into_iter().map(pattern).collect()
+        },
+    )
 }
 
 pub(crate) fn pattern_with_group<'de, D: Deserializer<'de>>(

@@ -89,7 +89,12 @@ impl Scraped {
             (0..lists.projects.len()).map(|n| self.now - ago.get(n).unwrap_or(&0.0)).collect();
         let before = self.state.snapshot.as_ref().map(|snapshot| &snapshot.inventory);
         let inventory = Inventory::new_or_unchanged(before, lists, &group(self.pattern));
-        let snapshot = Snapshot { inventory, organization_read_at: self.now, projects_read_at };
+        let snapshot = Snapshot {
+            inventory,
+            organization_read_at: self.now,
+            projects_listed_at: Some(self.now),
+            projects_read_at,
+        };
         self.polled(Some(Arc::new(snapshot)), &[]);
     }
 

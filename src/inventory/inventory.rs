@@ -36,6 +36,9 @@ pub struct ProjectFaults {
     pub duplicates: u64,
     /// Projects that were listed, but that the API said do not exist when their certificates were asked for.
     pub vanished: u64,
+    /// Projects that were listed, but are left out by the filters.
+    #[serde(default)]
+    pub unselected: u64,
 }
 
 /// The lists, and everything derived from them. Built whole, never changed.
@@ -152,6 +155,17 @@ impl Inventory {
             .map(|position| &self.lists.projects[*position as usize].project)
     }
 
+    /// Whether projects were listed, but the filters leave out every one.
+    pub fn selects_no_project(&self) -> bool {
+        let Lists { projects, unread, project_faults, .. } = &self.lists;
+        project_faults.unselected > 0 && projects.is_empty() && unread.is_empty()
+    }
+
+    /// How many certificates are active anywhere.
+    pub fn active(&self) -> usize {
+        self.certificates.iter().filter(|used| used.is_active()).count()
+    }
+
     /// Entries that could not be read in full, of all lists.
     pub fn malformed(&self) -> &Malformed {
         &self.malformed
@@ -244,7 +258,8 @@ mod tests {
             Arc::new(Listing { duplicates: 2, malformed: malformed.clone(), ..Listing::default() });
         lists.organization = Arc::clone(&list);
         lists.projects[0].certificates = list;
-        lists.project_faults = ProjectFaults { malformed, duplicates: 1, vanished: 7 };
+        lists.project_faults =
+            ProjectFaults { malformed, duplicates: 1, vanished: 7, unselected: 0 };
         let inventory = Inventory::new(lists, &group("(.*)"));
         assert_eq!((inventory.malformed().count(), inventory.duplicates()), (3, 5));
     }

@@ -93,6 +93,19 @@ impl Coverage {
         }
     }
 
+    /// When an active certificate of `scope` is valid again after coverage has ended; none if that is not known.
+    pub(crate) fn resumes_at(self, scope: &Scope, now: UnixSeconds) -> Option<UnixSeconds> {
+        match self {
+            Self::Covered { until } => {
+                scope.coverage().iter().map(|(begin, _)| *begin).find(|begin| *begin > until)
+            }
+            Self::Refused { .. } => {
+                scope.boundaries().filter(|begin| *begin > now && scope.valid(*begin) > 0).min()
+            }
+            Self::NotEnforced | Self::Unknown | Self::Undated { .. } => None,
+        }
+    }
+
     pub(crate) fn severity(self, now: f64, thresholds: Thresholds) -> Severity {
         match self {
             Self::NotEnforced => Severity::Off,
@@ -104,15 +117,15 @@ impl Coverage {
         }
     }
 
-    /// Sorts what is refused first, then by what ends first, what is not enforced last.
+    /// Sorts what is refused first, then what is not known, then by what ends first, what is not enforced last.
     pub(crate) fn order(self) -> (u8, UnixSeconds) {
         match self {
             Self::Refused { since } => (0, since.unwrap_or(UnixSeconds::MIN)),
-            Self::Undated { since: Some(since) } => (1, since),
-            Self::Covered { until } => (1, until),
-            Self::Unknown => (2, UnixSeconds::MIN),
-            Self::Undated { since: None } => (2, UnixSeconds::MAX),
-            Self::NotEnforced => (3, UnixSeconds::MAX),
+            Self::Unknown => (1, UnixSeconds::MIN),
+            Self::Undated { since: Some(since) } => (2, since),
+            Self::Covered { until } => (2, until),
+            Self::Undated { since: None } => (3, UnixSeconds::MAX),
+            Self::NotEnforced => (4, UnixSeconds::MAX),
         }
     }
 }

@@ -7,6 +7,8 @@ use super::Inventory;
 pub struct Snapshot {
     pub inventory: Arc<Inventory>,
     pub organization_read_at: f64,
+    /// Of the list of projects itself; none if it was never read or projects are not polled.
+    pub projects_listed_at: Option<f64>,
     /// In the order of the inventory's projects.
     pub projects_read_at: Vec<f64>,
 }
@@ -22,6 +24,7 @@ impl Snapshot {
     /// When the least recently read list was read, in seconds since the epoch: everything that is shown is at least as
     /// fresh.
     pub fn oldest_read_at(&self) -> f64 {
-        self.projects_read_at.iter().copied().fold(self.organization_read_at, f64::min)
+        let of_projects = self.projects_listed_at.iter().chain(&self.projects_read_at);
+        of_projects.copied().fold(self.organization_read_at, f64::min)
     }
 }

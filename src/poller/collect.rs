@@ -93,6 +93,8 @@ struct Projects {
     lists: Vec<(ProjectList, f64)>,
     /// Those that have never been read.
     unread: Vec<Project>,
+    /// When they were listed.
+    listed_at: Option<f64>,
     faults: ProjectFaults,
     failed: Vec<(ListName, Error)>,
 }
@@ -102,7 +104,8 @@ impl Projects {
     fn of(snapshot: &Snapshot) -> Self {
         let Lists { projects, unread, project_faults, .. } = snapshot.inventory.lists().clone();
         let lists = zip(projects, snapshot.projects_read_at.iter().copied()).collect();
-        Self { lists, unread, faults: project_faults, failed: Vec::new() }
+        let listed_at = snapshot.projects_listed_at;
+        Self { lists, unread, listed_at, faults: project_faults, failed: Vec::new() }
     }
 }
 
@@ -128,7 +131,7 @@ impl CollectOptions {
             Err(error) => return Collected::new(None, vec![(ListName::Organization, error)]),
         };
         let organization_read_at = unix_now();
-        let Projects { lists, unread, faults, failed } = match &self.projects {
+        let Projects { lists, unread, listed_at, faults, failed } = match &self.projects {
             Some(filter) => self.collect_projects(session, filter, before, slow_failures).await,
             None => Projects::default(),
         };
@@ -139,7 +142,13 @@ impl CollectOptions {
             lists,
             &self.rotation_group,
         );
-        Collected::new(Some(Snapshot { inventory, organization_read_at, projects_read_at }), failed)
+        let snapshot = Snapshot {
+            inventory,
+            organization_read_at,
+            projects_listed_at: listed_at,
+            projects_read_at,
+        };
+        Collected::new(Some(snapshot), failed)
     }
 
     async fn collect_projects(
@@ -149,15 +158,18 @@ impl CollectOptions {
         before: Option<&Snapshot>,
         slow_failures: &mut SlowFailures,
     ) -> Projects {
-        let listed = match session.projects().await {
+        let mut listed = match session.projects().await {
             Ok(listed) => listed,
             Err(error) => {
                 let failed = vec![(ListName::Projects, error)];
                 return Projects { failed, ..before.map(Projects::of).unwrap_or_default() };
             }
         };
-        let selected = listed.items.into_iter().filter(|project| filter.selects(project));
-        let selected = least_recently_read_first(selected, before, slow_failures);
+        let listed_at = Some(unix_now());
+        listed.items.retain(|project| !project.archived);
+        let (selected, unselected): (Vec<_>, Vec<_>) =
+            listed.items.into_iter().partition(|project| filter.selects(project));
+        let selected = least_recently_read_first(selected.into_iter(), before, slow_failures);
         let read = |project| read_project(session, project, before);
         let mut reads: Vec<_> =
             stream::iter(selected).map(read).buffer_unordered(self.concurrency).collect().await;
@@ -167,8 +179,9 @@ impl CollectOptions {
             malformed: listed.malformed,
             duplicates: listed.duplicates,
             vanished: 0,
+            unselected: unselected.len() as u64,
         };
-        let mut projects = Projects { faults, ..Projects::default() };
+        let mut projects = Projects { listed_at, faults, ..Projects::default() };
         for ProjectRead { project, certificates, is_slow, ended_at } in reads {
             match certificates {
                 Ok(certificates) => {
@@ -193,20 +206,26 @@ impl CollectOptions {
 
     /// The snapshot that an earlier process saved, as far as it is still polled.
     pub(super) fn restore(&self, saved: SavedState) -> Snapshot {
-        let SavedState { organization_read_at, projects_read_at, lists, .. } = saved;
-        let Lists { organization, projects, mut unread, project_faults } = lists;
+        let SavedState {
+            organization_read_at, projects_listed_at, projects_read_at, lists, ..
+        } = saved;
+        let Lists { organization, projects, mut unread, mut project_faults } = lists;
+        let listed = projects.len() + unread.len();
         let is_selected = |project: &Project| {
             self.projects.as_ref().is_some_and(|filter| filter.selects(project))
         };
         let projects =
             zip(projects, projects_read_at).filter(|(list, _)| is_selected(&list.project));
-        let (projects, projects_read_at) = projects.unzip();
-        let project_faults =
-            if self.projects.is_some() { project_faults } else { ProjectFaults::default() };
+        let (projects, projects_read_at): (Vec<_>, _) = projects.unzip();
         unread.retain(is_selected);
+        project_faults.unselected += (listed - projects.len() - unread.len()) as u64;
+        if self.projects.is_none() {
+            project_faults = ProjectFaults::default();
+        }
+        let projects_listed_at = projects_listed_at.filter(|_| self.projects.is_some());
         let lists = Lists { organization, projects, unread, project_faults };
         let inventory = Inventory::new_or_unchanged(None, lists, &self.rotation_group);
-        Snapshot { inventory, organization_read_at, projects_read_at }
+        Snapshot { inventory, organization_read_at, projects_listed_at, projects_read_at }
     }
 }
 

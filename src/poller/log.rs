@@ -3,20 +3,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::inventory::{Certificate, Change, Inventory, Listing, ProjectList, Snapshot};
+use crate::inventory::{
+    Certificate, Change, Inventory, Listing, ProjectList, Snapshot, Thresholds,
+};
 use crate::openai::Endpoint;
-use crate::poll_state::{FailedList, FailureReason, ListName, PollResult};
+use crate::poll_state::{FailedList, FailureReason, ListName, PollResult, PollState};
+use crate::presentation::Status;
 
 pub(super) fn restored(snapshot: &Snapshot, last_success_unix_seconds: Option<f64>) {
-    let certificates = snapshot.inventory.certificates().len();
-    let projects = snapshot.inventory.projects().len();
+    let (certificates, scopes) =
+        (snapshot.inventory.certificates().len(), scopes(&snapshot.inventory));
     let message = "serving the snapshot of an earlier run until a poll succeeds";
-    tracing::info!(certificates, projects, last_success_unix_seconds, "{message}");
+    tracing::info!(certificates, scopes, last_success_unix_seconds, "{message}");
 }
 
-pub(super) fn poll(snapshot: Option<&Snapshot>, before: Option<&Snapshot>, result: &PollResult) {
-    let PollResult { duration, failed, .. } = result;
+/// The last poll of `state`, whose snapshot is `snapshot`.
+pub(super) fn poll(state: &PollState, snapshot: Option<&Snapshot>, before: Option<&Snapshot>) {
+    let Some(PollResult { ended_at, duration, failed }) = &state.last_poll else { return };
     let duration_seconds = duration.as_secs_f64();
+    let verdict = Status::of(state, *ended_at, Thresholds::default()).to_string().to_lowercase();
     let Some(Snapshot { inventory, .. }) = snapshot else {
         for FailedList { list, reason, status, request_id, message } in failed {
             // Without a key, nothing was requested.
@@ -28,6 +33,7 @@ pub(super) fn poll(snapshot: Option<&Snapshot>, before: Option<&Snapshot>, resul
                 endpoint,
                 status,
                 request_id,
+                verdict,
                 duration_seconds,
                 "poll failed: {message}"
             );
@@ -42,27 +48,29 @@ pub(super) fn poll(snapshot: Option<&Snapshot>, before: Option<&Snapshot>, resul
     list_faults(inventory, before);
     failures(failed);
 
-    let certificates = inventory.certificates().len();
-    let active =
-        inventory.certificates().iter().filter(|certificate| certificate.is_active()).count();
-    let projects = inventory.projects().len();
+    let (certificates, active) = (inventory.certificates().len(), inventory.active());
+    let (scopes, unread) = (scopes(inventory), inventory.unread_projects().len());
     let (malformed, duplicates) = (inventory.malformed().count(), inventory.duplicates());
     if failed.is_empty() {
         tracing::info!(
+            verdict,
             certificates,
             active,
-            projects,
+            scopes,
             malformed,
             duplicates,
             duration_seconds,
             "poll succeeded"
         );
     } else {
-        let (missed, message) = (failed.len(), "poll failed in part: some lists stay as they were");
+        let (missed, message) =
+            (failed.len(), "poll failed in part: previous data kept where available");
         tracing::warn!(
+            verdict,
             certificates,
             active,
-            projects,
+            scopes,
+            unread,
             missed,
             malformed,
             duplicates,
@@ -70,6 +78,11 @@ pub(super) fn poll(snapshot: Option<&Snapshot>, before: Option<&Snapshot>, resul
             "{message}"
         );
     }
+}
+
+/// As many as the status page counts.
+fn scopes(inventory: &Inventory) -> usize {
+    1 + inventory.projects().len() + inventory.unread_projects().len()
 }
 
 /// As the metrics of requests name it.
@@ -116,6 +129,13 @@ fn list_faults(now: &Inventory, before: Option<&Arc<Inventory>>) {
     }
     if duplicates != before.map_or(0, |before| before.duplicates()) {
         tracing::warn!(count = duplicates, "list entries that came twice, each shown once");
+    }
+    if now.selects_no_project() && !before.is_some_and(|before| before.selects_no_project()) {
+        let count = now.lists().project_faults.unselected;
+        tracing::warn!(
+            count,
+            "poll.project_include and poll.project_exclude leave out every project"
+        );
     }
 }
 
@@ -177,12 +197,14 @@ fn list_changes(
 mod tests {
     use std::io::{self, Write};
     use std::sync::Mutex;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::fixture::{NOW, certificate, snapshot};
+    use crate::fixture::{NOW, certificate, group, lists, snapshot};
+    use crate::inventory::Lists;
+    use crate::poll_state::PollTiming;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -199,7 +221,7 @@ mod tests {
 
     /// What is logged of a poll, without what every line has.
     fn logged(
-        snapshot: Option<&Snapshot>,
+        snapshot: Option<&Arc<Snapshot>>,
         before: Option<&Snapshot>,
         failed: Vec<FailedList>,
     ) -> Vec<Value> {
@@ -210,7 +232,11 @@ mod tests {
         let subscriber = format.with_writer(move || writer.clone()).finish();
         let result =
             PollResult { ended_at: NOW as f64, duration: Duration::from_millis(1_500), failed };
-        tracing::subscriber::with_default(subscriber, || poll(snapshot, before, &result));
+        let [interval, timeout] = [300, 240].map(Duration::from_secs);
+        let mut state = PollState::new(Instant::now(), PollTiming { interval, timeout });
+        state.record(snapshot.cloned(), result);
+        let snapshot = snapshot.map(|snapshot| &**snapshot);
+        tracing::subscriber::with_default(subscriber, || poll(&state, snapshot, before));
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
@@ -228,8 +254,8 @@ mod tests {
             vec![shared, certificate("own")],
         ]);
         let expected = json!({
-            "level": "INFO", "message": "poll succeeded", "certificates": 3, "active": 2, "projects": 2, "malformed": 0,
-            "duplicates": 0, "duration_seconds": 1.5,
+            "level": "INFO", "message": "poll succeeded", "certificates": 3, "active": 2, "scopes": 3, "malformed": 0,
+            "duplicates": 0, "duration_seconds": 1.5, "verdict": "ok",
         });
         assert_eq!(logged(Some(&snapshot), Some(&snapshot), vec![]), [expected]);
     }
@@ -263,9 +289,38 @@ mod tests {
         }
         assert_eq!(lines[..3], expected);
         assert_eq!(
-            (&lines[3]["message"], &lines[3]["missed"]),
-            (&json!("poll failed in part: some lists stay as they were"), &json!(4))
+            (&lines[3]["message"], &lines[3]["missed"], &lines[3]["verdict"]),
+            (
+                &json!("poll failed in part: previous data kept where available"),
+                &json!(4),
+                &json!("warning")
+            )
         );
+    }
+
+    #[test]
+    fn filters_that_leave_nothing_are_told_once() {
+        let read = |unselected: u64, projects: usize| {
+            let mut lists: Lists = lists(&vec![vec![]; 1 + projects]);
+            lists.project_faults.unselected = unselected;
+            let inventory = Inventory::new_or_unchanged(None, lists, &group("^$"));
+            let read = snapshot(&vec![vec![]; 1 + projects]);
+            Arc::new(Snapshot { inventory, ..Snapshot::clone(&read) })
+        };
+        let told = |now: &Arc<Snapshot>, before: Option<&Snapshot>| {
+            let mut lines = logged(Some(now), before, vec![]);
+            lines.pop();
+            lines
+        };
+        let (all, none, few) = (read(0, 2), read(2, 0), read(1, 1));
+        let expected = json!({
+            "level": "WARN", "count": 2,
+            "message": "poll.project_include and poll.project_exclude leave out every project",
+        });
+        assert_eq!(told(&none, None), [expected]);
+        assert_eq!(told(&none, Some(&none)), [json!(null); 0]);
+        assert_eq!(told(&all, None), [json!(null); 0]);
+        assert_eq!(told(&few, None), [json!(null); 0]);
     }
 
     #[test]
@@ -276,7 +331,7 @@ mod tests {
             let lines = logged(None, None, vec![failed(ListName::Organization, reason, None)]);
             let mut expected = json!({
                 "level": "WARN", "message": "poll failed: why", "reason": reason.into_str(), "request_id": "req_1",
-                "duration_seconds": 1.5,
+                "duration_seconds": 1.5, "verdict": "unknown",
             });
             if let Some(endpoint) = endpoint {
                 expected["endpoint"] = endpoint.into();

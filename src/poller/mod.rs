@@ -72,6 +72,7 @@ impl Poller {
     ) -> (Self, watch::Receiver<Arc<PollState>>) {
         let liveness_deadline = std::time::Instant::now() + config.timing.timeout + LIVENESS_GRACE;
         let mut state = PollState::new(liveness_deadline, config.timing);
+        state.projects = config.options.projects.is_some();
         let mut state_file = state_file.map(|path| StateFile::new(path, base_url.as_str()));
         if let Some(file) = &mut state_file
             && let Some(saved) = file.load().await
@@ -133,7 +134,6 @@ impl Poller {
         let before = self.state.borrow().snapshot.clone();
         let Collected { snapshot, failed, pause } = self.collect(deadline, before.as_deref()).await;
         let result = PollResult { ended_at: unix_now(), duration: started.elapsed(), failed };
-        log::poll(snapshot.as_deref(), before.as_deref(), &result);
         self.record(snapshot, result).await;
         pause.min(MAX_PAUSE)
     }
@@ -153,7 +153,10 @@ impl Poller {
     /// On disk before it is published: whoever sees a success may restart the process.
     async fn record(&mut self, snapshot: Option<Arc<Snapshot>>, result: PollResult) {
         let mut state = PollState::clone(&self.state.borrow());
+        let before = state.snapshot.clone();
+        state.projects = self.config.options.projects.is_some();
         state.record(snapshot.clone(), result);
+        log::poll(&state, snapshot.as_deref(), before.as_deref());
         if let (Some(file), Some(snapshot)) = (&mut self.state_file, snapshot) {
             state.state_write_failures +=
                 u64::from(!file.save(&snapshot, state.last_success_at).await);

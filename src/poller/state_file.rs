@@ -39,6 +39,8 @@ pub(super) struct SavedState {
     base_url: String,
     pub(super) last_success_at: Option<f64>,
     pub(super) organization_read_at: f64,
+    #[serde(default)]
+    pub(super) projects_listed_at: Option<f64>,
     pub(super) projects_read_at: Vec<f64>,
     pub(super) lists: Lists,
 }
@@ -93,12 +95,14 @@ impl StateFile {
 
 impl SavedState {
     pub(super) fn new(base_url: &str, snapshot: &Snapshot, last_success_at: Option<f64>) -> Self {
-        let Snapshot { inventory, organization_read_at, projects_read_at } = snapshot.clone();
+        let Snapshot { inventory, organization_read_at, projects_listed_at, projects_read_at } =
+            snapshot.clone();
         let lists = inventory.lists().clone();
         Self {
             base_url: base_url.into(),
             last_success_at,
             organization_read_at,
+            projects_listed_at,
             projects_read_at,
             lists,
         }

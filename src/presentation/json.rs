@@ -30,6 +30,7 @@ pub(crate) struct Document<'a> {
     malformed_certificates: u64,
     duplicate_certificates: u64,
     vanished_projects: u64,
+    unselected_projects: u64,
 }
 
 #[derive(Debug, serde::Serialize)]
@@ -54,8 +55,10 @@ struct ScopeEntry<'a> {
     scope: &'static str,
     project_id: Option<&'a str>,
     project_name: Option<&'a str>,
-    /// Null if it cannot be known.
+    /// None if it is not known.
     enforced: Option<bool>,
+    /// Whether the scope's own list was ever read.
+    read: bool,
     unknown_expiry_certificates: usize,
     #[serde(flatten)]
     runway_end: Instants<1>,
@@ -82,21 +85,35 @@ impl<'a> Document<'a> {
         // What has no known begin has been valid since the beginning of time.
         let known = |begin: UnixSeconds| (begin > UnixSeconds::MIN).then_some(begin);
         let span = |(begin, end): &_| Instants([("from", known(*begin)), ("until", Some(*end))]);
-        let scopes = inventory.scopes().map(|(project, scope)| ScopeEntry {
+        let read = inventory.scopes().map(|(project, scope)| ScopeEntry {
             scope: if project.is_some() { "project" } else { "organization" },
             project_id: project.map(|project| &*project.id),
             project_name: project.and_then(|project| project.name.as_deref()),
             enforced: scope.enforced(),
+            read: true,
             unknown_expiry_certificates: scope.unknown_expiry(),
             runway_end: Instants([("runway_end", scope.runway_end(whole_second(now)))]),
             coverage: scope.coverage().iter().map(span).collect(),
         });
+        let unread = inventory.unread_projects().iter().map(|project| ScopeEntry {
+            scope: "project",
+            project_id: Some(&project.id),
+            project_name: project.name.as_deref(),
+            enforced: None,
+            read: false,
+            unknown_expiry_certificates: 0,
+            runway_end: Instants([("runway_end", None)]),
+            coverage: Vec::new(),
+        });
+        let mut scopes: Vec<_> = read.chain(unread).collect();
+        scopes.sort_by_key(|entry| entry.project_id);
         Self {
             certificates: certificates.collect(),
-            scopes: scopes.collect(),
+            scopes,
             malformed_certificates: inventory.malformed().count(),
             duplicate_certificates: inventory.duplicates(),
             vanished_projects: inventory.lists().project_faults.vanished,
+            unselected_projects: inventory.lists().project_faults.unselected,
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Scopes and certificates as rows, in whatever layout they are shown.
 
 use super::sanitize::{display_name, name_or_id, sanitize};
-use super::text::{ago, format_timestamp, relative};
+use super::text::{ago, format_date, format_timestamp, relative};
 use crate::inventory::{
-    CertificateUse, Coverage, Inventory, Scope, Severity, Snapshot, Thresholds, UnixSeconds,
-    whole_second,
+    CertificateUse, Coverage, Inventory, Project, Scope, Severity, Snapshot, Thresholds,
+    UnixSeconds, whole_second,
 };
-use crate::poll_state::{ListName, PollState};
+use crate::poll_state::PollState;
 
 /// Of the projects at which a certificate is active, as many are named.
 const NAMED_PROJECTS: usize = 2;
@@ -21,12 +21,14 @@ pub(crate) struct ScopeRow<'a> {
     pub id: Option<String>,
     /// When coverage by certificates with a known end ends, or ended.
     pub end: Option<String>,
-    /// How far `end` is from now; none if mutual TLS is not known to be enforced.
+    /// How far `end` is from now; none if there is no end to come.
     pub relative_end: Option<String>,
     /// What else to know of the row.
     pub note: Option<String>,
     /// None if the project's list was never read.
     pub coverage: Option<Coverage>,
+    /// When coverage begins again after it has ended, if that is known.
+    pub resumes_at: Option<UnixSeconds>,
     /// When the scope is covered by certificates with a known end.
     pub spans: &'a [(UnixSeconds, UnixSeconds)],
 }
@@ -42,54 +44,63 @@ impl<'a> ScopeRow<'a> {
         let inventory = &snapshot.inventory;
         let reads = std::iter::once(snapshot.organization_read_at)
             .chain(snapshot.projects_read_at.iter().copied());
-        let read = inventory.scopes().zip(reads).map(|((project, scope), read_at)| Self {
-            name: project.map_or(Some("Organization".into()), |project| {
-                display_name(project.name.as_deref())
-            }),
-            note: state.is_late(read_at, now).then(|| format!("as it was {}", ago(read_at, now))),
-            ..Self::new(project.map(|project| &*project.id), Some(scope), now, thresholds)
+        let read = inventory.scopes().zip(reads).map(|((project, scope), read_at)| {
+            let age =
+                state.is_late(read_at, now).then(|| format!("as it was {}", ago(read_at, now)));
+            Self::new(project, Some(scope), age, now, thresholds)
         });
-        let unread = state.failed().iter().filter_map(|failed| match &failed.list {
-            ListName::Project(id) if inventory.project(id).is_none() => Some(Self {
-                name: Some("Project".into()),
-                ..Self::new(Some(id), None, now, thresholds)
-            }),
-            _ => None,
-        });
+        let unread = inventory
+            .unread_projects()
+            .iter()
+            .map(|project| Self::new(Some(project), None, None, now, thresholds));
         let mut rows: Vec<_> = read.chain(unread).collect();
-        rows.sort_by_key(|row| row.coverage.map_or((0, UnixSeconds::MAX), Coverage::order));
+        rows.sort_by_key(|row| row.coverage.unwrap_or(Coverage::Unknown).order());
         rows
     }
 
     fn new(
-        id: Option<&'a str>,
+        project: Option<&Project>,
         scope: Option<&'a Scope>,
+        age: Option<String>,
         now: f64,
         thresholds: Thresholds,
     ) -> Self {
-        let coverage = scope.map(|scope| Coverage::of(scope, whole_second(now)));
+        let second = whole_second(now);
+        let coverage = scope.map(|scope| Coverage::of(scope, second));
+        let resumes_at =
+            scope.zip(coverage).and_then(|(scope, coverage)| coverage.resumes_at(scope, second));
         let severity =
             coverage.map_or(Severity::Warning, |coverage| coverage.severity(now, thresholds));
         let ends_at = coverage.and_then(Coverage::end);
+        let resumes = resumes_at.map(|at| {
+            let again = if ends_at.is_some() { " again" } else { "" };
+            format!("covered{again} from {}", format_date(at, now))
+        });
+        let undated = matches!(coverage, Some(Coverage::Undated { .. }))
+            .then(|| "by certificates without a known end".into());
+        let notes: Vec<_> = [resumes, undated, age].into_iter().flatten().collect();
         Self {
             label: match coverage {
                 None => "Not read yet",
                 Some(Coverage::NotEnforced) => "Not enforced",
-                Some(Coverage::Unknown) => "Not known",
+                Some(Coverage::Unknown) => "Enforcement unknown",
                 Some(Coverage::Refused { .. }) => "Refused",
                 Some(Coverage::Undated { .. }) => "End unknown",
                 Some(Coverage::Covered { .. }) if severity == Severity::Ok => "Covered",
                 Some(Coverage::Covered { .. }) => "Ends soon",
             },
             severity,
-            name: None,
-            id: id.map(sanitize),
+            name: project.map_or(Some("Organization".into()), |project| {
+                display_name(project.name.as_deref())
+            }),
+            id: project.map(|project| sanitize(&project.id)),
             end: ends_at.map(format_timestamp),
-            relative_end: scope
-                .filter(|scope| scope.enforced() == Some(true))
-                .map(|_| relative(ends_at, now)),
-            note: None,
+            relative_end: (ends_at.is_some()
+                || coverage == Some(Coverage::Undated { since: None }))
+            .then(|| relative(ends_at, now)),
+            note: (!notes.is_empty()).then(|| notes.join(", ")),
             coverage,
+            resumes_at,
             spans: scope.map_or(&[], Scope::coverage),
         }
     }

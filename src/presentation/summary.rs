@@ -1,9 +1,9 @@
 use serde::Serialize;
 
 use super::rows::{CertificateRow, ScopeRow};
-use super::sentences::{caveats, sentences};
-use crate::inventory::{Severity, Thresholds};
-use crate::poll_state::{ListName, PollState};
+use super::sentences::{caveats, nothing_known, sentences};
+use crate::inventory::{Coverage, Severity, Snapshot, Thresholds, whole_second};
+use crate::poll_state::PollState;
 
 /// The verdict, in the words of monitoring plugins and in the order of their exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::Display)]
@@ -13,7 +13,7 @@ pub enum Status {
     Ok,
     Warning,
     Critical,
-    /// A list has never been read, and what was read is not critical.
+    /// Nothing has been read yet.
     Unknown,
 }
 
@@ -30,53 +30,114 @@ pub(crate) struct Summary<'a> {
     pub detail: Vec<String>,
     /// Why what is shown may not be the present state, a sentence each.
     pub caveats: Vec<String>,
+    /// Whether `caveats` alone decide the status.
+    is_doubt_decisive: bool,
     /// Active certificates first, then by end, the earliest first.
     pub certificates: Vec<CertificateRow<'a>>,
     /// What ends first comes first. Empty before the first snapshot.
     pub scopes: Vec<ScopeRow<'a>>,
 }
 
+/// How a state is judged, without a word of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Verdict {
+    status: Status,
+    /// The worst of the scopes and of the active certificates that could be read.
+    known: Severity,
+    /// Whether anything could not be read, or no project is selected.
+    is_incomplete: bool,
+    /// Whether the last poll failed, or what is shown is stale.
+    is_doubtful: bool,
+}
+
+impl Verdict {
+    fn of(state: &PollState, now: f64, thresholds: Thresholds) -> Self {
+        let is_doubtful = state.is_failing() || state.is_stale(now);
+        let Some(snapshot) = &state.snapshot else {
+            let (status, known) = (Status::Unknown, Severity::Off);
+            return Self { status, known, is_incomplete: true, is_doubtful };
+        };
+        let inventory = &snapshot.inventory;
+        let coverages: Vec<_> =
+            inventory.scopes().map(|(_, scope)| Coverage::of(scope, whole_second(now))).collect();
+        let known = coverages.iter().filter(|coverage| **coverage != Coverage::Unknown);
+        let known = known
+            .map(|coverage| coverage.severity(now, thresholds))
+            .chain(inventory.certificates().iter().map(|used| used.severity(now, thresholds)))
+            .fold(Severity::Off, Severity::max);
+        let is_incomplete = coverages.contains(&Coverage::Unknown)
+            || !inventory.unread_projects().is_empty()
+            || !gaps(state, snapshot).is_empty();
+        let status = match known {
+            Severity::Critical => Status::Critical,
+            Severity::Warning => Status::Warning,
+            _ if is_incomplete || is_doubtful => Status::Warning,
+            Severity::Off | Severity::Ok => Status::Ok,
+        };
+        Self { status, known, is_incomplete, is_doubtful }
+    }
+}
+
+impl Status {
+    /// The status alone, for those who show nothing else.
+    pub(crate) fn of(state: &PollState, now: f64, thresholds: Thresholds) -> Self {
+        Verdict::of(state, now, thresholds).status
+    }
+}
+
+/// What no row shows though it is a warning, as clauses of a sentence.
+fn gaps(state: &PollState, snapshot: &Snapshot) -> Vec<String> {
+    let unlisted = state.projects && snapshot.projects_listed_at.is_none();
+    let unlisted = unlisted.then(|| "the list of projects has not been read yet".into());
+    let inventory = &snapshot.inventory;
+    let unselected = inventory.selects_no_project().then(|| {
+        let all = match inventory.lists().project_faults.unselected {
+            1 => "the only project".into(),
+            many => format!("all {many} projects"),
+        };
+        format!("poll.project_include and poll.project_exclude leave out {all}")
+    });
+    let malformed = match inventory.malformed().count() {
+        0 => None,
+        1 => Some("1 list entry could not be read in full".into()),
+        many => Some(format!("{many} list entries could not be read in full")),
+    };
+    [unlisted, unselected, malformed].into_iter().flatten().collect()
+}
+
 impl<'a> Summary<'a> {
     pub(crate) fn new(state: &'a PollState, now: f64, thresholds: Thresholds) -> Self {
-        let is_failing = state.is_failing();
-        let (mut scopes, mut certificates, mut malformed) = (Vec::new(), Vec::new(), 0);
-        if let Some(snapshot) = &state.snapshot {
-            scopes = ScopeRow::all(state, snapshot, now, thresholds);
-            certificates = CertificateRow::all(&snapshot.inventory, now, thresholds);
-            malformed = snapshot.inventory.malformed().count();
-        }
-        let current =
-            certificates.iter().filter(|row| row.used.is_current()).map(|row| row.severity);
-        let of_malformed = if malformed > 0 { Severity::Warning } else { Severity::Off };
-        let worst =
-            scopes.iter().map(|row| row.severity).chain(current).fold(of_malformed, Severity::max);
-        let no_project_is_known = scopes.len() == 1
-            && state.failed().iter().any(|failed| failed.list == ListName::Projects);
-        let is_unread = no_project_is_known || scopes.iter().any(|row| row.coverage.is_none());
-        let doubt = match (state.is_stale(now), is_failing) {
+        let Verdict { status, known, is_incomplete, is_doubtful } =
+            Verdict::of(state, now, thresholds);
+        let doubt = match (state.is_stale(now), state.is_failing()) {
             (true, _) => ", and what is shown is stale",
             (false, true) => ", and the last poll failed",
             (false, false) => "",
         };
-        let (status, color, badge) = match worst {
-            _ if scopes.is_empty() => {
-                let color = if is_failing { Severity::Critical } else { Severity::Off };
-                (Status::Unknown, color, "Nothing known yet".into())
-            }
-            Severity::Critical => (Status::Critical, worst, format!("Act now{doubt}")),
-            _ if is_unread => {
-                (Status::Unknown, Severity::Warning, "Not everything was read".into())
-            }
-            Severity::Warning => (Status::Warning, worst, format!("Act in time{doubt}")),
+        let well = if known == Severity::Off { "Not enforced" } else { "Healthy" };
+        let (color, badge) = match (status, known) {
+            (Status::Unknown, _) if is_doubtful => (Severity::Critical, "Nothing known yet".into()),
+            (Status::Unknown, _) => (Severity::Off, "Nothing known yet".into()),
+            (_, Severity::Critical) => (known, format!("Act now{doubt}")),
+            (_, Severity::Warning) => (known, format!("Act soon{doubt}")),
+            _ if is_incomplete => (Severity::Warning, "Not everything is known".into()),
             // What was well once is not known to be well now.
-            _ if !doubt.is_empty() => {
-                (Status::Warning, Severity::Warning, "All was well when last seen".into())
-            }
-            Severity::Ok => (Status::Ok, worst, "All well".into()),
-            Severity::Off => (Status::Ok, worst, "Not enforced".into()),
+            _ if is_doubtful => (Severity::Warning, format!("{well} when last seen")),
+            _ => (known, well.into()),
         };
-        let (headline, detail) =
-            sentences(&scopes, &certificates, malformed, is_failing, now, thresholds);
+        let (mut scopes, mut certificates) = (Vec::new(), Vec::new());
+        let (headline, mut detail) = match &state.snapshot {
+            None => nothing_known(state.is_failing()),
+            Some(snapshot) => {
+                scopes = ScopeRow::all(state, snapshot, now, thresholds);
+                certificates = CertificateRow::all(&snapshot.inventory, now, thresholds);
+                sentences(&scopes, &certificates, gaps(state, snapshot), now, thresholds)
+            }
+        };
+        if !state.projects {
+            let how = "set poll.projects = true to include them";
+            detail.push(format!("Projects are not monitored ({how})."));
+        }
         Self {
             status,
             color,
@@ -84,6 +145,8 @@ impl<'a> Summary<'a> {
             headline,
             detail,
             caveats: caveats(state, now),
+            is_doubt_decisive: status == Status::Unknown
+                || is_doubtful && !is_incomplete && known < Severity::Warning,
             certificates,
             scopes,
         }
@@ -97,7 +160,7 @@ impl<'a> Summary<'a> {
     /// All of it in one line. What decides the status comes first.
     pub(crate) fn message(&self) -> String {
         let mut parts = [std::slice::from_ref(&self.headline), &self.detail, &self.caveats];
-        if self.status == Status::Unknown {
+        if self.is_doubt_decisive {
             parts.rotate_right(1);
         }
         parts.concat().join(" ")
@@ -111,8 +174,8 @@ mod tests {
 
     use super::*;
     use crate::fixture::{DAY, NOW, certificate, group, lists, snapshot};
-    use crate::inventory::{Certificate, Inventory, Listing, Malformed, Snapshot};
-    use crate::poll_state::{FailedList, FailureReason, PollResult, PollTiming};
+    use crate::inventory::{Certificate, Inventory, Lists, Project};
+    use crate::poll_state::{FailedList, FailureReason, ListName, PollResult, PollTiming};
 
     fn state(snapshot: Option<Arc<Snapshot>>, failed: Vec<FailedList>) -> PollState {
         let timing =
@@ -148,13 +211,17 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of sentences")]
     fn the_state_is_said_in_a_sentence() {
         use Status::{Critical, Ok, Warning};
-        let future = certificate("a").valid(1..90);
         let edge = |id: &str, year: &str, days: i64| Certificate {
             valid_at: Some(NOW + (days - 365) * DAY),
             ..ending(id, days).named(&format!("edge-{year}"))
         };
+        let minutes =
+            |id: &str, minutes: i64| certificate(id).dated(None, Some(NOW + minutes * 60));
+        let (gap, new) = (certificate("a").valid(-9..3), certificate("b").valid(5..90));
+        let covered = "The organization is covered until 15 April 2027";
         for (read, status, sentence) in [
             (
                 vec![vec![]],
@@ -162,170 +229,315 @@ mod tests {
                 "Mutual TLS is not enforced at the organization: no certificate is active there.",
             ),
             (vec![vec![], vec![]], Ok, "Mutual TLS is not enforced: no certificate is active."),
+            // Until when nothing is due, and what is due then.
             (
                 vec![vec![ending("a", 90)]],
                 Ok,
-                "The organization is covered until 15 April 2027. Next to expire: a, in 90 days, on 15 April 2027.",
+                &format!("{covered}, when a expires. Nothing is due before then."),
+            ),
+            (
+                vec![vec![ending("a", 90), ending("b", 40), ending("c", 40)]],
+                Ok,
+                &format!(
+                    "{covered}. Nothing is due until 24 February 2027, when 2 certificates expire."
+                ),
             ),
             (
                 vec![vec![ending("a", 90)], vec![]],
                 Ok,
-                "Everything is covered until 15 April 2027. Next to expire: a, in 90 days, on 15 April 2027.",
+                "Everything is covered until 15 April 2027, when a expires. Nothing is due before then.",
             ),
             (
                 vec![vec![ending("a", 3).inactive()], vec![ending("b", 90)]],
                 Ok,
-                "Wherever mutual TLS is enforced, everything is covered until 15 April 2027. Next to expire: b, in 90 days, on 15 April 2027.",
-            ),
-            (
-                vec![vec![ending("a", 20)]],
-                Warning,
-                "The organization is covered for 20 days only, until 4 February 2027. Next to expire: a, in 20 days, on 4 February 2027.",
-            ),
-            (
-                vec![vec![ending("a", 90), ending("b", 6)]],
-                Critical,
-                "The organization is covered until 15 April 2027, but b expires in 6 days. Next to expire: b, in 6 days, on 21 January 2027, 08:00 UTC.",
-            ),
-            (
-                vec![vec![ending("a", 90), ending("b", 8), ending("c", 9), ending("d", 29)]],
-                Warning,
-                "The organization is covered until 15 April 2027, but b expires in 8 days, and 2 more within 30 days. Next to expire: b, in 8 days, on 23 January 2027.",
-            ),
-            (
-                vec![vec![ending("a", 90), ending("b", -2)]],
-                Critical,
-                "The organization is covered until 15 April 2027, but b is active and expired 2 days ago. Next to expire: a, in 90 days, on 15 April 2027.",
-            ),
-            (
-                vec![vec![ending("a", -2)]],
-                Critical,
-                "Requests of the organization are refused: no active certificate is valid since 13 January 2027, 08:00 UTC. Active, but expired 2 days ago: a.",
-            ),
-            (
-                vec![vec![], vec![ending("a", -2)], vec![ending("b", -4)]],
-                Critical,
-                "Requests of 2 projects are refused: no active certificate is valid. 2 active certificates have expired.",
-            ),
-            (
-                vec![vec![ending("a", 5)], vec![], vec![ending("b", 90)]],
-                Critical,
-                "The organization and project proj_0 are covered for 5 days only, until 20 January 2027, 08:00 UTC. Next to expire: a, in 5 days, on 20 January 2027, 08:00 UTC.",
+                "Wherever mutual TLS is enforced, everything is covered until 15 April 2027, when b expires. \
+                 Nothing is due before then.",
             ),
             (
                 vec![vec![certificate("a")]],
                 Ok,
-                "The organization is covered, by certificates without a known end.",
+                "The organization is covered by certificates without a known end.",
+            ),
+            // What comes first, then how much else there is, the worst first.
+            (
+                vec![vec![ending("a", 20)]],
+                Warning,
+                "The organization is covered for only 20 more days, until 4 February 2027, when a expires.",
+            ),
+            (
+                vec![vec![ending("a", 90), ending("b", 6)]],
+                Critical,
+                &format!("b expires in 6 days. {covered}."),
+            ),
+            (
+                vec![vec![ending("a", 90), ending("b", 8), ending("c", 9), ending("d", 29)]],
+                Warning,
+                &format!(
+                    "b expires in 8 days; 2 more certificates expire within 29 days. {covered}."
+                ),
+            ),
+            (
+                vec![vec![ending("a", 90), ending("b", 3), ending("c", 4), ending("d", 29)]],
+                Critical,
+                &format!(
+                    "b expires in 3 days; c expires in 4 days; d expires in 29 days. {covered}."
+                ),
+            ),
+            (
+                vec![vec![ending("a", 90), ending("b", -2)]],
+                Critical,
+                &format!("b is active but expired 2 days ago. {covered}."),
+            ),
+            (
+                vec![
+                    vec![minutes("ci", 23), ending("x", -1), ending("y", -2), ending("z", 3)],
+                    vec![],
+                    vec![],
+                ],
+                Critical,
+                "ci expires in 23 minutes; 2 certificates have expired; 3 scopes end in 3 days; \
+                 z expires in 3 days.",
+            ),
+            (
+                vec![vec![ending("a", 5)], vec![], vec![ending("b", 90)]],
+                Critical,
+                "The organization and project proj_0 are covered for only 5 more days, until \
+                 20 January 2027, 08:00 UTC, when a expires.",
+            ),
+            (
+                vec![vec![], vec![ending("a", 3)], vec![ending("b", 5)], vec![ending("c", 20)]],
+                Critical,
+                "Project proj_0 is covered for only 3 more days, until 18 January 2027, 08:00 UTC, when a expires; \
+                 project proj_1 is covered only until 20 January 2027, 08:00 UTC; b expires in 5 days; \
+                 project proj_2 is covered only until 4 February 2027; c expires in 20 days.",
+            ),
+            // Refused requests come before all that is to come.
+            (
+                vec![vec![ending("a", -2)]],
+                Critical,
+                "Requests of the organization are refused: no active certificate has been valid since \
+                 13 January 2027, 08:00 UTC; a is active but expired 2 days ago.",
+            ),
+            (
+                vec![vec![], vec![ending("a", -2)], vec![ending("b", -4)], vec![minutes("c", 5)]],
+                Critical,
+                "Requests of project proj_1 and project proj_0 are refused: no active certificate is valid; 2 certificates have expired; \
+                 project proj_2 is covered only until 15 January 2027, 08:05 UTC; c expires in 5 minutes.",
+            ),
+            // Gaps, and what is not yet valid.
+            (
+                vec![vec![certificate("a").valid(1..90)]],
+                Critical,
+                "Requests of the organization are refused: no active certificate is valid before \
+                 16 January 2027, 08:00 UTC; a is active but not valid before 16 January 2027, 08:00 UTC.",
+            ),
+            (
+                vec![vec![certificate("a").dated(Some(NOW + DAY), None)]],
+                Critical,
+                "Requests of the organization are refused: no active certificate is valid before \
+                 16 January 2027, 08:00 UTC; a is active but not valid before 16 January 2027, 08:00 UTC.",
+            ),
+            (
+                vec![vec![certificate("a").valid(-9..-2), new.clone()]],
+                Critical,
+                "Requests of the organization are refused: no active certificate has been valid since \
+                 13 January 2027, 08:00 UTC; covered again from 20 January 2027, 08:00 UTC; a is active but expired \
+                 2 days ago; b is active but not valid before 20 January 2027, 08:00 UTC.",
+            ),
+            (
+                vec![vec![gap, new]],
+                Critical,
+                "The organization is covered for only 3 more days, until 18 January 2027, 08:00 UTC, when a expires, \
+                 and again from 20 January 2027, 08:00 UTC; b is active but not valid before 20 January 2027, 08:00 UTC.",
+            ),
+            (
+                vec![vec![certificate("a").valid(1..90), ending("b", 80)]],
+                Warning,
+                &format!("a is active but not valid before 16 January 2027, 08:00 UTC. {covered}."),
             ),
             (
                 vec![vec![certificate("a"), ending("b", -10)]],
                 Critical,
-                "The organization is covered only by certificates without a known end since 5 January 2027. Active, but expired 10 days ago: b.",
+                "b is active but expired 10 days ago; the organization has been covered only by certificates without \
+                 a known end since 5 January 2027.",
             ),
-            (
-                vec![vec![future, ending("b", 80)]],
-                Warning,
-                "The organization is covered until 15 April 2027, but a is active and not yet valid. Next to expire: b, in 80 days, on 5 April 2027.",
-            ),
+            // A superseded certificate is a warning: clients may still use it.
             (
                 vec![vec![edge("a", "2026", 3), edge("b", "2027", 300)]],
+                Warning,
+                "edge-2026 (superseded by edge-2027) expires in 3 days. \
+                 The organization is covered until 11 November 2027.",
+            ),
+            (
+                vec![vec![edge("a", "2026", -3), edge("b", "2027", 300)]],
+                Warning,
+                "edge-2026 (superseded by edge-2027) is active but expired 3 days ago. \
+                 The organization is covered until 11 November 2027.",
+            ),
+            (
+                vec![vec![edge("a", "2026", 40), edge("b", "2027", 300)]],
                 Ok,
-                "The organization is covered until 11 November 2027. Next to expire: edge-2027, in 300 days, on 11 November 2027.",
+                "The organization is covered until 11 November 2027. Nothing is due until 24 February 2027, \
+                 when edge-2026 (superseded by edge-2027) expires.",
             ),
         ] {
             assert_eq!(said(&read), (status, sentence.into()));
         }
     }
 
-    #[test]
-    fn entries_that_cannot_be_read_are_a_warning() {
-        let of = |certificates: Vec<Certificate>, count: usize| {
-            let mut malformed = Malformed::default();
-            (0..count).for_each(|_| malformed.add("id"));
-            let mut lists = lists(&[vec![]]);
-            lists.organization = Arc::new(Listing::new(certificates, malformed));
-            let inventory = Inventory::new_or_unchanged(None, lists, &group("^$"));
-            let snapshot =
-                Snapshot { inventory, organization_read_at: NOW as f64, projects_read_at: vec![] };
-            let state = state(Some(Arc::new(snapshot)), vec![]);
-            let summary = Summary::new(&state, NOW as f64, Thresholds::default());
-            (summary.status, summary.detail.last().cloned().unwrap_or_default())
+    /// The state of `lists`, read just now.
+    fn state_of(lists: Lists, failed: Vec<FailedList>) -> PollState {
+        let projects_read_at = vec![NOW as f64; lists.projects.len()];
+        let read = Snapshot {
+            inventory: Inventory::new_or_unchanged(None, lists, &group("^$")),
+            projects_read_at,
+            ..Snapshot::clone(&snapshot(&[vec![]]))
         };
-        assert_eq!(of(vec![], 0), (Status::Ok, String::new()));
-        let one = "1 list entry could not be read and is watched by nobody.";
-        assert_eq!(of(vec![], 1), (Status::Warning, one.into()));
-        let many = "2 list entries could not be read and are watched by nobody.";
-        assert_eq!(of(vec![ending("a", 3)], 2), (Status::Critical, many.into()));
+        state(Some(Arc::new(read)), failed)
     }
 
     #[test]
-    fn what_was_never_read_is_not_well() {
-        let (list, project) = (ListName::Projects, |id: &str| ListName::Project(id.into()));
-        let well = "The organization is covered until 15 April 2027.";
-        let known = "Wherever mutual TLS is known to be enforced, everything is covered until 15 April 2027.";
-        for (read, failed, status, badge, headline) in [
+    fn what_is_not_known_is_not_well() {
+        let well = |days| lists(&[vec![ending("a", days)]]);
+        let project = |id: &str| Project { id: id.into(), name: None, archived: false };
+        let unread = |days, ids: &[&str]| Lists {
+            unread: ids.iter().map(|id| project(id)).collect(),
+            ..well(days)
+        };
+        let mut malformed = well(90);
+        Arc::make_mut(&mut malformed.organization).malformed.add("name");
+        let mut hidden = lists(&[vec![], vec![ending("b", 90)]]);
+        Arc::make_mut(&mut hidden.organization).malformed.add("active");
+        Arc::make_mut(&mut hidden.organization).hidden = 1;
+        let mut unselected = well(90);
+        unselected.project_faults.unselected = 3;
+        let mut selected = lists(&[vec![ending("a", 90)], vec![]]);
+        selected.project_faults.unselected = 3;
+        let incomplete = "Not everything is known";
+        let covered = "until 15 April 2027, when a expires";
+        for (lists, status, badge, headline) in [
+            (well(90), Status::Ok, "Healthy", format!("The organization is covered {covered}.")),
             (
-                vec![vec![ending("a", 90)]],
-                list.clone(),
-                Status::Unknown,
-                "Not everything was read",
-                well,
+                unread(90, &["p"]),
+                Status::Warning,
+                incomplete,
+                format!("Wherever mutual TLS is known to be enforced, everything is covered {covered}; project p has not been read yet."),
             ),
             (
-                vec![vec![ending("a", 90)]],
-                project("p"),
-                Status::Unknown,
-                "Not everything was read",
-                known,
+                unread(90, &["p", "q"]),
+                Status::Warning,
+                incomplete,
+                format!("Wherever mutual TLS is known to be enforced, everything is covered {covered}; 2 projects have not been read yet."),
             ),
             (
-                vec![vec![ending("a", 20)]],
-                project("p"),
-                Status::Unknown,
-                "Not everything was read",
-                "The organization is covered for 20 days only, until 4 February 2027.",
+                unread(20, &["p"]),
+                Status::Warning,
+                "Act soon",
+                "The organization is covered for only 20 more days, until 4 February 2027, when a expires; \
+                 project p has not been read yet."
+                    .into(),
             ),
             (
-                vec![vec![ending("a", 3)]],
-                project("p"),
+                unread(3, &["p"]),
                 Status::Critical,
-                "Act now, and the last poll failed",
-                "The organization is covered for 3 days only, until 18 January 2027, 08:00 UTC.",
+                "Act now",
+                "The organization is covered for only 3 more days, until 18 January 2027, 08:00 UTC, when a expires; \
+                 project p has not been read yet."
+                    .into(),
             ),
             (
-                vec![vec![]],
-                project("p"),
-                Status::Unknown,
-                "Not everything was read",
-                "Mutual TLS is not known to be enforced anywhere.",
-            ),
-            // Read before, and kept.
-            (
-                vec![vec![ending("a", 90)], vec![]],
-                list,
+                Lists { unread: vec![project("p")], ..lists(&[vec![]]) },
                 Status::Warning,
-                "All was well when last seen",
-                "Everything is covered until 15 April 2027.",
+                incomplete,
+                "Mutual TLS is not known to be enforced; project p has not been read yet.".into(),
             ),
             (
-                vec![vec![ending("a", 20)], vec![]],
-                project("proj_0"),
+                malformed,
                 Status::Warning,
-                "Act in time, and the last poll failed",
-                "The organization and project proj_0 are covered for 20 days only, until 4 February 2027.",
+                incomplete,
+                format!("The organization is covered {covered}; 1 list entry could not be read in full."),
+            ),
+            (
+                hidden,
+                Status::Warning,
+                incomplete,
+                "Wherever mutual TLS is known to be enforced, everything is covered until 15 April 2027, when b expires; \
+                 whether the organization enforces mutual TLS is not known; 1 list entry could not be read in full."
+                    .into(),
+            ),
+            (
+                unselected,
+                Status::Warning,
+                incomplete,
+                format!(
+                    "The organization is covered {covered}; poll.project_include and poll.project_exclude leave out \
+                     all 3 projects."
+                ),
+            ),
+            (
+                selected,
+                Status::Ok,
+                "Healthy",
+                format!("Everything is covered {covered}."),
             ),
         ] {
-            let state = state(Some(snapshot(&read)), vec![self::failed(failed, None)]);
+            let state = state_of(lists, vec![]);
             let summary = Summary::new(&state, NOW as f64, Thresholds::default());
-            assert_eq!(
-                (summary.status, summary.badge.as_str(), summary.headline.as_str()),
-                (status, badge, headline)
+            assert_eq!((summary.status, &*summary.badge, summary.headline), (status, badge, headline));
+        }
+    }
+
+    #[test]
+    fn projects_are_known_to_be_unread_or_not_monitored() {
+        let mut state = state(Some(snapshot(&[vec![ending("a", 90)]])), vec![]);
+        let mut read = Snapshot::clone(state.snapshot.as_ref().unwrap());
+        read.projects_listed_at = None;
+        state.snapshot = Some(Arc::new(read));
+        let said = |state: &PollState| {
+            let summary = Summary::new(state, NOW as f64, Thresholds::default());
+            (summary.status, summary.badge.clone(), summary.message())
+        };
+        let covered = "The organization is covered until 15 April 2027, when a expires";
+        assert_eq!(
+            said(&state),
+            (
+                Status::Warning,
+                "Not everything is known".into(),
+                format!(
+                    "{covered}; the list of projects has not been read yet. Nothing known is due before then."
+                )
+            )
+        );
+        state.projects = false;
+        let not_monitored =
+            "Projects are not monitored (set poll.projects = true to include them).";
+        assert_eq!(
+            said(&state),
+            (
+                Status::Ok,
+                "Healthy".into(),
+                format!("{covered}. Nothing is due before then. {not_monitored}")
+            )
+        );
+    }
+
+    #[test]
+    fn what_was_read_before_stays_in_doubt() {
+        let of_projects = ListName::Projects;
+        let of_project = ListName::Project("proj_0".into());
+        for (days, failed, badge) in [
+            (90, of_projects, "Healthy when last seen"),
+            (20, of_project.clone(), "Act soon, and the last poll failed"),
+            (3, of_project, "Act now, and the last poll failed"),
+        ] {
+            let state = state(
+                Some(snapshot(&[vec![ending("a", days)], vec![]])),
+                vec![self::failed(failed, None)],
             );
-            let unread = summary.scopes.iter().find(|row| row.label == "Not read yet");
-            assert_eq!(
-                unread.map(|row| row.id.as_deref()),
-                (summary.scopes.len() == 2 && read.len() == 1).then_some(Some("p"))
-            );
+            let summary = Summary::new(&state, NOW as f64, Thresholds::default());
+            assert_eq!(summary.badge, badge);
+            let status = if days == 3 { Status::Critical } else { Status::Warning };
+            assert_eq!(summary.status, status);
         }
     }
 
@@ -353,7 +565,8 @@ mod tests {
         };
         let failed = "The last poll failed: server (answered 503) for the list of projects.";
         assert_eq!(message(None), format!("{failed} Nothing is known: no poll has succeeded yet."));
-        assert!(message(Some(20)).starts_with(failed), "{}", message(Some(20)));
+        assert!(message(Some(90)).starts_with(failed), "{}", message(Some(90)));
+        assert!(message(Some(20)).ends_with(failed), "{}", message(Some(20)));
         assert!(message(Some(3)).ends_with(failed), "{}", message(Some(3)));
     }
 
@@ -364,8 +577,8 @@ mod tests {
             let summary = Summary::new(state, (NOW + seconds) as f64, Thresholds::default());
             (summary.status, summary.badge, summary.caveats.join(" "))
         };
-        assert_eq!(at(&state, 840), (Status::Ok, "All well".into(), String::new()));
-        let seen = "All was well when last seen";
+        assert_eq!(at(&state, 840), (Status::Ok, "Healthy".into(), String::new()));
+        let seen = "Healthy when last seen";
         let caveat = "Stale: what is shown is 14 minutes old. No poll has ended since.";
         assert_eq!(at(&state, 841), (Status::Warning, seen.into(), caveat.into()));
         let fresh = Snapshot {

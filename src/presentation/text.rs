@@ -34,12 +34,21 @@ pub(super) fn format_date(instant: UnixSeconds, now: f64) -> String {
 
 /// A length of time in one unit, rounded down: `3 days`, `90 minutes`. The sign is left out.
 pub(crate) fn humanize(seconds: f64) -> String {
+    in_one_unit(seconds, f64::floor)
+}
+
+/// The same, rounded up: what comes within it is not missed.
+pub(super) fn within(seconds: f64) -> String {
+    in_one_unit(seconds, f64::ceil)
+}
+
+fn in_one_unit(seconds: f64, round: fn(f64) -> f64) -> String {
     const UNITS: [(f64, &str); 3] = [(SECONDS_PER_DAY, "day"), (3_600.0, "hour"), (60.0, "minute")];
     let seconds = seconds.abs();
     // Below two of a unit, the next smaller one is more exact.
     let (length, unit) =
         UNITS.into_iter().find(|(length, _)| seconds >= 2.0 * length).unwrap_or((1.0, "second"));
-    let count = (seconds / length).floor();
+    let count = round(seconds / length);
     format!("{count} {unit}{}", if (count - 1.0).abs() < f64::EPSILON { "" } else { "s" })
 }
 

@@ -13,7 +13,7 @@ use super::AppState;
 use super::cached::{CachedResponse, NotRendered};
 use crate::inventory::{Inventory, Thresholds, whole_second};
 use crate::poll_state::{FailedList, FailureReason, PollState};
-use crate::presentation::{Document, Instants, Status, Summary};
+use crate::presentation::{Document, Instants, Status};
 
 pub(super) const JSON: &str = "application/json";
 
@@ -72,7 +72,7 @@ impl<'a> Polls<'a> {
     pub(super) fn new(state: &'a PollState, now: f64) -> Self {
         let second = |instant: Option<f64>| instant.map(whole_second);
         Self {
-            status: Summary::new(state, now, Thresholds::default()).status,
+            status: Status::of(state, now, Thresholds::default()),
             up: state.up(),
             stale: state.is_stale(now),
             polls: state.polls,

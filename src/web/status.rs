@@ -55,6 +55,7 @@ struct Page<'a> {
     last_failure: Option<(RelativeTime, String)>,
     next_poll: Option<RelativeTime>,
     interval: humantime::FormattedDuration,
+    monitors_projects: bool,
     /// List entries that came twice.
     duplicates: u64,
     axis: Axis,
@@ -91,6 +92,7 @@ impl<'a> Page<'a> {
                 .map(|poll| (past(poll.ended_at), name_failures(&poll.failed))),
             next_poll: state.next_poll_at.map(next),
             interval: humantime::format_duration(state.timing.interval),
+            monitors_projects: state.projects,
             duplicates: state
                 .snapshot
                 .as_deref()
@@ -154,7 +156,7 @@ mod tests {
     use crate::check;
     use crate::cli::Format;
     use crate::fixture::{DAY, NOW, certificate, group, lists, snapshot};
-    use crate::inventory::{Certificate, Inventory, Snapshot};
+    use crate::inventory::{Certificate, Inventory, Lists, Project, Snapshot};
     use crate::poll_state::{FailedList, FailureReason, ListName, PollResult, PollTiming};
 
     /// After a poll, if one has ended, with this result.
@@ -184,18 +186,42 @@ mod tests {
         certificate(id).valid(days - 365..days)
     }
 
+    /// Of these lists, read just now.
+    fn state_of(lists: Lists, failed: Vec<ListName>) -> PollState {
+        let projects_read_at = vec![NOW as f64; lists.projects.len()];
+        let snapshot = Snapshot {
+            inventory: Inventory::new_or_unchanged(None, lists, &group("^([a-z]+)-")),
+            projects_read_at,
+            ..Snapshot::clone(&snapshot(&[vec![]]))
+        };
+        PollState { snapshot: Some(Arc::new(snapshot)), ..state(None, Some(failed)) }
+    }
+
     #[test]
     #[expect(clippy::too_many_lines, reason = "a table of situations")]
     fn page_check_and_json_agree() {
         let well = || Some(vec![vec![ending("a", 90)]]);
-        let mut malformed = lists(&[vec![ending("a", 90)]]);
-        Arc::make_mut(&mut malformed.organization).malformed.add("id");
-        let malformed = Snapshot {
-            inventory: Inventory::new_or_unchanged(None, malformed, &group("^$")),
-            ..Snapshot::clone(&snapshot(&[vec![]]))
+        let organization = |certificates: Vec<Certificate>| lists(&[certificates]);
+        let mut malformed = organization(vec![ending("a", 90)]);
+        Arc::make_mut(&mut malformed.organization).malformed.add("name");
+        let mut hidden = organization(vec![]);
+        Arc::make_mut(&mut hidden.organization).malformed.add("active");
+        Arc::make_mut(&mut hidden.organization).hidden = 1;
+        let mut unselected = organization(vec![ending("a", 90)]);
+        unselected.project_faults.unselected = 2;
+        let unread = || {
+            let project = |id: &str| Project { id: id.into(), name: None, archived: false };
+            Lists {
+                unread: vec![project("p"), project("q")],
+                ..organization(vec![ending("a", 90)])
+            }
         };
-        let malformed =
-            PollState { snapshot: Some(Arc::new(malformed)), ..state(None, Some(vec![])) };
+        let mut unlisted = state(well(), Some(vec![ListName::Projects]));
+        let unlisted_snapshot = Snapshot {
+            projects_listed_at: None,
+            ..Snapshot::clone(unlisted.snapshot.as_ref().unwrap())
+        };
+        unlisted.snapshot = Some(Arc::new(unlisted_snapshot));
         let stale = PollState {
             snapshot: Some(Arc::new(Snapshot {
                 organization_read_at: (NOW - DAY) as f64,
@@ -206,22 +232,19 @@ mod tests {
         let superseded = [ending("a", 3).named("edge-2026"), ending("b", 300).named("edge-2027")];
         let enforcing =
             |certificates: Vec<Certificate>| state(Some(vec![certificates]), Some(vec![]));
+        let of_organization = PollState { projects: false, ..enforcing(vec![ending("a", 90)]) };
+        let not_enforced = PollState { projects: false, ..enforcing(vec![]) };
+        let (covered, incomplete) =
+            ("The organization is covered until ", "Not everything is known");
         for (name, state, status, color, badge, headline) in [
-            (
-                "ok",
-                state(well(), Some(vec![])),
-                "ok",
-                "ok",
-                "All well",
-                "The organization is covered until ",
-            ),
+            ("ok", state(well(), Some(vec![])), "ok", "ok", "Healthy", covered),
             (
                 "warning",
                 enforcing(vec![ending("a", 20)]),
                 "warning",
                 "warning",
-                "Act in time",
-                "The organization is covered for 20 days only",
+                "Act soon",
+                "The organization is covered for only 20 more days",
             ),
             (
                 "critical",
@@ -229,7 +252,7 @@ mod tests {
                 "critical",
                 "critical",
                 "Act now",
-                "The organization is covered for 3 days only",
+                "The organization is covered for only 3 more days",
             ),
             (
                 "refused",
@@ -237,7 +260,31 @@ mod tests {
                 "critical",
                 "critical",
                 "Act now",
-                "Requests of the organization are refused",
+                "Requests of the organization are refused: no active certificate has been valid since ",
+            ),
+            (
+                "only future anchors",
+                enforcing(vec![certificate("a").valid(1..90)]),
+                "critical",
+                "critical",
+                "Act now",
+                "Requests of the organization are refused: no active certificate is valid before ",
+            ),
+            (
+                "gap",
+                enforcing(vec![ending("a", 20), certificate("b").valid(21..90)]),
+                "warning",
+                "warning",
+                "Act soon",
+                "The organization is covered for only 20 more days, until 4 February 2027, when a expires, and again from ",
+            ),
+            (
+                "undated",
+                enforcing(vec![certificate("a")]),
+                "ok",
+                "ok",
+                "Healthy",
+                "The organization is covered by certificates without a known end.",
             ),
             (
                 "not enforced",
@@ -245,56 +292,79 @@ mod tests {
                 "ok",
                 "off",
                 "Not enforced",
-                "Mutual TLS is not enforced at the organization",
+                "Mutual TLS is not enforced at the organization: ",
             ),
+            ("projects off", of_organization, "ok", "ok", "Healthy", covered),
             (
-                "undated",
-                enforcing(vec![certificate("a")]),
+                "projects off, not enforced",
+                not_enforced,
                 "ok",
-                "ok",
-                "All well",
-                "The organization is covered, by certificates without a known end",
+                "off",
+                "Not enforced",
+                "Mutual TLS is not enforced at the organization: ",
             ),
             (
                 "superseded",
                 enforcing(superseded.to_vec()),
-                "ok",
-                "ok",
-                "All well",
-                "The organization is covered until ",
+                "warning",
+                "warning",
+                "Act soon",
+                "edge-2026 (superseded by edge-2027) expires in 3 days.",
+            ),
+            ("malformed", state_of(malformed, vec![]), "warning", "warning", incomplete, covered),
+            (
+                "malformed, perhaps active",
+                state_of(hidden, vec![]),
+                "warning",
+                "warning",
+                incomplete,
+                "Whether the organization enforces mutual TLS is not known; ",
             ),
             (
-                "malformed",
-                malformed,
+                "filters leave nothing",
+                state_of(unselected, vec![]),
                 "warning",
                 "warning",
-                "Act in time",
-                "The organization is covered until ",
+                incomplete,
+                covered,
             ),
             (
-                "part unread",
-                state(well(), Some(vec![ListName::Projects])),
-                "unknown",
+                "projects unread",
+                state_of(
+                    unread(),
+                    vec![ListName::Project("p".into()), ListName::Project("q".into())],
+                ),
                 "warning",
-                "Not everything was read",
-                "The organization is covered until ",
+                "warning",
+                incomplete,
+                "Wherever mutual TLS is known to be enforced, everything is covered until ",
             ),
+            (
+                "projects unread, then nothing",
+                state_of(unread(), vec![ListName::Organization]),
+                "warning",
+                "warning",
+                incomplete,
+                "Wherever mutual TLS is known to be enforced, everything is covered until ",
+            ),
+            ("list of projects unread", unlisted, "warning", "warning", incomplete, covered),
             (
                 "failed, old snapshot",
                 state(well(), Some(vec![ListName::Organization])),
                 "warning",
                 "warning",
-                "All was well when last seen",
-                "The organization is covered until ",
+                "Healthy when last seen",
+                covered,
             ),
             (
-                "stale",
-                stale,
+                "failed, not enforced",
+                state(Some(vec![vec![]]), Some(vec![ListName::Organization])),
                 "warning",
                 "warning",
-                "All was well when last seen",
-                "The organization is covered until ",
+                "Not enforced when last seen",
+                "Mutual TLS is not enforced at the organization: ",
             ),
+            ("stale", stale, "warning", "warning", "Healthy when last seen", covered),
             (
                 "nothing yet",
                 state(None, None),
@@ -344,7 +414,7 @@ mod tests {
             let json: Value = serde_json::from_str(&report(Format::Json)).unwrap();
             assert_eq!(
                 (&json["status"], &json["message"]),
-                (&status.into(), &message.into()),
+                (&status.into(), &message.as_str().into()),
                 "{name}"
             );
             assert_eq!(
@@ -361,6 +431,32 @@ mod tests {
                 (&status.into(), &(name == "stale").into()),
                 "{name}"
             );
+            // All count the same.
+            let Some(scopes) = json["scopes"].as_array() else { continue };
+            let certificates = json["certificates"].as_array().unwrap().len();
+            let plural = |count: usize| if count == 1 { "" } else { "s" };
+            for counted in [
+                format!("<b>{certificates} certificate{}</b>", plural(certificates)),
+                format!(
+                    "{} active, {} scope{}",
+                    summary.active(),
+                    scopes.len(),
+                    plural(scopes.len())
+                ),
+            ] {
+                assert!(page.contains(&counted), "{name}: {counted}\n{page}");
+            }
+            let figures =
+                format!("certificates={certificates};;;0 active={};;;0", summary.active());
+            assert!(report(Format::Nagios).contains(&figures), "{name}: {figures}");
+            assert_eq!(
+                page.matches(">Not read yet<").count(),
+                table.matches("Not read yet").count()
+            );
+            let unread = scopes.iter().filter(|scope| scope["read"] == false).count();
+            assert_eq!(table.matches("Not read yet").count(), unread, "{name}: {table}");
+            let off = "Projects are not monitored (set poll.projects = true to include them).";
+            assert_eq!(message.contains(off), !shown.projects, "{name}");
         }
     }
 }

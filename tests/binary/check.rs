@@ -62,7 +62,7 @@ async fn exit_code_is_that_of_the_worst() {
         (
             vec![renewed("a", 400).named("edge-2027"), ending("b", 5).named("edge-2026")],
             vec![],
-            0,
+            1,
             "superseded",
         ),
     ] {
@@ -112,7 +112,7 @@ async fn plugin_prints_one_line_with_performance_data() {
     assert!(!line.contains(char::is_control) && !line.contains('\u{202e}'), "{line:?}");
     let (message, performance) = line.split_once(" | ").unwrap();
     assert!(
-        message.starts_with("WARNING - The organization is covered for 20 days only, until "),
+        message.starts_with("WARNING - The organization is covered for only 20 more days, until "),
         "{message}"
     );
     assert!(!message.contains('|') && !performance.contains('|'), "{line}");
@@ -217,7 +217,7 @@ async fn json_is_the_document_with_a_verdict() {
         document["message"]
             .as_str()
             .unwrap()
-            .starts_with("The organization is covered for 20 days")
+            .starts_with("The organization is covered for only 20 more days")
     );
     assert_eq!(document["certificates"][0]["id"], "a");
     assert_eq!(document["scopes"][0]["scope"], "organization");

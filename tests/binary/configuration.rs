@@ -102,6 +102,10 @@ async fn later_layers_win() {
     expect(other, "api.admin_key", "\"[redacted]\"", key).await;
     let twice = check_config().arg("--web.listen-address=:1").arg("--web.listen-address=[::1]:2");
     expect(twice, "web.listen_address", "[\":1\", \"[::1]:2\"]", "flag --web.listen-address").await;
+    for addresses in ["[::1]:2", "[::1]:2,:1", "[\"[::1]:2\", ':1']"] {
+        let ended = check_config().set("web.listen_address", addresses).until_it_ends().await;
+        assert_eq!(ended.code(), Some(0), "{addresses}: {}", ended.stderr);
+    }
 }
 
 #[tokio::test]
@@ -248,7 +252,8 @@ const ADDRESSES: &str =
 const BOOLEAN: &str = "must be true or false";
 const LEVEL: &str = "must be one of error, warn, info, debug, trace";
 const FORMAT: &str = "must be text or json";
-const PATTERNS: &str = "must be a regular expression, or a list of them";
+const PATTERNS: &str = "must be a regular expression that is not empty, or a list of them; what begins with [ is read as a \
+                        list, such as [\"^prod-\"]";
 const GROUP: &str = "must be a regular expression with a group, such as \"^(.+)-[0-9]{4}$\"";
 const SECTION: &str = "must be a section";
 const TEXT: &str = "must be a string";
@@ -302,8 +307,9 @@ async fn bad_value_in_the_environment_is_refused() {
         ),
         ("poll.projects", &["yes", "2"], BOOLEAN),
         ("poll.concurrency", &["0", "33", "many"], "must be a whole number from 1 to 32"),
-        ("poll.project_include", &["(", "[a"], PATTERNS),
-        ("poll.project_exclude", &["*"], PATTERNS),
+        ("poll.project_include", &["(", "[a", "[\"(\"]", "[\"a\", 1]", "[1]", "[\"\"]"], PATTERNS),
+        // As a set of characters, a list without quotes would match nearly every name.
+        ("poll.project_exclude", &["*", " ", "[sandbox]", " [sandbox, test]", "[a-z]+"], PATTERNS),
         ("certificates.rotation_group", &["(", "no group"], GROUP),
         ("log.level", &["loud", "info,debug", "off"], LEVEL),
         ("log.format", &["xml"], FORMAT),
@@ -351,6 +357,9 @@ async fn bad_value_in_a_file_is_refused() {
         ("[web]\nlisten_address = [1]", "web.listen_address", ADDRESSES),
         ("[poll]\nproject_include = [\"a\", \"(\"]", "poll.project_include", PATTERNS),
         ("[poll]\nproject_exclude = [1]", "poll.project_exclude", PATTERNS),
+        // An empty pattern would leave out every project.
+        ("[poll]\nproject_exclude = \"\"", "poll.project_exclude", PATTERNS),
+        ("[poll]\nproject_exclude = [\"a\", \"\"]", "poll.project_exclude", PATTERNS),
         ("[certificates]\nrotation_group = 7", "certificates.rotation_group", GROUP),
         ("[log]\nlevel = \"loud\"", "log.level", LEVEL),
         ("[log]\nformat = 1", "log.format", FORMAT),

@@ -59,7 +59,7 @@ async fn snapshot_has_every_fact() {
                 },
             ],
             "scopes": [{
-                "scope": "organization", "project_id": null, "project_name": null, "enforced": true,
+                "scope": "organization", "project_id": null, "project_name": null, "enforced": true, "read": true,
                 "unknown_expiry_certificates": 0, "runway_end": "9999-12-31T23:59:59Z", "runway_end_unix": 253_402_300_799_i64,
                 "coverage": [{
                     "from": "2023-11-14T22:13:20Z", "from_unix": 1_700_000_000,
@@ -69,6 +69,7 @@ async fn snapshot_has_every_fact() {
             "malformed_certificates": 0,
             "duplicate_certificates": 0,
             "vanished_projects": 0,
+            "unselected_projects": 0,
         })
     );
 }

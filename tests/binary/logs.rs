@@ -58,7 +58,7 @@ async fn each_poll_is_one_line() {
         assert!(duration.as_f64().unwrap() > 0.0);
         let expected = json!({
             "level": "INFO", "message": "poll succeeded", "certificates": 2, "active": 1, "malformed": 1, "duplicates": 1,
-            "projects": 0,
+            "scopes": 1, "verdict": "warning",
         });
         assert_eq!(line, expected);
     }

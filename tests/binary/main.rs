@@ -58,4 +58,5 @@ mod signals;
 mod state_file;
 mod status_page;
 mod upstream_tls;
+mod verdict;
 mod web;

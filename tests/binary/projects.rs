@@ -468,6 +468,10 @@ async fn patterns_choose_projects_by_name_and_identifier() {
         (vec![(include, "^prod-us$|_3")], vec!["proj_1", "proj_3"]),
         (vec![(include, "proj"), (exclude, "prod|_4")], vec!["proj_3"]),
         (vec![(exclude, "(?i)SAND")], vec!["proj_1", "proj_2", "proj_4"]),
+        // A list as in a file.
+        (vec![(exclude, "[\"sandbox\", '_4$']")], vec!["proj_1", "proj_2"]),
+        (vec![(include, "['[13]$']")], vec!["proj_1", "proj_3"]),
+        (vec![(exclude, "[]")], vec!["proj_1", "proj_2", "proj_3", "proj_4"]),
         (vec![(include, "prod, eu")], vec![]),
     ];
     all(cases, async |(patterns, expected)| {

@@ -114,7 +114,12 @@ fn some_lists() -> impl Strategy<Value = Lists> {
                 organization: Arc::new(organization),
                 projects: projects.into_iter().map(list).collect(),
                 unread: Vec::new(),
-                project_faults: ProjectFaults { malformed, duplicates: faults, vanished: faults },
+                project_faults: ProjectFaults {
+                    malformed,
+                    duplicates: faults,
+                    vanished: faults,
+                    unselected: 0,
+                },
             }
         },
     )
