@@ -72,6 +72,18 @@ pub(super) fn poll(snapshot: Option<&Snapshot>, before: Option<&Snapshot>, resul
     }
 }
 
+/// Whether this machine's clock is wrong by that of the API, if that has changed.
+pub(super) fn clock(error: Option<f64>, was_wrong: bool) {
+    match error {
+        Some(offset_seconds) if !was_wrong => tracing::warn!(
+            offset_seconds,
+            "the clock of this machine is not that of the API: what is said of ends is wrong by as much"
+        ),
+        None if was_wrong => tracing::info!("the clock of this machine is that of the API again"),
+        _ => {}
+    }
+}
+
 /// As the metrics of requests name it.
 fn endpoint(list: &ListName) -> &'static str {
     match list {
@@ -119,7 +131,7 @@ fn list_faults(now: &Inventory, before: Option<&Arc<Inventory>>) {
         tracing::warn!(count = duplicates, "list entries that came twice, each shown once");
     }
     if vanished != before.map_or(0, |before| before.lists().project_faults.vanished) {
-        tracing::info!(count = vanished, "projects that were listed, but gone when asked");
+        tracing::warn!(count = vanished, "projects that were listed, but gone when asked");
     }
 }
 
