@@ -295,9 +295,14 @@ fn is_gzip(headers: &HeaderMap) -> Option<bool> {
 mod tests {
     use std::cell::RefCell;
     use std::collections::VecDeque;
+    use std::net::SocketAddr;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use prometheus::Registry;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::Barrier;
 
     use super::*;
     use crate::openai::{Client, Metrics};
@@ -460,5 +465,75 @@ mod tests {
         sleep(POLL_TIMEOUT).await;
         assert_eq!(script.send().await.unwrap_err().reason, FailureReason::Timeout);
         assert_eq!(script.sent_at(), [0; 0]);
+    }
+
+    /// An API with empty lists. It makes the first four requests wait for each other, so that each has a connection.
+    struct Connections {
+        address: SocketAddr,
+        accepted: AtomicUsize,
+        /// A connection that is older ends with its next request.
+        oldest: AtomicUsize,
+        first: Barrier,
+    }
+
+    impl Connections {
+        async fn serve() -> Arc<Self> {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let shared = Arc::new(Self {
+                address: listener.local_addr().unwrap(),
+                accepted: AtomicUsize::new(0),
+                oldest: AtomicUsize::new(0),
+                first: Barrier::new(4),
+            });
+            let serving = Arc::clone(&shared);
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(Arc::clone(&serving).answer(stream));
+                }
+            });
+            shared
+        }
+
+        async fn answer(self: Arc<Self>, mut stream: TcpStream) {
+            const BODY: &str = r#"{"data":[],"has_more":false}"#;
+            let number = self.accepted.fetch_add(1, Ordering::SeqCst);
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{BODY}", BODY.len());
+            let mut request = [0; 4096];
+            while stream.read(&mut request).await.is_ok_and(|length| length > 0) {
+                if number < self.oldest.load(Ordering::SeqCst) {
+                    return;
+                }
+                if number < 4 {
+                    self.first.wait().await;
+                }
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn retry_makes_a_new_connection_and_none_outlives_the_poll() {
+        let api = Connections::serve().await;
+        let config = format!(
+            "base_url = 'http://{}'\npage_size = 100\nrequest_timeout = '10s'\nmax_retries = 1\ninsecure_http = false",
+            api.address
+        );
+        let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
+        let client = Arc::new(Client::new(&toml::from_str(&config).unwrap(), metrics).unwrap());
+        let session = client.session("key".into(), Instant::now() + POLL_TIMEOUT).await;
+        let list = || session.projects();
+        let (a, b, c, d) = tokio::join!(list(), list(), list(), list());
+        assert!([a, b, c, d].iter().all(Result::is_ok));
+        assert_eq!(api.accepted.load(Ordering::SeqCst), 4);
+
+        api.oldest.store(4, Ordering::SeqCst);
+        assert!(list().await.is_ok(), "the retry took another of the four");
+        assert!(list().await.is_ok());
+        assert_eq!(api.accepted.load(Ordering::SeqCst), 5, "a good connection is used again");
+
+        drop(session);
+        let session = client.session("key".into(), Instant::now() + POLL_TIMEOUT).await;
+        assert!(session.projects().await.is_ok());
+        assert_eq!(api.accepted.load(Ordering::SeqCst), 6);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{redirect, retry};
+use reqwest::{ClientBuilder, redirect, retry};
 use secrecy::zeroize::Zeroizing;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -163,6 +163,10 @@ pub(super) struct Connector {
 
 impl Connector {
     pub(super) fn connect(&self) -> reqwest::Result<reqwest::Client> {
+        self.builder().build()
+    }
+
+    fn builder(&self) -> ClientBuilder {
         let http = reqwest::Client::builder()
             .user_agent(concat!("openai-cert-exporter/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
@@ -175,7 +179,7 @@ impl Connector {
             // The library's own reading of the environment ignores what it cannot read.
             .no_proxy();
         let proxy = self.proxy.iter().map(|proxy| proxy.http.clone());
-        proxy.fold(http, reqwest::ClientBuilder::proxy).build()
+        proxy.fold(http, ClientBuilder::proxy)
     }
 }
 
@@ -292,5 +296,47 @@ impl TlsFile {
     fn leaf_not_after(&self) -> Option<i64> {
         let (_, block) = parse_x509_pem(&self.content).ok()?;
         Some(block.parse_x509().ok()?.validity().not_after.timestamp())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Registry;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn dead_first_address_leaves_time_for_the_next() {
+        let live = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let live_address = live.local_addr().unwrap();
+        // The system answers nobody where as many wait as may.
+        let dead = TcpSocket::new_v4().unwrap();
+        dead.bind(([127, 0, 0, 2], live_address.port()).into()).unwrap();
+        let dead = dead.listen(1).unwrap();
+        let dead_address = dead.local_addr().unwrap();
+        let wait = || timeout(Duration::from_millis(200), TcpStream::connect(dead_address));
+        let mut waiting = Vec::new();
+        while let Ok(connected) = wait().await {
+            waiting.push(connected.unwrap());
+        }
+
+        let api = "base_url = 'http://127.0.0.1:1'\npage_size = 1\nrequest_timeout = '2s'\nmax_retries = 0\ninsecure_http = false";
+        let api: Api = toml::from_str(api).unwrap();
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let http = Transport::new(&api, &metrics).unwrap().connector(&api).builder();
+        let http = http.resolve_to_addrs("api.test", &[dead_address, live_address]).build();
+        let url = format!("http://api.test:{}", live_address.port());
+        let request = timeout(api.request_timeout, http.unwrap().get(url).send());
+        let answer = async {
+            let (mut stream, _) = live.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            stream
+        };
+        let (response, _) = tokio::join!(request, timeout(api.request_timeout, answer));
+        assert_eq!(response.expect("it comes in time").unwrap().status(), 204);
     }
 }
