@@ -70,11 +70,12 @@ impl App {
         Ok(Self { poller, server, router: web::router(exposition, state), probes, reloading })
     }
 
-    /// Whether everything that a configuration names can be used, without binding anything.
-    pub fn check(config: &Config) -> Result<(), StartError> {
-        Client::new(&config.api, Arc::new(openai::Metrics::new(&Registry::new())?))?;
+    /// Checks that everything that a configuration names can be used, without binding anything. Returns what else to know
+    /// of it, a line each.
+    pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
+        let client = Client::new(&config.api, Arc::new(openai::Metrics::new(&Registry::new())?))?;
         config.web.config_file.as_deref().map(Security::load).transpose()?;
-        Ok(())
+        Ok(vec![format!("API: {}", client.connection())])
     }
 
     /// Polls and serves until `shutdown`, and follows the configurations that come in.
@@ -83,6 +84,7 @@ impl App {
         for address in self.server.addresses().unwrap_or_default() {
             tracing::info!(%address, scheme = self.server.scheme(), version, revision, "serving /metrics");
         }
+        self.reloading.client.log_connection();
         let probes = async {
             if let Some((server, router)) = self.probes {
                 for address in server.addresses().unwrap_or_default() {
@@ -170,9 +172,9 @@ impl Reloading {
         if !restart_only.is_empty() {
             tracing::warn!("only a restart will change: {}", restart_only.join(", "));
         }
-        // Open connections are kept where they can be.
         if config.api != self.running.api {
             self.client = Arc::new(Client::new(&config.api, Arc::clone(&self.client_metrics))?);
+            self.client.log_connection();
         }
         let poller_config = PollerConfig::new(Arc::clone(&self.client), &config, credentials);
         self.running = config;

@@ -24,6 +24,7 @@
 //! | | [`demo`] | a simulated organization to run all of it against |
 //! | | [`telemetry`], [`signals`] | logs; what SIGTERM, SIGINT and SIGHUP ask for |
 //! | | [`atomic_file`] | files that are replaced whole |
+//! | | [`blocking`] | work that blocks, on threads of its own |
 //!
 //! `poll_state` is the only channel between collecting and showing, and readers cannot write. A snapshot is built whole and
 //! swapped in whole, so nobody ever sees half of one. A list that cannot be read stays as it was, with its age: an outage
@@ -31,6 +32,7 @@
 
 pub mod app;
 mod atomic_file;
+mod blocking;
 pub mod check;
 pub mod cli;
 pub mod config;

@@ -60,8 +60,9 @@ fn run(cli: Cli, flags: Vec<KeyFlag>) -> anyhow::Result<ExitCode> {
     match command {
         Command::CheckConfig => {
             let layers = layers()?;
-            App::check(&Loaded::new(&layers)?.config)?;
-            print(&layers.to_string())?;
+            let held = App::check(&Loaded::new(&layers)?.config)?;
+            let comments: String = held.iter().map(|line| format!("# {line}\n")).collect();
+            print(&(layers.to_string() + &comments))?;
         }
         Command::Run | Command::Demo { .. } => {
             serve(runtime, move || Loaded::new(&layers()?), api)?

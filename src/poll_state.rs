@@ -2,6 +2,7 @@
 //! `watch` channel as an `Arc<PollState>`; readers cannot write.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,14 @@ pub struct PollState {
     pub projects: bool,
     /// When the next poll starts, in seconds since the epoch; none while one is under way.
     pub next_poll_at: Option<f64>,
+    /// This machine's clock less the API's, in seconds; none before a response.
+    pub clock_offset: Option<f64>,
+    /// How the API is reached; none before the first poll.
+    pub connection: Option<Arc<ApiConnection>>,
 }
+
+/// An offset that matters beside ends that are given to the second, and that no network explains, in seconds.
+const MAX_CLOCK_OFFSET: f64 = 300.0;
 
 impl PollState {
     pub fn new(liveness_deadline: Instant, timing: PollTiming) -> Self {
@@ -49,6 +57,8 @@ impl PollState {
             timing,
             projects: true,
             next_poll_at: None,
+            clock_offset: None,
+            connection: None,
         }
     }
 
@@ -80,6 +90,11 @@ impl PollState {
     /// Whether the last poll missed a list; before the first it did not.
     pub fn is_failing(&self) -> bool {
         !self.failed().is_empty()
+    }
+
+    /// The clock's offset if it is more than [`MAX_CLOCK_OFFSET`].
+    pub fn clock_error(&self) -> Option<f64> {
+        self.clock_offset.filter(|offset| offset.abs() > MAX_CLOCK_OFFSET)
     }
 
     /// When the least recently read list was read, in seconds since the epoch; none before the first snapshot.
@@ -126,7 +141,7 @@ pub struct FailedList {
     pub status: Option<u16>,
     /// What OpenAI's support asks for.
     pub request_id: Option<Box<str>>,
-    /// For people. It repeats nothing that an upstream said but documented error codes.
+    /// For people. Of what an upstream said it repeats documented error codes, a media type and a redirect's host alone.
     pub message: Box<str>,
 }
 
@@ -137,6 +152,38 @@ pub enum ListName {
     Projects,
     /// The certificates of the project with this identifier.
     Project(Box<str>),
+}
+
+/// How the API is reached, for people. It holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ApiConnection {
+    /// `HOST:PORT`
+    pub api: String,
+    /// `SCHEME://HOST:PORT`; none if requests go to the API directly.
+    pub proxy: Option<String>,
+    /// How many trusted roots there are, and where they come from.
+    pub roots: String,
+    /// The file of the certificate that the API is shown if it asks for one.
+    pub client_certificate: Option<String>,
+}
+
+impl ApiConnection {
+    /// The other side as messages name it.
+    pub fn peer(&self) -> String {
+        match &self.proxy {
+            Some(proxy) => format!("{} through the proxy {proxy}", self.api),
+            None => self.api.clone(),
+        }
+    }
+}
+
+impl fmt::Display for ApiConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let directly = if self.proxy.is_none() { " directly" } else { "" };
+        let certificate = self.client_certificate.as_deref().unwrap_or("none");
+        let (peer, roots) = (self.peer(), &self.roots);
+        write!(f, "{peer}{directly}; trusted roots: {roots}; client certificate: {certificate}")
+    }
 }
 
 /// How often polls start, and how long they may take.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
+
+use crate::blocking::spawn_blocking;
 
 /// Cancelled by the first SIGTERM or SIGINT.
 pub fn shutdown() -> io::Result<CancellationToken> {

@@ -84,6 +84,11 @@ impl Series {
 /// Sorted by name. Neighbours of one [`Lifetime`] are compressed together.
 pub(super) const METRICS: &[Metric] = &[
     gauge(
+        "openai_cert_exporter_clock_offset_seconds",
+        "The clock of this machine less that of the API, by the date of its answers; absent before the first.",
+        Series::State(|state| state.clock_offset),
+    ),
+    gauge(
         "openai_cert_exporter_duplicate_certificates",
         "List entries that came again and are shown once; absent before the first success.",
         Series::State(|state| Some(state.snapshot.as_ref()?.inventory.duplicates() as f64)),

@@ -20,6 +20,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder, register_gauge_vec_with_registry};
 use tokio::sync::Mutex;
 
+use crate::blocking::spawn_blocking;
 use crate::inventory::{UnixSeconds, whole_second};
 use crate::poll_state::PollState;
 use fragment::{Compressor, Fragment, gzip_member};
@@ -42,8 +43,6 @@ pub enum ExpositionError {
     Encode(#[from] prometheus::Error),
     #[error("the metrics page cannot be compressed: {0}")]
     Compress(#[from] std::io::Error),
-    #[error("the thread that compresses the metrics page ended early: {0}")]
-    Thread(#[from] tokio::task::JoinError),
 }
 
 pub struct Exposition {
@@ -82,7 +81,7 @@ impl Exposition {
         let mut cache = Arc::clone(&self.cache).lock_owned().await;
         let is_long = cache.is_long(&state);
         let mut page = move || cache.page(&registry, &state, now);
-        if is_long { tokio::task::spawn_blocking(page).await? } else { page() }
+        if is_long { spawn_blocking(page).await? } else { page() }
     }
 }
 

@@ -1,15 +1,16 @@
 //! The client, and the lists that a session of it reads.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::SecretString;
 use tokio::time::Instant;
 use url::Url;
 
-use super::transport::Transport;
+use super::transport::{Connector, Transport};
 use super::{ClientError, Endpoint, Entry, Error, Metrics, Next, Pager};
 use crate::config::Api;
 use crate::inventory::{Certificate, Listing, Project};
@@ -18,28 +19,38 @@ use crate::poll_state::FailureReason;
 /// Escaped in a segment of a path: everything but the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The connection pool to one upstream, and how to use it.
+/// One upstream, and how to reach it.
 #[derive(Debug)]
 pub struct Client {
     pub(super) api: Api,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) transport: Mutex<Transport>,
+    pub(super) transport: Transport,
+    /// The other side as messages name it: `HOST:PORT`, and the proxy before it.
+    pub(super) peer: Arc<str>,
     /// How many pages of any list have been read so far; shows the progress of a poll.
     pub(crate) pages: Arc<AtomicU64>,
 }
 
 impl Client {
-    /// Reads the TLS files, if there are any; sends nothing.
+    /// Reads the TLS files and the environment's proxy; sends nothing.
     pub fn new(api: &Api, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
-        let transport = Mutex::new(Transport::new(api, &metrics)?);
-        Ok(Self { api: api.clone(), metrics, transport, pages: Arc::default() })
+        let transport = Transport::new(api, &metrics)?;
+        let peer = transport.connection(api).peer().into();
+        Ok(Self { api: api.clone(), metrics, transport, peer, pages: Arc::default() })
     }
 
     /// What one poll needs: this key, until this deadline, with the TLS files as they are now.
     pub async fn session(self: &Arc<Self>, key: SecretString, deadline: Instant) -> Session<'_> {
-        let http = self.http(deadline).await;
-        let (paused_until, unauthorized) = (Cell::new(Instant::now()), OnceCell::new());
-        Session { client: self, http, key, deadline, paused_until, unauthorized }
+        Session {
+            client: self,
+            connector: self.connector(deadline).await,
+            http: RefCell::default(),
+            key,
+            deadline,
+            paused_until: Cell::new(Instant::now()),
+            unauthorized: OnceCell::new(),
+            clock_offset: Cell::new(None),
+        }
     }
 }
 
@@ -47,19 +58,43 @@ impl Client {
 #[derive(Debug)]
 pub struct Session<'a> {
     pub(super) client: &'a Client,
-    pub(super) http: reqwest::Client,
+    connector: Connector,
+    /// The connections in use; none before the first request, and after one of them has failed.
+    http: RefCell<Option<Rc<reqwest::Client>>>,
     pub(super) key: SecretString,
     pub(super) deadline: Instant,
     /// Until when nothing is sent; a 429 moves it.
     pub(super) paused_until: Cell<Instant>,
     /// The reason of a 401, after which nothing is sent.
     pub(super) unauthorized: OnceCell<FailureReason>,
+    /// This machine's clock less that of the server that agrees with it most, in seconds.
+    pub(super) clock_offset: Cell<Option<f64>>,
 }
 
 /// Oldest upload first, so that a certificate that is uploaded meanwhile lands at the end of the list.
 const BY_UPLOAD: (&str, &str) = ("order", "asc");
 
 impl Session<'_> {
+    /// This machine's clock less the API's, in seconds; none before a response with a `Date`. If servers disagree, the
+    /// offset that is nearest to 0 counts: one server with a wrong clock proves nothing of this machine's.
+    pub fn clock_offset(&self) -> Option<f64> {
+        self.clock_offset.get()
+    }
+
+    /// The connections of this poll.
+    pub(super) fn http(&self) -> reqwest::Result<Rc<reqwest::Client>> {
+        let mut http = self.http.borrow_mut();
+        match &*http {
+            Some(http) => Ok(Rc::clone(http)),
+            None => Ok(Rc::clone(http.insert(Rc::new(self.connector.connect()?)))),
+        }
+    }
+
+    /// Lets further requests make new connections: what has broken one of these may have broken all.
+    pub(super) fn abandon(&self, http: &Rc<reqwest::Client>) {
+        self.http.borrow_mut().take_if(|current| Rc::ptr_eq(current, http));
+    }
+
     /// Entries that cannot be read are as they were `before`.
     pub async fn organization_certificates(
         &self,

@@ -1,15 +1,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use reqwest::StatusCode;
-use reqwest::header::HeaderMap;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
+use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::poll_state::FailureReason;
 
 /// Why a list could not be read. It repeats nothing of a response's body but documented error codes, since a body may
-/// repeat the key that was sent.
+/// repeat the key that was sent; nor of its head but identifiers that do not.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
@@ -45,10 +45,9 @@ impl Error {
 
     /// No response, or one that breaks off.
     pub(super) fn network(error: reqwest::Error) -> Self {
-        Self {
-            retryable: true,
-            ..Self::new(FailureReason::Network, error_chain(&error.without_url()))
-        }
+        let what = if error.is_connect() { "cannot be reached" } else { "gave no whole answer" };
+        let message = format!("{what}: {}", error_chain(&error.without_url()));
+        Self { retryable: true, ..Self::new(FailureReason::Network, message) }
     }
 
     /// A response that is not a success.
@@ -65,26 +64,75 @@ impl Error {
         Self { reason: FailureReason::Projects, message: message.into(), ..self }
     }
 
+    /// Whether the connection may be at fault, and others that were made with it.
+    pub(super) fn is_of_connection(&self) -> bool {
+        self.retryable && self.status.is_none_or(|status| status < 400)
+    }
+
+    /// What people can do about it.
+    pub(super) fn next_step(&self, code: Option<&str>) -> Option<&'static str> {
+        Some(match (self.reason, code) {
+            (_, Some("ip_not_authorized")) => {
+                "see the organization's IP allowlist, and whether a proxy is meant to be used"
+            }
+            (_, Some("unsupported_country_region_territory")) => {
+                "the API is not served to where this request came from"
+            }
+            (FailureReason::Unauthorized, _) => {
+                "check the admin key (api.admin_key_file, api.admin_key or OPENAI_ADMIN_KEY)"
+            }
+            (FailureReason::Forbidden, _) => "the key needs the permission api.mtls.read",
+            (FailureReason::MtlsRequired, _) => {
+                "check api.client_cert_file and api.client_key_file"
+            }
+            _ => return None,
+        })
+    }
+
     /// Whether the response was a 429, or nothing was sent because of one. A 429 limits the key, and so every list.
     pub fn is_rate_limit(&self) -> bool {
         self.reason == FailureReason::RateLimited && self.status.is_none_or(|status| status == 429)
     }
 }
 
-/// The server's identifier of a request, unless it has a character that does not belong in one line of a log, or part
-/// of `secret`.
+/// The server's identifier of a request.
 pub(super) fn request_id(headers: &HeaderMap, secret: &str) -> Option<Box<str>> {
+    identifier(headers.get("x-request-id")?.to_str().ok()?, secret)
+}
+
+/// What a response is said to be where that is not JSON, as the API's own are.
+pub(super) fn foreign(headers: &HeaderMap, secret: &str) -> Option<String> {
+    let media_type = headers.get(CONTENT_TYPE)?.to_str().ok()?.split(';').next()?.trim();
+    let media_type = identifier(media_type, secret).filter(|it| !it.ends_with("json"))?;
+    Some(format!("not an answer of the API ({media_type})"))
+}
+
+/// Where a response refers to.
+pub(super) fn redirect(response: &Response, secret: &str) -> Option<String> {
+    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    let target = response.url().join(location).ok()?;
+    let host = identifier(target.host_str()?, secret)?;
+    response
+        .status()
+        .is_redirection()
+        .then(|| format!("a redirect to {host}, which is not followed"))
+}
+
+/// What a server calls something, unless it has a character that does not belong in one line of a log, or part of
+/// `secret`.
+fn identifier(text: &str, secret: &str) -> Option<Box<str>> {
     /// Longer than any known one.
     const MAX_LEN: usize = 128;
-    let id = headers.get("x-request-id")?.to_str().ok()?;
     let is_plain =
-        id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte));
-    let is_secret = id.contains(secret) || secret.contains(id);
-    (is_plain && !is_secret && !id.is_empty() && id.len() <= MAX_LEN).then(|| id.into())
+        text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte));
+    // A host comes in lower case.
+    let (lower, secret) = (text.to_ascii_lowercase(), secret.to_ascii_lowercase());
+    let is_secret = lower.contains(&secret) || secret.contains(&lower);
+    (is_plain && !is_secret && !text.is_empty() && text.len() <= MAX_LEN).then(|| text.into())
 }
 
 /// Error codes that may be repeated, because they are documented and so cannot be part of a key.
-const KNOWN_CODES: [&str; 12] = [
+const KNOWN_CODES: [&str; 14] = [
     "certificate_required",
     "invalid_certificate",
     "certificate_verification_failed",
@@ -93,10 +141,12 @@ const KNOWN_CODES: [&str; 12] = [
     "invalid_api_key",
     "insufficient_permissions",
     "insufficient_quota",
+    "ip_not_authorized",
     "rate_limit_exceeded",
     "organization_not_found",
     "project_not_found",
     "server_error",
+    "unsupported_country_region_territory",
 ];
 /// The first `MTLS_CODES` of `KNOWN_CODES` concern the caller's own client certificate.
 const MTLS_CODES: usize = 4;

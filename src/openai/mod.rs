@@ -2,14 +2,17 @@
 //! none.
 //!
 //! [`client`] names the lists, [`request`] sends and retries one request as [`retry`] decides, [`pager`] follows a list
-//! from page to page, [`wire`] reads a page, and [`transport`] is the connection pool below with its TLS files.
+//! from page to page, [`wire`] reads a page, and [`transport`] makes the connections below, as [`proxy`], [`roots`] and the
+//! TLS files say.
 
 mod client;
 mod error;
 mod metrics;
 mod pager;
+mod proxy;
 mod request;
 mod retry;
+mod roots;
 mod transport;
 mod wire;
 

@@ -1,8 +1,12 @@
 //! One request: sent, its response classified, and sent again if that can help. A 429 pauses every request of the poll,
 //! a 401 ends them.
 
-use std::time::{Duration, SystemTime};
+use std::io::Read as _;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use flate2::read::GzDecoder;
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap};
 use reqwest::{Response, StatusCode};
 use secrecy::ExposeSecret as _;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -10,6 +14,7 @@ use url::Url;
 
 use super::error::{self, Error};
 use super::{Endpoint, PageError, Session, retry};
+use crate::inventory::unix_now;
 use crate::poll_state::FailureReason;
 
 /// A larger response is refused, after decompression. A full page of the largest documented size takes some 30 KiB.
@@ -26,6 +31,9 @@ pub(super) struct PageResponse {
     pub(super) body: Vec<u8>,
     status: StatusCode,
     request_id: Option<Box<str>>,
+    /// What it is said to be, if not JSON.
+    foreign: Option<String>,
+    peer: Arc<str>,
 }
 
 impl PageResponse {
@@ -35,8 +43,12 @@ impl PageResponse {
             PageError::NotJson | PageError::NotAPage | PageError::TooLarge => FailureReason::Decode,
             _ => FailureReason::Pagination,
         };
+        let fault = match (fault, &self.foreign) {
+            (PageError::NotJson, Some(foreign)) => foreign.clone(),
+            _ => fault.to_string(),
+        };
         let (status, request_id) = (Some(self.status.as_u16()), self.request_id.clone());
-        Error { status, request_id, ..Error::new(reason, fault.to_string()) }
+        Error { status, request_id, ..Error::new(reason, format!("{}: {fault}", self.peer)) }
     }
 }
 
@@ -144,50 +156,100 @@ impl Session<'_> {
 
     /// Sends a request and reads its response, both until `own_deadline` or the poll's, whichever is earlier.
     async fn exchange(&self, url: &Url, own_deadline: Instant) -> Result<PageResponse, Error> {
+        let http = self.http().map_err(Error::network)?;
+        let error = match self.exchange_over(&http, url, own_deadline).await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
+        };
+        if error.is_of_connection() {
+            self.abandon(&http);
+        }
+        Err(Error { message: format!("{} {}", self.client.peer, error.message), ..error })
+    }
+
+    async fn exchange_over(
+        &self,
+        http: &reqwest::Client,
+        url: &Url,
+        own_deadline: Instant,
+    ) -> Result<PageResponse, Error> {
         let deadline = own_deadline.min(self.deadline);
         let timed_out = |_| self.timed_out(own_deadline);
-        let request = self.http.get(url.clone()).bearer_auth(self.key.expose_secret());
+        let secret = self.key.expose_secret();
+        let request = http.get(url.clone()).bearer_auth(secret).header(ACCEPT_ENCODING, "gzip");
         let sent = timeout_at(deadline, request.send()).await.map_err(timed_out)?;
         let mut response = sent.map_err(Error::network)?;
-        let status = response.status();
-        let request_id = error::request_id(response.headers(), self.key.expose_secret());
+        let (status, date) = (response.status(), retry::date(response.headers()));
+        self.compare_clocks(date);
+        let request_id = error::request_id(response.headers(), secret);
+        let foreign = error::foreign(response.headers(), secret);
         let body = if status.is_success() {
             timeout_at(deadline, read(&mut response, MAX_BODY_BYTES))
                 .await
                 .map_err(timed_out)
                 .and_then(|read| read)
         } else {
-            Err(classify(&mut response, deadline).await)
+            Err(classify(&mut response, date, secret, deadline).await)
         };
         match body {
-            Ok(body) => Ok(PageResponse { body, status, request_id }),
+            Ok(body) => {
+                let peer = Arc::clone(&self.client.peer);
+                Ok(PageResponse { body, status, request_id, foreign, peer })
+            }
             Err(error) => Err(Error { request_id, ..error }),
         }
     }
 
     fn timed_out(&self, own_deadline: Instant) -> Error {
-        if own_deadline >= self.deadline {
-            return Error::new(FailureReason::Timeout, POLL_OVER);
+        let (is_poll_over, timeout) =
+            (own_deadline >= self.deadline, self.client.api.request_timeout);
+        let limit = if is_poll_over {
+            "the poll's time (poll.timeout)".into()
+        } else {
+            format!("{} (api.request_timeout)", humantime::format_duration(timeout))
+        };
+        let message = format!("gave no whole answer within {limit}");
+        let retryable = !is_poll_over;
+        Error { retryable, ..Error::new(FailureReason::Timeout, message) }
+    }
+
+    fn compare_clocks(&self, date: Option<SystemTime>) {
+        let Some(date) = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok()) else { return };
+        // A `Date` has no fractions: it is half a second old on average.
+        let offset = unix_now() - date.as_secs_f64() - 0.5;
+        if self.clock_offset.get().is_none_or(|known| offset.abs() < known.abs()) {
+            self.clock_offset.set(Some(offset));
         }
-        let timeout = humantime::format_duration(self.client.api.request_timeout);
-        let message = format!("no whole answer within {timeout} (api.request_timeout)");
-        Error { retryable: true, ..Error::new(FailureReason::Timeout, message) }
     }
 }
 
 /// The error of a response that is not a success.
-async fn classify(response: &mut Response, deadline: Instant) -> Error {
+async fn classify(
+    response: &mut Response,
+    date: Option<SystemTime>,
+    secret: &str,
+    deadline: Instant,
+) -> Error {
     let status = response.status();
     let retryable = retry::is_retryable(status, response.headers());
-    // Ignored with 401 and 403: once people have mended the key, the next poll should see that at once.
-    let may_wait = !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-    let retry_after =
-        retry::retry_after(response.headers(), SystemTime::now()).filter(|_| may_wait);
+    // What no wait mends puts nothing off: once people have mended it, the next poll should see that at once.
+    let may_wait = retryable || retry::may_pass(status);
+    let now = date.unwrap_or_else(SystemTime::now);
+    let retry_after = retry::retry_after(response.headers(), now).filter(|_| may_wait);
+    let redirect = error::redirect(response, secret);
+    let foreign = error::foreign(response.headers(), secret);
     // The code only refines what the status says, so a body that cannot be read is no error of its own.
     let body = timeout_at(deadline, read(response, MAX_ERROR_BODY_BYTES)).await;
     let body = body.ok().and_then(Result::ok).unwrap_or_default();
-    let not_found = status == StatusCode::NOT_FOUND && error::is_of_api(&body);
-    Error { not_found, retry_after, retryable, ..Error::status(status, error::known_code(&body)) }
+    let (code, not_found) = (
+        error::known_code(&body),
+        status == StatusCode::NOT_FOUND && error::is_of_api(&body),
+    );
+    let error = Error::status(status, code);
+    let detail = redirect.or(foreign).or_else(|| error.next_step(code).map(Into::into));
+    let message =
+        [Some(error.message), detail].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    Error { not_found, retry_after, message, retryable, ..error }
 }
 
 /// A body, decompressed, of at most `limit` bytes.
@@ -195,25 +257,41 @@ async fn read(response: &mut Response, limit: usize) -> Result<Vec<u8>, Error> {
     let status = Some(response.status().as_u16());
     let undecodable =
         |message: String| Error { status, ..Error::new(FailureReason::Decode, message) };
+    let too_large = || undecodable(format!("gave an answer larger than {} MiB", limit >> 20));
+    let is_gzip = is_gzip(response.headers())
+        .ok_or_else(|| undecodable("gave an answer in a coding other than gzip".into()))?;
     let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > limit => {
-                return Err(undecodable(format!("the answer is larger than {} MiB", limit >> 20)));
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(body),
-            // The library calls both a decode error: a body that breaks off, and one that cannot be decompressed.
-            Err(error)
-                if error::sources(&error).any(<dyn std::error::Error>::is::<hyper::Error>) =>
-            {
-                return Err(Error::network(error));
-            }
-            Err(error) => {
-                let causes = error::error_chain(&error.without_url());
-                return Err(undecodable(format!("the answer cannot be decompressed: {causes}")));
-            }
+    while let Some(chunk) = response.chunk().await.map_err(Error::network)? {
+        if body.len() + chunk.len() > limit {
+            return Err(too_large());
         }
+        body.extend_from_slice(&chunk);
+    }
+    if !is_gzip {
+        return Ok(body);
+    }
+    let mut unpacked = Vec::new();
+    match GzDecoder::new(&*body).take(limit as u64 + 1).read_to_end(&mut unpacked) {
+        Ok(length) if length > limit => Err(too_large()),
+        Ok(_) => Ok(unpacked),
+        // Damaged or cut short on its way: whoever asks again may get it whole.
+        Err(error) => Err(Error {
+            retryable: true,
+            ..undecodable(format!("gave an answer that cannot be decompressed: {error}"))
+        }),
+    }
+}
+
+/// Whether a body is compressed with gzip; `None`: it is in another coding.
+fn is_gzip(headers: &HeaderMap) -> Option<bool> {
+    let values =
+        headers.get_all(CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("?"));
+    let codings = values.flat_map(|value| value.split(',')).map(str::trim);
+    let mut codings = codings.filter(|coding| !matches!(*coding, "" | "identity"));
+    match (codings.next().map(str::to_ascii_lowercase).as_deref(), codings.next()) {
+        (None, _) => Some(false),
+        (Some("gzip" | "x-gzip"), None) => Some(true),
+        _ => None,
     }
 }
 
@@ -221,9 +299,14 @@ async fn read(response: &mut Response, limit: usize) -> Result<Vec<u8>, Error> {
 mod tests {
     use std::cell::RefCell;
     use std::collections::VecDeque;
+    use std::net::SocketAddr;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use prometheus::Registry;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::Barrier;
 
     use super::*;
     use crate::openai::{Client, Metrics};
@@ -240,10 +323,11 @@ mod tests {
     fn response(status: u16, retry_after: impl Into<Option<u64>>) -> Result<PageResponse, Error> {
         let status = StatusCode::from_u16(status).unwrap();
         if status.is_success() {
-            return Ok(PageResponse { body: Vec::new(), status, request_id: None });
+            let (body, peer) = (Vec::new(), "".into());
+            return Ok(PageResponse { body, status, request_id: None, foreign: None, peer });
         }
         let retry_after = retry_after.into().map(Duration::from_secs);
-        let retryable = retry::is_retryable(status, &reqwest::header::HeaderMap::new());
+        let retryable = retry::is_retryable(status, &HeaderMap::new());
         Err(Error { retry_after, retryable, ..Error::status(status, None) })
     }
 
@@ -296,7 +380,8 @@ mod tests {
         let error = script.send().await.unwrap_err();
         assert_eq!((error.reason, error.status), (FailureReason::Server, Some(500)));
         assert_eq!(script.sent_at().len(), 1 + client.api.max_retries as usize);
-        assert!(script.start.elapsed() < Duration::from_millis(500 + 1_000 + 2_000));
+        let waited = script.start.elapsed().as_millis();
+        assert!((375 + 750 + 1_500..=500 + 1_000 + 2_000).contains(&waited), "{waited} ms");
     }
 
     #[tokio::test(start_paused = true)]
@@ -384,5 +469,75 @@ mod tests {
         sleep(POLL_TIMEOUT).await;
         assert_eq!(script.send().await.unwrap_err().reason, FailureReason::Timeout);
         assert_eq!(script.sent_at(), [0; 0]);
+    }
+
+    /// An API with empty lists. It makes the first four requests wait for each other, so that each has a connection.
+    struct Connections {
+        address: SocketAddr,
+        accepted: AtomicUsize,
+        /// A connection that is older ends with its next request.
+        oldest: AtomicUsize,
+        first: Barrier,
+    }
+
+    impl Connections {
+        async fn serve() -> Arc<Self> {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let shared = Arc::new(Self {
+                address: listener.local_addr().unwrap(),
+                accepted: AtomicUsize::new(0),
+                oldest: AtomicUsize::new(0),
+                first: Barrier::new(4),
+            });
+            let serving = Arc::clone(&shared);
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(Arc::clone(&serving).answer(stream));
+                }
+            });
+            shared
+        }
+
+        async fn answer(self: Arc<Self>, mut stream: TcpStream) {
+            const BODY: &str = r#"{"data":[],"has_more":false}"#;
+            let number = self.accepted.fetch_add(1, Ordering::SeqCst);
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{BODY}", BODY.len());
+            let mut request = [0; 4096];
+            while stream.read(&mut request).await.is_ok_and(|length| length > 0) {
+                if number < self.oldest.load(Ordering::SeqCst) {
+                    return;
+                }
+                if number < 4 {
+                    self.first.wait().await;
+                }
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn retry_makes_a_new_connection_and_none_outlives_the_poll() {
+        let api = Connections::serve().await;
+        let config = format!(
+            "base_url = 'http://{}'\npage_size = 100\nrequest_timeout = '10s'\nmax_retries = 1\ninsecure_http = false",
+            api.address
+        );
+        let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
+        let client = Arc::new(Client::new(&toml::from_str(&config).unwrap(), metrics).unwrap());
+        let session = client.session("key".into(), Instant::now() + POLL_TIMEOUT).await;
+        let list = || session.projects();
+        let (a, b, c, d) = tokio::join!(list(), list(), list(), list());
+        assert!([a, b, c, d].iter().all(Result::is_ok));
+        assert_eq!(api.accepted.load(Ordering::SeqCst), 4);
+
+        api.oldest.store(4, Ordering::SeqCst);
+        assert!(list().await.is_ok(), "the retry took another of the four");
+        assert!(list().await.is_ok());
+        assert_eq!(api.accepted.load(Ordering::SeqCst), 5, "a good connection is used again");
+
+        drop(session);
+        let session = client.session("key".into(), Instant::now() + POLL_TIMEOUT).await;
+        assert!(session.projects().await.is_ok());
+        assert_eq!(api.accepted.load(Ordering::SeqCst), 6);
     }
 }

@@ -3,14 +3,22 @@
 use std::time::{Duration, SystemTime};
 
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 
 /// The longest wait before the first retry. It doubles with each further one, up to [`MAX_BACKOFF`].
 const REQUEST_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(8);
 
-/// Whether a response that is not a success is worth another attempt: `x-should-retry` says so, else 408, 409, 429 and
-/// 5xx are. A rejected key stays rejected, whatever the header says.
+/// Each wait is shorter than its longest one by up to this fraction.
+const JITTER: f64 = 0.25;
+
+/// Whether the same request may succeed later.
+pub(super) fn may_pass(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 409 | 429) || status.is_server_error()
+}
+
+/// Whether a response that is not a success is worth another attempt: `x-should-retry` says so, else its status. A
+/// rejected key stays rejected, whatever the header says.
 pub(super) fn is_retryable(status: StatusCode, headers: &HeaderMap) -> bool {
     if status == StatusCode::UNAUTHORIZED {
         return false;
@@ -18,12 +26,17 @@ pub(super) fn is_retryable(status: StatusCode, headers: &HeaderMap) -> bool {
     match headers.get("x-should-retry").map(HeaderValue::as_bytes) {
         Some(b"true") => true,
         Some(b"false") => false,
-        _ => matches!(status.as_u16(), 408 | 409 | 429) || status.is_server_error(),
+        _ => may_pass(status),
     }
 }
 
+/// When the server answered, by its own clock.
+pub(super) fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()
+}
+
 /// `retry-after-ms` first, then `Retry-After` as seconds, which may have a fraction, or as an HTTP date. `None` if they
-/// cannot be read, or are not in the future.
+/// cannot be read, or are not in the future. `now` is by the server's clock.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
     let seconds = |text: &str, unit: f64| {
@@ -46,11 +59,10 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
     })
 }
 
-/// Exponential backoff with full jitter: uniform from 0 to the bound of retry number `retry`, which counts from 0.
-/// `random` is uniform in 0..1.
+/// The wait before retry number `retry`, which counts from 0. `random` is uniform in 0..1.
 pub(super) fn backoff(retry: u32, random: f64) -> Duration {
-    let bound = REQUEST_BACKOFF.saturating_mul(2_u32.saturating_pow(retry)).min(MAX_BACKOFF);
-    bound.mul_f64(random)
+    let longest = REQUEST_BACKOFF.saturating_mul(2_u32.saturating_pow(retry)).min(MAX_BACKOFF);
+    longest.mul_f64(1.0 - JITTER * random)
 }
 
 #[cfg(test)]
@@ -114,10 +126,10 @@ mod tests {
 
     #[test]
     fn backoff_doubles_up_to_its_bound() {
-        assert_eq!(backoff(0, 0.0), Duration::ZERO);
-        assert_eq!(backoff(0, 1.0), Duration::from_millis(500));
-        assert_eq!(backoff(2, 1.0), Duration::from_secs(2));
-        assert_eq!(backoff(4, 0.5), Duration::from_secs(4));
-        assert_eq!(backoff(u32::MAX, 1.0), Duration::from_secs(8));
+        assert_eq!(backoff(0, 0.0), Duration::from_millis(500));
+        assert_eq!(backoff(0, 1.0), Duration::from_millis(375));
+        assert_eq!(backoff(2, 0.0), Duration::from_secs(2));
+        assert_eq!(backoff(4, 0.5), Duration::from_secs(7));
+        assert_eq!(backoff(u32::MAX, 1.0), Duration::from_secs(6));
     }
 }

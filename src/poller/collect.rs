@@ -474,7 +474,8 @@ mod tests {
             reason: FailureReason::Server,
             status: Some(500),
             request_id: Some("req_7".into()),
-            message: "answered 500 Internal Server Error".into(),
+            message: format!("{} answered 500 Internal Server Error", api.client.connection().api)
+                .into(),
         };
         assert_eq!(failed, [failure("a"), failure("new")]);
     }

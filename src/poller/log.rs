@@ -85,6 +85,18 @@ fn scopes(inventory: &Inventory) -> usize {
     1 + inventory.projects().len() + inventory.unread_projects().len()
 }
 
+/// Whether this machine's clock is wrong by that of the API, if that has changed.
+pub(super) fn clock(error: Option<f64>, was_wrong: bool) {
+    match error {
+        Some(offset_seconds) if !was_wrong => tracing::warn!(
+            offset_seconds,
+            "the clock of this machine is not that of the API: what is said of ends is wrong by as much"
+        ),
+        None if was_wrong => tracing::info!("the clock of this machine is that of the API again"),
+        _ => {}
+    }
+}
+
 /// As the metrics of requests name it.
 fn endpoint(list: &ListName) -> &'static str {
     match list {

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::sync::{mpsc, watch};
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::blocking::try_spawn;
 use crate::config::{Config, Credentials};
 use crate::inventory::{RotationGroup, Snapshot, unix_now};
 use crate::openai::{Client, Error};
@@ -143,7 +143,14 @@ impl Poller {
         match read_key(credentials.clone(), deadline).await {
             Ok(key) => {
                 let session = client.session(key, deadline).await;
-                options.collect(&session, before, &mut self.slow_failures).await
+                let collected = options.collect(&session, before, &mut self.slow_failures).await;
+                let was_wrong = self.state.borrow().clock_error().is_some();
+                self.publish(|state| {
+                    state.clock_offset = session.clock_offset().or(state.clock_offset);
+                    state.connection = Some(Arc::new(client.connection()));
+                });
+                log::clock(self.state.borrow().clock_error(), was_wrong);
+                collected
             }
             // Nothing was requested.
             Err(error) => Collected::new(None, vec![(ListName::Organization, error)]),
@@ -191,9 +198,10 @@ async fn read_key(credentials: Credentials, deadline: Instant) -> Result<SecretS
         // At hand, so that no thread is needed.
         Credentials::Key(_) => credentials.read(),
         Credentials::File(_) => {
-            match timeout_at(deadline, spawn_blocking(move || credentials.read())).await {
+            match timeout_at(deadline, try_spawn(move || credentials.read())).await {
                 Ok(Ok(key)) => key,
-                Ok(Err(_)) | Err(_) => Err("the admin key could not be read in time".into()),
+                Ok(Err(error)) => Err(format!("the admin key cannot be read: {error}")),
+                Err(_) => Err("the admin key could not be read in time".into()),
             }
         }
     };

@@ -7,14 +7,14 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::iter::once;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::atomic_file;
+use crate::blocking::try_spawn;
 use crate::inventory::{Lists, Snapshot};
 
 const VERSION: u32 = 2;
@@ -31,7 +31,7 @@ pub(super) struct StateFile {
     /// Of the API whose certificates these are.
     base_url: Arc<str>,
     /// The last read or write. One that exceeds the time-out goes on by itself; nothing else is begun before it ends.
-    last: Option<AbortHandle>,
+    last: Weak<()>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ struct Header {
 
 impl StateFile {
     pub(super) fn new(path: &Path, base_url: &str) -> Self {
-        Self { path: path.into(), base_url: base_url.into(), last: None }
+        Self { path: path.into(), base_url: base_url.into(), last: Weak::new() }
     }
 
     /// What an earlier process saved, if it can be used; otherwise the reason is logged.
@@ -84,12 +84,17 @@ impl StateFile {
         io: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let timed_out = || io::Error::new(ErrorKind::TimedOut, "the disk does not answer");
-        if self.last.as_ref().is_some_and(|last| !last.is_finished()) {
+        if self.last.strong_count() > 0 {
             return Err(timed_out());
         }
-        let io = spawn_blocking(io);
-        self.last = Some(io.abort_handle());
-        timeout(IO_TIMEOUT, io).await.map_err(|_| timed_out())?.map_err(io::Error::other)?
+        let under_way = Arc::new(());
+        self.last = Arc::downgrade(&under_way);
+        let io = try_spawn(move || {
+            let result = io();
+            drop(under_way);
+            result
+        });
+        timeout(IO_TIMEOUT, io).await.map_err(|_| timed_out())??
     }
 }
 
@@ -394,13 +399,13 @@ mod tests {
         let mut state_file = StateFile::new(&folder.path().join("state"), BASE_URL);
         let (release, disk) = std::sync::mpsc::channel::<()>();
         let hung = state_file.within_timeout(move || Ok(disk.recv().is_ok()));
-        // Time does not move by itself beside a thread that blocks.
         let (hung, ()) = tokio::join!(hung, tokio::time::advance(IO_TIMEOUT * 2));
         assert_eq!(hung.unwrap_err().kind(), ErrorKind::TimedOut);
+        tokio::time::resume();
         let snapshot = snapshot(&[vec![]]);
         assert!(!state_file.save(&snapshot, None).await);
         drop(release);
-        while state_file.last.as_ref().is_some_and(|last| !last.is_finished()) {
+        while state_file.last.strong_count() > 0 {
             tokio::task::yield_now().await;
         }
         assert!(state_file.save(&snapshot, None).await);

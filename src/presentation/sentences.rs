@@ -302,6 +302,11 @@ pub(super) fn caveats(state: &PollState, now: f64) -> Vec<String> {
     if state.is_failing() {
         caveats.push(format!("The last poll failed: {}.", name_failures(state.failed())));
     }
+    if let Some(offset) = state.clock_error() {
+        let relation = if offset > 0.0 { "ahead of" } else { "behind" };
+        let by = humanize(offset.abs());
+        caveats.push(format!("This machine's clock is {by} {relation} that of the API."));
+    }
     caveats
 }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::AppState;
 use super::cached::{CachedResponse, NotRendered};
 use crate::inventory::{Inventory, Thresholds, whole_second};
-use crate::poll_state::{FailedList, FailureReason, PollState};
+use crate::poll_state::{ApiConnection, FailedList, FailureReason, PollState};
 use crate::presentation::{Document, Instants, Status};
 
 pub(super) const JSON: &str = "application/json";
@@ -56,6 +56,8 @@ pub(super) struct Polls<'a> {
     interval_seconds: f64,
     #[serde(flatten)]
     instants: Instants<3>,
+    clock_offset_seconds: Option<f64>,
+    connection: Option<&'a ApiConnection>,
     last_failure: Option<Failure<'a>>,
 }
 
@@ -82,6 +84,8 @@ impl<'a> Polls<'a> {
                 ("last_success_at", second(state.last_success_at)),
                 ("next_poll_at", second(state.next_poll_at)),
             ]),
+            clock_offset_seconds: state.clock_offset,
+            connection: state.connection.as_deref(),
             last_failure: state.last_failure.as_ref().map(|poll| Failure {
                 at: Instants([("at", Some(whole_second(poll.ended_at)))]),
                 reasons: poll.reasons(),

@@ -11,8 +11,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use headers::{ETag, HeaderMapExt as _, IfNoneMatch};
 use tokio::sync::Mutex;
-use tokio::task::spawn_blocking;
 
+use crate::blocking::spawn_blocking;
 use crate::exposition::{Identity, Memo};
 use crate::inventory::{UnixSeconds, unix_now, whole_second};
 

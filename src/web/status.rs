@@ -130,11 +130,10 @@ fn banner<'a>(
 ) -> Option<(Severity, &'a str, String)> {
     let (lead, others) = summary.caveats.split_first()?;
     Some(match state.oldest_read_at() {
-        Some(read_at) if !state.is_stale(now) => (
-            Severity::Warning,
-            lead,
-            format!("What is shown was read {}, or later.", ago(read_at, now)),
-        ),
+        Some(read_at) if !state.is_stale(now) => {
+            let read = format!("What is shown was read {}, or later.", ago(read_at, now));
+            (Severity::Warning, lead, [others, &[read]].concat().join(" "))
+        }
         _ => (Severity::Critical, lead, others.join(" ")),
     })
 }

@@ -104,12 +104,93 @@ async fn body_that_is_no_page_is_a_decode_failure() {
 }
 
 #[tokio::test]
-async fn compressed_page_is_read() {
-    let api = Script::of([gzip_answer(whole_page().as_bytes())]).await;
-    let (page, _) = one_poll(api.once()).await;
+async fn page_is_read_in_whatever_coding_it_is_said_to_be() {
+    let (plain, gzip) = (whole_page().into_bytes(), gzipped(whole_page().as_bytes()));
+    let codings = [
+        (&gzip, "gzip"),
+        (&gzip, "GZip"),
+        (&gzip, "x-gzip"),
+        (&gzip, "identity, gzip"),
+        (&plain, "identity"),
+        (&plain, ""),
+    ];
+    all(codings, async |(body, coding)| {
+        let answer = bytes(body.clone()).insert_header("content-encoding", coding);
+        let api = Script::of([answer]).await;
+        let (page, _) = one_poll(api.once()).await;
+        assert_eq!(page.certificates(), ["cert_a"], "{coding}");
+        assert_eq!(api.requests().await[0].headers["accept-encoding"], "gzip");
+    })
+    .await;
+    for coding in ["br", "gzip, gzip"] {
+        let answer = bytes(gzip.clone()).insert_header("content-encoding", coding);
+        assert_answer_fails(coding, answer, "decode").await;
+    }
+}
+
+#[tokio::test]
+async fn body_that_is_damaged_on_its_way_is_asked_for_again() {
+    let whole = gzipped(whole_page().as_bytes());
+    let damaged = bytes(&whole[..whole.len() / 2]).insert_header("content-encoding", "gzip");
+    let api = Script::of([damaged, gzip_answer(whole_page().as_bytes())]).await;
+    let (page, _) = one_poll(api.once().set("api.max_retries", "1")).await;
+    assert_eq!((page.certificates(), page.failures()), (vec!["cert_a"], [].into()));
+}
+
+#[tokio::test]
+async fn answer_may_have_200_headers() {
+    let answer = (0..200).fold(text(&whole_page()), |answer, number| {
+        answer.insert_header(format!("x-{number}"), "value")
+    });
+    let (page, _) = one_poll(Script::of([answer]).await.once()).await;
     assert_eq!(page.certificates(), ["cert_a"]);
-    let accepted = api.requests().await[0].headers["accept-encoding"].to_str().unwrap().to_owned();
-    assert!(accepted.contains("gzip"), "{accepted}");
+}
+
+#[tokio::test]
+async fn message_says_who_answered_and_what_to_do() {
+    let markup = |status| ResponseTemplate::new(status).set_body_raw("<html>", "text/html");
+    let redirect = |location: &str| ResponseTemplate::new(302).insert_header("location", location);
+    let key_as_host = format!("https://{KEY}.test/");
+    let key_as_type = format!("text/{KEY}");
+    let cases = [
+        (markup(200), ": not an answer of the API (text/html)"),
+        (text("<html>"), ": the answer is not JSON"),
+        (
+            ResponseTemplate::new(200).set_body_raw("<html>", &key_as_type),
+            ": the answer is not JSON",
+        ),
+        (markup(404), " answered 404 Not Found; not an answer of the API (text/html)"),
+        (error(404, None), " answered 404 Not Found"),
+        (
+            redirect("https://login.test/?next=/"),
+            " answered 302 Found; a redirect to login.test, which is not followed",
+        ),
+        (redirect(&key_as_host), " answered 302 Found"),
+        (
+            error(401, Some("invalid_api_key")),
+            " answered 401 Unauthorized, invalid_api_key; check the admin key (api.admin_key_file, api.admin_key or OPENAI_ADMIN_KEY)",
+        ),
+        (
+            error(401, Some("ip_not_authorized")),
+            " answered 401 Unauthorized, ip_not_authorized; see the organization's IP allowlist, and whether a proxy is meant to be used",
+        ),
+        (
+            error(403, Some("unsupported_country_region_territory")),
+            " answered 403 Forbidden, unsupported_country_region_territory; the API is not served to where this request came from",
+        ),
+        (error(403, None), " answered 403 Forbidden; the key needs the permission api.mtls.read"),
+        (
+            error(401, Some("certificate_required")),
+            " answered 401 Unauthorized, certificate_required; check api.client_cert_file and api.client_key_file",
+        ),
+    ];
+    all(cases, async |(answer, expected)| {
+        let api = Script::of([answer]).await;
+        let (_, ended) = one_poll(api.once()).await;
+        let message = format!("poll failed: {}{expected} reason=", api.address());
+        assert!(ended.stderr.contains(&message), "{message}\n{}", ended.stderr);
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -83,7 +83,8 @@ async fn exit_code_is_3_where_nobody_knows() {
         let ended = launch(&refusing.base_url(), &["--output", output]).until_it_ends().await;
         assert_eq!(ended.code(), Some(3), "{output}");
         let said = format!("{}{}", ended.stdout, ended.stderr);
-        assert!(said.contains("server (answered 503 Service Unavailable)"), "{output}: {said}");
+        let failure = format!("server ({} answered 503 Service Unavailable)", refusing.address());
+        assert!(said.contains(&failure), "{output}: {said}");
     }
     for arguments in [
         &["check"][..],

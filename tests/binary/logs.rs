@@ -62,7 +62,7 @@ async fn each_poll_is_one_line() {
         });
         assert_eq!(line, expected);
     }
-    // Besides: where it serves, what was odd about the list, once, and the end.
+    // Besides: where it serves and what it asks, what was odd about the list, once, and the end.
     let others: Vec<_> = parsed(&ended.stderr)
         .iter()
         .filter(|line| line["message"] != "poll succeeded")
@@ -73,13 +73,14 @@ async fn each_poll_is_one_line() {
         messages,
         [
             "serving /metrics",
+            "how the API is reached",
             "list entries that cannot be read, by fault: not an object (1)",
             "list entries that came twice, each shown once",
             "ending",
         ]
     );
-    assert_eq!((&others[1]["level"], &others[1]["count"]), (&json!("WARN"), &json!(1)));
     assert_eq!((&others[2]["level"], &others[2]["count"]), (&json!("WARN"), &json!(1)));
+    assert_eq!((&others[3]["level"], &others[3]["count"]), (&json!("WARN"), &json!(1)));
 }
 
 #[tokio::test]
@@ -142,7 +143,14 @@ async fn failed_poll_is_one_line_with_what_support_asks_for() {
     assert_eq!(failed.len(), 1, "{}", ended.stderr);
     for (field, value) in [
         ("level", json!("WARN")),
-        ("message", json!("poll failed: answered 503 Service Unavailable, server_error")),
+        (
+            "message",
+            format!(
+                "poll failed: {} answered 503 Service Unavailable, server_error",
+                api.address()
+            )
+            .into(),
+        ),
         ("reason", json!("server")),
         ("endpoint", json!("certificates")),
         ("status", json!(503)),
@@ -151,7 +159,12 @@ async fn failed_poll_is_one_line_with_what_support_asks_for() {
         assert_eq!(failed[0][field], value, "{field}");
     }
     assert!(failed[0]["duration_seconds"].is_f64());
-    assert_eq!(parsed(&ended.stderr).len(), 3, "serving, the poll, the end:\n{}", ended.stderr);
+    assert_eq!(
+        parsed(&ended.stderr).len(),
+        4,
+        "serving, the API, the poll, the end:\n{}",
+        ended.stderr
+    );
 }
 
 #[tokio::test]
@@ -163,8 +176,8 @@ async fn retry_is_told_for_those_who_look_closer() {
     let exporter = api.once().set("api.max_retries", "1").set("log.format", "json").start().await;
     exporter.page_after_polls(1).await;
     let retry = json!({
-        "level": "DEBUG", "message": "trying again: answered 500 Internal Server Error", "endpoint": "certificates",
-        "request_id": "req_7", "wait_seconds": 0.25,
+        "level": "DEBUG", "message": format!("trying again: {} answered 500 Internal Server Error", api.address()),
+        "endpoint": "certificates", "request_id": "req_7", "wait_seconds": 0.25,
     });
     assert_eq!(lines_saying(&exporter.stop().await.stderr, "trying again"), [retry]);
 }

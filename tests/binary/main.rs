@@ -34,6 +34,7 @@ mod tls;
 mod wait;
 
 mod answers;
+mod api_connection;
 mod check;
 mod command_line;
 mod configuration;

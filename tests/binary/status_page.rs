@@ -128,7 +128,8 @@ async fn before_the_first_success_nothing_is_claimed() {
     let api = Script::of([error(503, None)]).await;
     let exporter = api.often().start().await;
     let page = page_with(&exporter, "no poll has succeeded yet").await;
-    assert!(page.contains("server (answered 503 Service Unavailable)"), "{page}");
+    let failure = format!("server ({} answered 503 Service Unavailable)", api.address());
+    assert!(page.contains(&failure), "{page}");
     assert!(page.contains("The last poll failed"), "{page}");
     assert_eq!(rows(&page), 0);
 }
@@ -141,7 +142,7 @@ async fn page_says_when_what_it_shows_is_stale() {
     api.answers(|_| Some(Answer::status(500)));
     let page = page_with(&exporter, "Stale: what is shown is ").await;
     assert!(
-        page.contains("class=\"banner critical\"") && page.contains("server (answered 500"),
+        page.contains("class=\"banner critical\"") && page.contains(" answered 500 "),
         "{page}"
     );
     assert_eq!(rows(&page), 2, "what was known is still shown");

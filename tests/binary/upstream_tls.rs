@@ -169,3 +169,31 @@ async fn files_that_cannot_be_used_leave_those_before_in_force() {
     }
     assert!(exporter.page().await.failures().is_empty());
 }
+
+#[tokio::test]
+async fn roots_of_the_system_are_read_again_when_their_files_change() {
+    for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        let (old, new) = (Authority::new(), Authority::new());
+        let api = api(server(&old, None, BOTH)).await;
+        let folder = files(&old, None);
+        let place = match variable {
+            "SSL_CERT_FILE" => folder.name("ca.pem"),
+            _ => folder.path().display().to_string(),
+        };
+        let exporter = api.often().env(variable, &place).start().await;
+        exporter.page_when_up().await;
+        api.speaks(server(&new, None, BOTH));
+        exporter.page_when("the server is strange", |page| !page.is_up()).await;
+        folder.write("ca.pem", &new.certificate);
+        exporter.page_when_up().await;
+        let told = exporter.log_lines("the files for TLS to the API have changed and are in use");
+        assert_eq!(told.len(), 1, "{variable}: {told:?}");
+    }
+    let ended = Launch::once("https://127.0.0.1:1/v1")
+        .env("SSL_CERT_FILE", "/nonexistent")
+        .until_it_ends()
+        .await;
+    assert_eq!(ended.code(), Some(1));
+    let faults = ["no trusted roots", "/nonexistent", "set api.ca_file or SSL_CERT_FILE"];
+    assert!(faults.iter().all(|fault| ended.stderr.contains(fault)), "{}", ended.stderr);
+}

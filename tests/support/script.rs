@@ -1,5 +1,6 @@
 //! An API that answers by a script: one answer for each request, whatever is asked for, and the last one for ever.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,6 +43,11 @@ impl Script {
         let server = MockServer::builder().start().await;
         Mock::given(any()).respond_with(respond).mount(&server).await;
         Self { server, arrivals }
+    }
+
+    /// As messages name it.
+    pub(crate) fn address(&self) -> SocketAddr {
+        *self.server.address()
     }
 
     pub(crate) fn base_url(&self) -> String {

@@ -10,7 +10,12 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 use crate::inventory::{Certificate, Project, UnixSeconds, days_until};
 use crate::poll_state::{FailureReason, PollState};
 
-pub(super) const FAMILIES: [(&str, MetricType, &str); 24] = [
+pub(super) const FAMILIES: [(&str, MetricType, &str); 25] = [
+    (
+        "openai_cert_exporter_clock_offset_seconds",
+        MetricType::GAUGE,
+        "The clock of this machine less that of the API, by the date of its answers; absent before the first.",
+    ),
     (
         "openai_cert_exporter_duplicate_certificates",
         MetricType::GAUGE,
@@ -166,6 +171,7 @@ impl Reference {
             poll.map(|poll| poll.ended_at),
         );
         add("openai_cert_exporter_last_success_timestamp_seconds", vec![], state.last_success_at);
+        add("openai_cert_exporter_clock_offset_seconds", vec![], state.clock_offset);
         let interval = state.timing.interval.as_secs_f64();
         add("openai_cert_exporter_poll_interval_seconds", vec![], Some(interval));
         add("openai_cert_exporter_polls_total", vec![], Some(state.polls as f64));

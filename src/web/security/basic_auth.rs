@@ -18,8 +18,8 @@ use headers::authorization::{Authorization, Basic};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
+use crate::blocking::spawn_blocking;
 use crate::config::values;
 
 /// At 2^16 rounds one check takes seconds; beyond, a scrape would time out before it is over.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::files::WatchedFiles;
 use super::{Rules, Tls};
+use crate::blocking::spawn_blocking;
 use crate::config::ConfigError;
 
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
