@@ -133,10 +133,12 @@ impl Entry for Project {
     }
 }
 
-/// An identifier is the cursor to the next page and labels series: an empty one does neither, and the exposition format
-/// has no NUL.
+/// An identifier is the cursor to the next page and labels series: an empty one does neither, the exposition format has no
+/// NUL, and a longer one would be cut there, so that two could become one.
+const MAX_ID_BYTES: usize = 512;
+
 fn identifier(id: Option<Box<str>>) -> Result<Box<str>, &'static str> {
-    id.filter(|id| !id.is_empty() && !id.contains('\0')).ok_or("id")
+    id.filter(|id| (1..=MAX_ID_BYTES).contains(&id.len()) && !id.contains('\0')).ok_or("id")
 }
 
 #[cfg(test)]
@@ -160,6 +162,7 @@ mod tests {
             (r#""id":"c""#, r#""id":null"#, "id"),
             (r#""id":"c""#, r#""id":"""#, "id"),
             (r#""id":"c""#, r#""id":"a\u0000b""#, "id"),
+            (r#""id":"c""#, &format!(r#""id":"{}""#, "c".repeat(513)), "id"),
             (r#""name":null"#, r#""name":"\ud800""#, "name"),
             (r#""name":null"#, r#""name":["a"]"#, "name"),
             (r#""active":true,"#, "", "active"),
