@@ -60,11 +60,12 @@ fn run(cli: Cli, flags: Vec<KeyFlag>) -> anyhow::Result<ExitCode> {
     match command {
         Command::CheckConfig => {
             let layers = layers()?;
-            App::check(&Loaded::new(&layers)?.config)?;
-            print(&layers.to_string())?;
+            let held = App::check(&Loaded::new(&layers)?.config)?;
+            let comments = held.iter().map(|line| ["# ", line, "\n"].concat());
+            print(&(layers.to_string() + &comments.collect::<String>()))?;
         }
         Command::Run | Command::Demo { .. } => {
-            serve(runtime, move || Loaded::new(&layers()?), api)?
+            serve(runtime, move || Loaded::new(&layers()?), api)?;
         }
         Command::Check(check) => {
             let layers = layers()?;

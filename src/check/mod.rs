@@ -16,7 +16,7 @@ use crate::exposition::{Exposition, ExpositionError};
 use crate::inventory::{Thresholds, unix_now};
 use crate::openai::{self, Client, ClientError};
 use crate::poll_state::PollState;
-use crate::poller::{Poller, PollerConfig};
+use crate::poller::{Poller, PollerConfig, StateFileError};
 pub use crate::presentation::Status;
 use crate::presentation::Summary;
 
@@ -30,6 +30,8 @@ pub enum CheckError {
     Thresholds,
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(transparent)]
+    StateFile(#[from] StateFileError),
     #[error("a metric of the client cannot be made: {0}")]
     ClientMetrics(#[from] prometheus::Error),
     #[error(transparent)]
@@ -63,7 +65,7 @@ pub async fn run(
     let pages = Arc::clone(&client.pages);
     let poller = PollerConfig::new(Arc::new(client), &config, credentials);
     // The state file is the daemon's: a check reports what it has read itself, and keeps nothing.
-    let (poller, _) = Poller::new(poller, None, &config.api.base_url).await;
+    let (poller, _) = Poller::new(poller, None, &config.api.base_url).await?;
     let state = spinner::with_spinner(poller.once(), &pages).await;
     let now = unix_now();
     let summary = Summary::new(&state, now, thresholds);

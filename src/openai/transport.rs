@@ -10,11 +10,13 @@ use reqwest::{Certificate, ClientBuilder, Identity, redirect, retry};
 use secrecy::zeroize::Zeroizing;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
-use x509_parser::pem::parse_x509_pem;
+use x509_parser::parse_x509_certificate;
 
 use super::error::error_chain;
 use super::{Client, Metrics};
 use crate::config::{Api, is_loopback};
+use crate::pem::{self, Certificates, PairError, PemError};
+use crate::regular_file;
 
 /// Why the client cannot be set up, for people: a file that TLS cannot be made of, or a system without trusted roots.
 #[derive(Debug, thiserror::Error)]
@@ -94,10 +96,20 @@ fn build(api: &Api, files: &TlsFiles, metrics: &Metrics) -> Result<reqwest::Clie
     let http = files.apply(http)?.build().map_err(|error| {
         ClientError(format!("the HTTP client cannot be set up: {}", error_chain(&error)))
     })?;
-    if let Some(not_after) = files.client_cert.as_ref().and_then(TlsFile::leaf_not_after) {
+    if let Some(not_after) = files.client_cert.as_ref().and_then(TlsFile::not_after) {
         metrics.client_certificate_not_after.with_label_values::<&str>(&[]).set(not_after);
     }
     Ok(http)
+}
+
+/// What each file of certificates holds, a line each.
+pub(crate) fn certificate_counts(api: &Api) -> Result<Vec<String>, ClientError> {
+    let TlsFiles { ca, client_cert, .. } = TlsFiles::read(api)?;
+    let line = |file: TlsFile| {
+        let held = pem::count(&file.certificates()?);
+        Ok(format!("{}: {} holds {held}", file.key, file.path.display()))
+    };
+    ca.into_iter().chain(client_cert).map(line).collect()
 }
 
 /// The certificate authorities, client certificate and key, as far as configured.
@@ -108,14 +120,18 @@ struct TlsFiles {
 }
 
 struct TlsFile {
-    /// The key of the configuration that names it, and its path.
-    name: String,
+    /// The key of the configuration that names it.
+    key: &'static str,
+    path: PathBuf,
     content: Zeroizing<Vec<u8>>,
 }
 
+/// More than any list of authorities that a person maintains.
+const MAX_KIB: u64 = 4096;
+
 impl TlsFiles {
     fn read(api: &Api) -> Result<Self, ClientError> {
-        let read = |key, path: &Option<PathBuf>| {
+        let read = |key: &'static str, path: &Option<PathBuf>| {
             path.as_ref().map(|path| TlsFile::read(key, path)).transpose()
         };
         Ok(Self {
@@ -127,16 +143,15 @@ impl TlsFiles {
 
     fn apply(&self, mut http: ClientBuilder) -> Result<ClientBuilder, ClientError> {
         if let Some(ca) = &self.ca {
-            let roots =
-                Certificate::from_pem_bundle(&ca.content).ok().filter(|roots| !roots.is_empty());
-            http = http.tls_certs_only(roots.ok_or_else(|| ca.does_not_hold("certificates"))?);
+            let certificates = ca.certificates()?;
+            pem::roots(&certificates).map_err(|error| ca.refuse(&error))?;
+            let roots = certificates.iter().map(|item| Certificate::from_der(&item.der));
+            http = http.tls_certs_only(
+                roots.collect::<Result<Vec<_>, _>>().map_err(|error| unusable(&error))?,
+            );
         }
         if let (Some(cert), Some(key)) = (&self.client_cert, &self.client_key) {
-            cert.leaf_not_after().ok_or_else(|| cert.does_not_hold("a certificate"))?;
-            let both = Zeroizing::new([cert.content.as_slice(), b"\n", &key.content].concat());
-            http = http.identity(
-                Identity::from_pem(&both).map_err(|_| key.does_not_hold("a private key"))?,
-            );
+            http = http.identity(identity(cert, key)?);
         }
         Ok(http)
     }
@@ -148,22 +163,51 @@ impl TlsFiles {
     }
 }
 
+/// What is presented to the API: a chain and the key of its first certificate.
+fn identity(cert: &TlsFile, key: &TlsFile) -> Result<Identity, ClientError> {
+    let chain = cert.certificates()?;
+    let private_key = pem::private_key(&key.content).map_err(|error| key.refuse(&error))?;
+    pem::pair(&chain, &private_key).map_err(|error| match error {
+        PairError::Certificate(error) => cert.refuse(&error),
+        PairError::Key(error) => key.refuse(&error),
+        PairError::Mismatch => ClientError(format!(
+            "{}: {} is not the key of the first certificate in {}",
+            key.key,
+            key.path.display(),
+            cert.path.display()
+        )),
+    })?;
+    let blocks = chain.iter().map(|item| &item.pem).chain([&private_key.pem]);
+    let both = blocks.map(|pem| pem.as_slice()).collect::<Vec<_>>().concat();
+    Identity::from_pem(&Zeroizing::new(both)).map_err(|error| unusable(&error))
+}
+
+fn unusable(error: &reqwest::Error) -> ClientError {
+    ClientError(format!("the files for TLS to the API cannot be used: {}", error_chain(error)))
+}
+
 impl TlsFile {
-    fn read(key: &str, path: &Path) -> Result<Self, ClientError> {
-        let name = format!("{key}: {}", path.display());
-        match std::fs::read(path) {
-            Ok(content) => Ok(Self { name, content: content.into() }),
-            Err(error) => Err(ClientError(format!("{name} cannot be read: {error}"))),
+    fn read(key: &'static str, path: &Path) -> Result<Self, ClientError> {
+        match regular_file::read(path, MAX_KIB) {
+            Ok(content) => Ok(Self { key, path: path.into(), content: content.into() }),
+            Err(error) => {
+                Err(ClientError(format!("{key}: {} cannot be read: {error}", path.display())))
+            }
         }
     }
 
-    fn does_not_hold(&self, expected: &str) -> ClientError {
-        ClientError(format!("{} does not hold {expected} in PEM", self.name))
+    fn refuse(&self, fault: &PemError) -> ClientError {
+        ClientError(format!("{}: {} {fault}", self.key, self.path.display()))
     }
 
-    /// `notAfter` of its first certificate, in seconds since the epoch.
-    fn leaf_not_after(&self) -> Option<i64> {
-        let (_, block) = parse_x509_pem(&self.content).ok()?;
-        Some(block.parse_x509().ok()?.validity().not_after.timestamp())
+    fn certificates(&self) -> Result<Certificates, ClientError> {
+        pem::certificates(&self.content).map_err(|error| self.refuse(&error))
+    }
+
+    /// `notAfter` of its first certificate, which is the one presented, in seconds since the epoch.
+    fn not_after(&self) -> Option<i64> {
+        let chain = self.certificates().ok()?;
+        let (_, leaf) = parse_x509_certificate(&chain.first()?.der).ok()?;
+        Some(leaf.validity().not_after.timestamp())
     }
 }
