@@ -399,6 +399,17 @@ mod tests {
     }
 
     #[test]
+    fn what_would_not_be_read_back_is_not_written() {
+        let folder = TempDir::new().unwrap();
+        let name = "x".repeat(64 << 20);
+        let snapshot = snapshot(&[vec![certificate("a").named(&name)]]);
+        let state = SavedState::new(BASE_URL, &snapshot, None);
+        let error = save(&folder.path().join("state"), &state).unwrap_err();
+        assert_eq!(error.to_string(), TOO_LARGE);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
     fn file_behind_a_link_is_set_aside() {
         let folder = TempDir::new().unwrap();
         let link = folder.path().join("link");
