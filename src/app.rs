@@ -14,7 +14,7 @@ use crate::config::{Config, ConfigError, Loaded};
 use crate::exposition::Exposition;
 use crate::inventory::unix_now;
 use crate::openai::{self, Client, ClientError};
-use crate::poller::{Poller, PollerConfig};
+use crate::poller::{self, Poller, PollerConfig, StateFileError};
 use crate::web::{self, Limits, Security, Server, raise_descriptor_limit, share_with_probes};
 
 /// Why the exporter cannot start, or cannot use a configuration.
@@ -24,6 +24,8 @@ pub enum StartError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(transparent)]
+    StateFile(#[from] StateFileError),
     #[error(transparent)]
     Bind(#[from] io::Error),
     /// Two metrics have one name.
@@ -62,7 +64,7 @@ impl App {
         let poller_config = PollerConfig::new(Arc::clone(&client), &config, credentials);
         let (poller, state) =
             Poller::new(poller_config, config.poll.state_file.as_deref(), &config.api.base_url)
-                .await;
+                .await?;
 
         let reloading = Reloading::new(config, client, client_metrics, &registry)?;
         let exposition = Arc::new(Exposition::new(registry)?);
@@ -70,12 +72,17 @@ impl App {
         Ok(Self { poller, server, router: web::router(exposition, state), probes, reloading })
     }
 
-    /// Checks that everything that a configuration names can be used, without binding anything. Returns what else to know
-    /// of it, a line each.
+    /// Checks that everything that a configuration names can be used, without binding anything. Returns how the API is
+    /// reached, and what each file of certificates holds, a line each.
     pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
         let client = Client::new(&config.api, Arc::new(openai::Metrics::new(&Registry::new())?))?;
-        config.web.config_file.as_deref().map(Security::load).transpose()?;
-        Ok(vec![format!("API: {}", client.connection())])
+        config.poll.state_file.as_deref().map(poller::check_state_file).transpose()?;
+        let mut lines = vec![format!("API: {}", client.connection())];
+        lines.extend(openai::certificate_counts(&config.api)?);
+        if let Some(file) = config.web.config_file.as_deref() {
+            lines.extend(Security::load(file)?.0.certificate_counts());
+        }
+        Ok(lines)
     }
 
     /// Polls and serves until `shutdown`, and follows the configurations that come in.

@@ -48,7 +48,7 @@ pub(crate) fn remove_leftovers(path: &Path) -> io::Result<()> {
 }
 
 /// The path without links, also if the file behind a link does not exist yet.
-fn target(path: &Path) -> PathBuf {
+pub(crate) fn target(path: &Path) -> PathBuf {
     let behind_link = || fs::read_link(path).map(|target| path.with_file_name(target));
     fs::canonicalize(path).or_else(|_| behind_link()).unwrap_or_else(|_| path.to_owned())
 }

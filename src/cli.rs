@@ -64,12 +64,11 @@ pub enum Command {
 /// What one poll is judged by, and how that is told.
 #[derive(Clone, Debug, Args)]
 pub struct Check {
-    /// How to print it
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
-    pub output: Format,
-    /// Where to print it, in place of standard output; the file is replaced whole, and only once every list was read
-    #[arg(long, value_name = "FILE")]
-    pub output_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub report: Report,
+    /// How long the poll may take, in place of poll.timeout [default: poll.timeout, but 50s at most]
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    pub timeout: Option<Duration>,
     /// Warn where less time is left than this
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = humantime::parse_duration)]
     pub warning: Duration,
@@ -81,9 +80,31 @@ pub struct Check {
     pub demo: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// Where a check is told, and in which form.
+#[derive(Clone, Debug, Args)]
+pub struct Report {
+    /// How to print it
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// Where to print it, in place of standard output; the file is replaced whole by each run, failed ones too
+    #[arg(long, value_name = "FILE")]
+    pub output_file: Option<PathBuf>,
+    /// Put this label on each series of `--output prometheus`; may be repeated
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub labels: Vec<String>,
+}
+
+/// Within the bounds of poll.timeout.
+fn timeout(text: &str) -> Result<Duration, &'static str> {
+    let bounds = Duration::from_millis(100)..=Duration::from_secs(86_400);
+    let timeout = humantime::parse_duration(text).ok().filter(|timeout| bounds.contains(timeout));
+    timeout.ok_or("must be a duration from 100ms to 1day, such as \"50s\"")
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people
+    #[default]
     Table,
     /// For scripts: the document of /api/v1/certificates, and the verdict
     Json,
@@ -142,6 +163,29 @@ impl Cli {
         let matches =
             Self::command().args(unknown).ignore_errors(true).try_get_matches_from(arguments);
         matches.is_ok_and(|matches| matches.subcommand_name() == Some("check"))
+    }
+}
+
+impl Report {
+    /// What arguments ask for that cannot be parsed, as far as can be told.
+    pub fn of_arguments(arguments: &[OsString]) -> Self {
+        let words =
+            arguments.iter().filter_map(|argument| argument.to_str()).flat_map(|argument| {
+                match argument.split_once('=') {
+                    Some((flag, value)) if flag.starts_with("--") => vec![flag, value],
+                    _ => vec![argument],
+                }
+            });
+        let words: Vec<_> = words.collect();
+        let values = |flag: &str| -> Vec<&str> {
+            words.windows(2).filter(|pair| pair[0] == flag).map(|pair| pair[1]).collect()
+        };
+        let format = |name: &&str| Format::from_str(name, false).ok();
+        Self {
+            output: values("--output").iter().find_map(format).unwrap_or_default(),
+            output_file: values("--output-file").last().map(PathBuf::from),
+            labels: values("--label").into_iter().map(str::to_owned).collect(),
+        }
     }
 }
 

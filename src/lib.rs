@@ -23,7 +23,7 @@
 //! | wire | [`app`] | the only place where these meet |
 //! | | [`demo`] | a simulated organization to run all of it against |
 //! | | [`telemetry`], [`signals`] | logs; what SIGTERM, SIGINT and SIGHUP ask for |
-//! | | [`atomic_file`] | files that are replaced whole |
+//! | | [`atomic_file`], [`regular_file`], [`pem`] | the one writer of files that are replaced whole, and the one reader of files and of PEM |
 //! | | [`blocking`] | work that blocks, on threads of its own |
 //!
 //! `poll_state` is the only channel between collecting and showing, and readers cannot write. A snapshot is built whole and
@@ -42,9 +42,11 @@ pub mod exposition;
 mod fixture;
 pub mod inventory;
 pub mod openai;
+mod pem;
 pub mod poll_state;
 pub mod poller;
 mod presentation;
+mod regular_file;
 pub mod signals;
 pub mod telemetry;
 pub mod web;

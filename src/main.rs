@@ -1,12 +1,13 @@
 //! Command line → configuration → logs → runtime → exit code.
 
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::anyhow;
 use openai_cert_exporter::app::App;
 use openai_cert_exporter::check::Status;
-use openai_cert_exporter::cli::{Cli, Command, KeyFlag};
+use openai_cert_exporter::cli::{Cli, Command, Format, KeyFlag, Report};
 use openai_cert_exporter::config::{ConfigError, Layers, ListenAddress, Loaded, Log};
 use openai_cert_exporter::demo::DemoApi;
 use openai_cert_exporter::{check, demo, signals, telemetry};
@@ -17,28 +18,39 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     let (cli, flags) = match Cli::parse_from(&arguments) {
         Ok(parsed) => parsed,
-        Err(error) => {
-            let _ = error.print();
-            return match error.exit_code() {
-                0 => ExitCode::SUCCESS, // help, which was asked for
-                // A monitoring plugin that is called wrongly knows nothing; 2 would say that it is critical.
-                _ if Cli::is_check(&arguments) => Status::Unknown.code().into(),
-                _ => ExitCode::from(2), // as clap does
-            };
-        }
+        Err(error) => return refuse(&error, &arguments),
     };
-    let check = match &cli.command {
-        Some(Command::Check(check)) => Some(check.clone()),
+    let report = match &cli.command {
+        Some(Command::Check(check)) => Some(check.report.clone()),
         _ => None,
     };
     run(cli, flags).unwrap_or_else(|error| {
-        // A closed stdout or stderr is no further error: the exit code still tells (and `eprintln!` would panic).
-        let _ = match check.as_ref().and_then(|check| check::unknown(check, error.as_ref())) {
-            Some(line) => print(&line),
-            None => writeln!(io::stderr(), "openai-cert-exporter: {error}").map_err(Into::into),
+        let Some(report) = report else {
+            // A closed stderr is no further error: the exit code still tells (and `eprintln!` would panic).
+            let _ = writeln!(io::stderr(), "openai-cert-exporter: {error}");
+            return ExitCode::FAILURE;
         };
-        check.map_or(ExitCode::FAILURE, |_| Status::Unknown.code().into())
+        check::tell_failure(&report, &error.to_string());
+        Status::Unknown.code().into()
     })
+}
+
+/// Ends with what clap says of arguments that cannot be parsed, or with the help that they ask for.
+fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    if error.exit_code() == 0 || !Cli::is_check(arguments) {
+        let _ = error.print();
+        return ExitCode::from(if error.exit_code() == 0 { 0 } else { 2 }); // as clap does
+    }
+    let report = Report::of_arguments(arguments);
+    if report.output == Format::Table {
+        let _ = error.print();
+    } else {
+        let text = error.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        check::tell_failure(&report, line.trim_start_matches("error: "));
+    }
+    // A monitoring plugin that is called wrongly knows nothing; 2 would say that it is critical.
+    Status::Unknown.code().into()
 }
 
 fn run(cli: Cli, flags: Vec<KeyFlag>) -> anyhow::Result<ExitCode> {
@@ -61,11 +73,11 @@ fn run(cli: Cli, flags: Vec<KeyFlag>) -> anyhow::Result<ExitCode> {
         Command::CheckConfig => {
             let layers = layers()?;
             let held = App::check(&Loaded::new(&layers)?.config)?;
-            let comments: String = held.iter().map(|line| format!("# {line}\n")).collect();
-            print(&(layers.to_string() + &comments))?;
+            let comments = held.iter().map(|line| ["# ", line, "\n"].concat());
+            print(&(layers.to_string() + &comments.collect::<String>()))?;
         }
         Command::Run | Command::Demo { .. } => {
-            serve(runtime, move || Loaded::new(&layers()?), api)?
+            serve(runtime, move || Loaded::new(&layers()?), api)?;
         }
         Command::Check(check) => {
             let layers = layers()?;
@@ -117,7 +129,9 @@ fn init_logs(log: Log) -> anyhow::Result<()> {
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|error| anyhow!("standard output cannot be written: {error}"))
+    match io::stdout().write_all(text.as_bytes()) {
+        // Who reads it has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.map_err(|error| anyhow!("standard output cannot be written: {error}")),
+    }
 }

@@ -2,34 +2,48 @@
 
 mod output;
 mod spinner;
+mod textfile;
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use prometheus::Registry;
 
 use crate::atomic_file;
-use crate::cli::{Check, Format};
-use crate::config::Loaded;
-use crate::exposition::{Exposition, ExpositionError};
+use crate::cli::{Check, Format, Report};
+use crate::config::{Loaded, values};
+use crate::exposition::ExpositionError;
 use crate::inventory::{Thresholds, unix_now};
 use crate::openai::{self, Client, ClientError};
-use crate::poll_state::PollState;
-use crate::poller::{Poller, PollerConfig};
+use crate::poll_state::{FailedList, FailureReason, ListName, PollResult, PollState, PollTiming};
+use crate::poller::{Poller, PollerConfig, StateFileError};
 pub use crate::presentation::Status;
 use crate::presentation::Summary;
 
 /// Readable to all, less the process's umask: the node exporter is another user.
 const OUTPUT_FILE_MODE: u32 = 0o666;
+/// Monitoring systems wait a minute for a plugin.
+const MAX_DEFAULT_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// Why there is no verdict, or nowhere to put it.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     #[error("--critical must not be longer than --warning")]
     Thresholds,
+    #[error("--label needs --output prometheus")]
+    LabelWithoutSeries,
+    #[error(
+        "--label must be NAME=VALUE, with a name of letters, digits and underscores that no series has yet"
+    )]
+    Label,
+    #[error("--output-file {}", values::SECRET_AS_PATH)]
+    SecretAsPath,
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(transparent)]
+    StateFile(#[from] StateFileError),
     #[error("a metric of the client cannot be made: {0}")]
     ClientMetrics(#[from] prometheus::Error),
     #[error(transparent)]
@@ -51,35 +65,33 @@ impl Status {
 
 /// Polls once and prints what came of it.
 pub async fn run(
-    Loaded { config, credentials }: Loaded,
+    Loaded { mut config, credentials }: Loaded,
     check: &Check,
 ) -> Result<Status, CheckError> {
+    let labels = textfile::constant_labels(&check.report)?;
     if check.critical > check.warning {
         return Err(CheckError::Thresholds);
     }
     let thresholds =
         Thresholds { warning: check.warning.as_secs_f64(), critical: check.critical.as_secs_f64() };
+    config.poll.timeout =
+        check.timeout.unwrap_or_else(|| config.poll.timeout.min(MAX_DEFAULT_TIMEOUT));
     let client = Client::new(&config.api, Arc::new(openai::Metrics::new(&Registry::new())?))?;
     let pages = Arc::clone(&client.pages);
     let poller = PollerConfig::new(Arc::new(client), &config, credentials);
     // The state file is the daemon's: a check reports what it has read itself, and keeps nothing.
-    let (poller, _) = Poller::new(poller, None, &config.api.base_url).await;
+    let (poller, _) = Poller::new(poller, None, &config.api.base_url).await?;
     let state = spinner::with_spinner(poller.once(), &pages).await;
     let now = unix_now();
     let summary = Summary::new(&state, now, thresholds);
-    let text = report(check.output, &summary, &state, thresholds, now)?;
-    match &check.output_file {
-        // Keep the previous complete file rather than write a partial one.
-        Some(_) if !state.up() => {}
-        Some(path) => {
-            let plain = anstream::adapter::strip_str(&text).to_string();
-            atomic_file::replace(path, &[plain.as_bytes()], OUTPUT_FILE_MODE)
-                .map_err(|source| CheckError::File { path: path.as_path().into(), source })?;
+    let text = match check.report.output {
+        Format::Prometheus => {
+            textfile::page(&state, check.report.output_file.as_deref(), &labels, now)?
         }
-        None => output::print(&text).map_err(CheckError::Output)?,
-    }
-    // Report the failure on stderr when nothing on stdout does.
-    if !state.up() && (check.output_file.is_some() || check.output == Format::Prometheus) {
+        format => report(format, &summary, &state, thresholds, now)?,
+    };
+    deliver(&check.report, &text)?;
+    if !state.up() && !is_printed(&check.report) {
         output::eprint(&summary.message());
     }
     Ok(summary.status)
@@ -97,14 +109,58 @@ pub(crate) fn report(
         Format::Table => output::table(summary),
         Format::Json => output::json(summary, state, now)?,
         Format::Nagios => output::nagios(summary, thresholds, now),
-        // Without a snapshot there is nothing to measure.
-        Format::Prometheus if state.snapshot.is_none() => String::new(),
-        Format::Prometheus => Exposition::of_state_only().text(state, now)?.collect(),
+        Format::Prometheus => textfile::page(state, None, "", now)?,
     })
 }
 
-/// The line that a monitoring plugin prints if it cannot even begin.
-pub fn unknown(check: &Check, error: &dyn std::error::Error) -> Option<String> {
-    (check.output == Format::Nagios)
-        .then(|| output::nagios_line(Status::Unknown, &error.to_string(), ""))
+/// Whether standard output says what has failed.
+fn is_printed(report: &Report) -> bool {
+    report.output_file.is_none() && report.output != Format::Prometheus
+}
+
+fn deliver(report: &Report, text: &str) -> Result<(), CheckError> {
+    match &report.output_file {
+        Some(path) if values::is_secret(&path.to_string_lossy()) => Err(CheckError::SecretAsPath),
+        Some(path) => {
+            let plain = anstream::adapter::strip_str(text).to_string();
+            atomic_file::replace(path, &[plain.as_bytes()], OUTPUT_FILE_MODE)
+                .map_err(|source| CheckError::File { path: path.as_path().into(), source })
+        }
+        None => output::print(text).map_err(CheckError::Output),
+    }
+}
+
+/// Tells, in the form that is asked for, that there is no verdict.
+pub fn tell_failure(report: &Report, message: &str) {
+    let now = unix_now();
+    let text = match (report.output, textfile::constant_labels(report)) {
+        (Format::Nagios, _) => Some(output::nagios_line(Status::Unknown, message, "")),
+        (Format::Json, _) => output::json_failure(message, now).ok(),
+        (Format::Prometheus, Ok(labels)) => {
+            let file = report.output_file.as_deref();
+            textfile::page(&failed_poll(message, now), file, &labels, now).ok()
+        }
+        (Format::Table, _) | (Format::Prometheus, Err(_)) => None,
+    };
+    let is_told = text.is_some_and(|text| deliver(report, &text).is_ok()) && is_printed(report);
+    if !is_told {
+        output::eprint(message);
+    }
+}
+
+/// The state after a poll that could not even begin.
+fn failed_poll(message: &str, now: f64) -> Arc<PollState> {
+    // What is configured is not known.
+    let timing = PollTiming { interval: Duration::from_secs(300), timeout: MAX_DEFAULT_TIMEOUT };
+    let mut state = PollState::new(Instant::now(), timing);
+    let failed = FailedList {
+        list: ListName::Organization,
+        reason: FailureReason::Credentials,
+        status: None,
+        request_id: None,
+        message: message.into(),
+    };
+    state
+        .record(None, PollResult { ended_at: now, duration: Duration::ZERO, failed: vec![failed] });
+    Arc::new(state)
 }

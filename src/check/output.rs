@@ -22,8 +22,11 @@ const NONE: &str = "-";
 /// Prints, in colour if a terminal takes it and nobody has said otherwise (`NO_COLOR`).
 pub(super) fn print(text: &str) -> io::Result<()> {
     let mut stdout = anstream::AutoStream::auto(io::stdout());
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // Who reads it, such as `head`, has seen enough; the exit code still carries the verdict.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
 }
 
 pub(super) fn eprint(message: &str) {
@@ -90,6 +93,20 @@ pub(super) fn json(
         failures: state.failed().iter().map(|failed| failed.reason).collect(),
         failed_lists: state.failed(),
         document: state.snapshot.as_deref().map(|snapshot| Document::new(&snapshot.inventory, now)),
+    };
+    Ok(serde_json::to_string_pretty(&report)? + "\n")
+}
+
+/// Without a poll there is nothing to report but why.
+pub(super) fn json_failure(message: &str, now: f64) -> serde_json::Result<String> {
+    let report = CheckReport {
+        status: Status::Unknown,
+        exit_code: Status::Unknown.code(),
+        message: message.into(),
+        at: Instants([("at", Some(whole_second(now)))]),
+        failures: BTreeSet::new(),
+        failed_lists: &[],
+        document: None,
     };
     Ok(serde_json::to_string_pretty(&report)? + "\n")
 }

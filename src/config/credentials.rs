@@ -1,14 +1,14 @@
 //! The admin key: where it comes from, and what it may be.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::PathBuf;
 
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::regular_file;
+
 /// An admin key file larger than this is none.
-const MAX_FILE_BYTES: u64 = 64 * 1024;
+const MAX_FILE_KIB: u64 = 64;
 
 #[derive(Clone, Debug)]
 pub enum Credentials {
@@ -20,27 +20,103 @@ pub enum Credentials {
 impl Credentials {
     /// The key as it is now, trimmed, or for people why there is none. Blocks if it is in a file.
     pub fn read(&self) -> Result<SecretString, String> {
-        let mut text = Zeroizing::new(String::new());
-        let place = match self {
-            Self::Key(key) => {
-                text.push_str(key.expose_secret());
-                "the admin key".to_owned()
-            }
+        match self {
+            Self::Key(key) => usable("the admin key", key.expose_secret()),
             Self::File(path) => {
                 let place = format!("the admin key file {}", path.display());
-                let read = File::open(path)
-                    .and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(&mut text));
-                read.map_err(|error| format!("{place} cannot be read: {error}"))?;
-                place
+                let content = regular_file::read(path, MAX_FILE_KIB).map(Zeroizing::new);
+                let content =
+                    content.map_err(|error| format!("{place} cannot be read: {error}"))?;
+                let text = str::from_utf8(&content);
+                usable(
+                    &place,
+                    text.map_err(|_| format!("{place} cannot be read: it is not UTF-8"))?,
+                )
             }
-        };
-        let key = text.trim();
-        if key.is_empty() {
-            return Err(format!("{place} is empty"));
         }
-        if !key.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
-            return Err("the admin key has a character that an HTTP header cannot carry".into());
+    }
+}
+
+/// The key in a text, or what is wrong with it.
+fn usable(place: &str, text: &str) -> Result<SecretString, String> {
+    let key = text.trim();
+    match fault(key) {
+        Some(fault) => Err(format!("{place} {fault}")),
+        None => Ok(key.into()),
+    }
+}
+
+/// What no admin key has, and how it may have come there.
+fn fault(key: &str) -> Option<&'static str> {
+    let has = |chars: &[char]| key.contains(chars);
+    let begins = |word: &str| key.get(..word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word));
+    let faults = [
+        (key.is_empty(), "is empty"),
+        (key.contains("-----BEGIN"), "holds PEM, not an admin key"),
+        (
+            begins("bearer "),
+            "begins with \"Bearer\", which is added to it anyway; give the key alone",
+        ),
+        (
+            has(&['"', '\'', '`']),
+            "has a quotation mark, which is taken for a part of it; give the key alone",
+        ),
+        (
+            has(&['=']),
+            "has an equals sign: the name of a variable may stand before it; give the key alone",
+        ),
+        (
+            has(&['$', '{', '}']),
+            "has a $ or a brace: it seems that a variable was to be replaced, and was not",
+        ),
+        (
+            has(&['<', '>']),
+            "has an angle bracket: it seems that the key was to be put there, and was not",
+        ),
+        (key.contains(char::is_whitespace), "has a blank or a line break in the middle"),
+        (
+            !key.bytes().all(|byte| byte.is_ascii_graphic()),
+            "has a character that an HTTP header cannot carry",
+        ),
+    ];
+    faults.into_iter().find(|(holds, _)| *holds).map(|(_, fault)| fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_key_can_be_is_named_and_not_repeated() {
+        let read = |text: &str| Credentials::Key(text.into()).read();
+        for key in ["sk-admin-PLANTED", "12345", "007", "true", "1.5", "[1]", "a:b/c+d", " \tk\r\n"]
+        {
+            assert_eq!(read(key).unwrap().expose_secret(), key.trim());
         }
-        Ok(key.into())
+        for (key, fault) in [
+            ("", "is empty"),
+            (" \t\n", "is empty"),
+            ("\"sk-admin-PLANTED\"", "quotation mark"),
+            ("'sk-admin-PLANTED'\n", "quotation mark"),
+            ("sk-admin-PLANTED`", "quotation mark"),
+            ("Bearer sk-admin-PLANTED", "Bearer"),
+            ("bearer  sk-admin-PLANTED", "Bearer"),
+            ("OPENAI_ADMIN_KEY=sk-admin-PLANTED", "equals sign"),
+            ("export KEY=\"sk-admin-PLANTED\"", "quotation mark"),
+            ("${OPENAI_ADMIN_KEY}", "a variable was to be replaced"),
+            ("$PLANTED", "a variable was to be replaced"),
+            ("{{ PLANTED }}", "a variable was to be replaced"),
+            ("<PLANTED>", "angle bracket"),
+            ("sk-admin PLANTED", "a blank or a line break"),
+            ("sk-admin-PLANTED\nsk-admin-PLANTED", "a blank or a line break"),
+            ("-----BEGIN PLANTED-----", "PEM"),
+            ("naïve", "HTTP header"),
+            ("\u{feff}sk-admin-PLANTED", "HTTP header"),
+            ("bell\u{7}", "HTTP header"),
+        ] {
+            let message = read(key).unwrap_err();
+            assert!(message.starts_with("the admin key ") && message.contains(fault), "{message}");
+            assert!(!message.contains("PLANTED"), "{message}");
+        }
     }
 }

@@ -17,13 +17,15 @@ use secrecy::zeroize::Zeroizing;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, values};
 
 /// Both the documentation of every key and the lowest layer.
 pub(crate) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 const DEFAULT_ORIGIN: &str = "default";
 const REDACTED: &str = "[redacted]";
+/// Origins stand in a column of their own, unless a value is longer than this.
+const MAX_WIDTH: usize = 120;
 /// The double underscore keeps clear of the variables that Kubernetes sets for a Service of this name.
 const ENVIRONMENT_PREFIX: &str = "OPENAI_CERT_EXPORTER__";
 
@@ -67,6 +69,10 @@ impl Layer {
     }
 
     fn of_file(path: &Path) -> Result<Self, ConfigError> {
+        if values::is_secret(&path.to_string_lossy()) {
+            let flag = "--config.file";
+            return Err(ConfigError::new(flag, values::SECRET_AS_PATH, format!("flag {flag}")));
+        }
         let origin = format!("file {}", path.display());
         match std::fs::read_to_string(path).map(Zeroizing::new) {
             Ok(text) => Self::of_toml(origin, &text),
@@ -248,7 +254,8 @@ impl fmt::Display for Layers {
             .iter()
             .map(|(assignment, _)| assignment.chars().count())
             .max()
-            .unwrap_or_default();
+            .unwrap_or_default()
+            .min(MAX_WIDTH);
         for (assignment, origin) in lines {
             writeln!(f, "{assignment:width$}  # {origin}")?;
         }

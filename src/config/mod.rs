@@ -49,7 +49,7 @@ pub struct Api {
     pub base_url: Url,
     #[serde(default, deserialize_with = "values::string")]
     admin_key: Option<String>,
-    #[serde(default, deserialize_with = "values::key_file")]
+    #[serde(default, deserialize_with = "values::path")]
     admin_key_file: Option<PathBuf>,
     /// The only roots that are trusted, instead of the system's.
     #[serde(default, deserialize_with = "values::path")]

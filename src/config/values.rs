@@ -74,19 +74,32 @@ pub(crate) fn string<'de, D: Deserializer<'de>>(
     value(deserializer, "a string", |value| value.as_str().map(|text| Some(text.to_owned())))
 }
 
+/// The path of a file. What the file holds in its place would be repeated by every message that names the path.
 pub(crate) fn path<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<PathBuf>, D::Error> {
-    text(deserializer, "the path of a file", |text| (!text.is_empty()).then(|| Some(text.into())))
+    let path = text(deserializer, "the path of a file", |text| {
+        (!text.is_empty()).then(|| text.to_owned())
+    })?;
+    if is_secret(&path) { Err(D::Error::custom(SECRET_AS_PATH)) } else { Ok(Some(path.into())) }
 }
 
-/// The path of a file that holds a key. A key in its place would be repeated by every message that names the path.
-pub(crate) fn key_file<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<PathBuf>, D::Error> {
-    text(deserializer, "the path of a file (a key itself belongs into api.admin_key)", |text| {
-        (!text.is_empty() && !text.starts_with("sk-")).then(|| Some(text.into()))
-    })
+/// Why what is a secret is no path.
+pub(crate) const SECRET_AS_PATH: &str =
+    "must be the path of a file, but looks like what is in one: PEM or a key";
+
+/// Whether a text looks like PEM, a part of it, or an admin key, whatever was copied along with them.
+pub(crate) fn is_secret(text: &str) -> bool {
+    /// A path of base64 letters alone, without a dot, a hyphen or an underscore, is rarely as long.
+    const MIN_BASE64: usize = 40;
+    let is_around_a_key = |char: char| char.is_whitespace() || "\"'`=<>:".contains(char);
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
+    // As the DER of certificates and keys does.
+    let begins_as_der = matches!(text.as_bytes(), [b'M', b'A'..=b'P', ..]);
+    text.contains(char::is_control)
+        || text.contains("-----")
+        || text.split(is_around_a_key).any(|part| part.starts_with("sk-"))
+        || (text.len() >= MIN_BASE64 && begins_as_der && text.bytes().all(is_base64))
 }
 
 /// A whole number within bounds, both included.
@@ -235,6 +248,30 @@ mod tests {
         let layer =
             Layer { origin: "file /etc/web.yml".into(), values: value.into_dict().unwrap() };
         Figment::from(layer).extract().map_err(|error| ConfigError::from(error).to_string())
+    }
+
+    #[test]
+    fn what_a_file_should_hold_is_no_path() {
+        let base64 = "MC4CAQAwBQYDK2VwBCIEIJ9yPLANTEDq3mJm0b7yY2VfZ0m9";
+        for secret in [
+            "-----BEGIN PRIVATE KEY-----\nMC4CAQAw",
+            "-----BEGIN CERTIFICATE----- MIIB -----END CERTIFICATE-----",
+            base64,
+            "a\nb",
+            "sk-admin-PLANTED",
+            "\"sk-admin-PLANTED\"",
+            "'sk-PLANTED",
+            "Bearer sk-admin-PLANTED",
+            "OPENAI_ADMIN_KEY=sk-admin-PLANTED",
+            "key: sk-admin-PLANTED",
+        ] {
+            let message = read("server.file", secret).unwrap_err();
+            assert_eq!(message, format!("server.file: {SECRET_AS_PATH} (file /etc/web.yml)"));
+        }
+        let folders = "Main/folder/of/folders/with/long/names/and/no/dots";
+        for path in ["/run/secrets/sk-admin-key", "a b", "risk-key", "MIIB", folders] {
+            assert_eq!(read("server.file", path).unwrap().server.file, Some(path.into()));
+        }
     }
 
     #[test]

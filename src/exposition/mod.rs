@@ -4,6 +4,7 @@
 //! as it is read. Compressed, the page is one gzip member made of a [`Fragment`] for each run of neighbouring families with
 //! one lifetime; a [`Memo`] keeps each fragment until its lifetime is over. Scrapes within a second share a page.
 
+mod facts;
 mod fragment;
 mod memo;
 mod metrics;
@@ -23,6 +24,7 @@ use tokio::sync::Mutex;
 use crate::blocking::spawn_blocking;
 use crate::inventory::{UnixSeconds, whole_second};
 use crate::poll_state::PollState;
+pub(crate) use facts::facts;
 use fragment::{Compressor, Fragment, gzip_member};
 pub(crate) use memo::{Identity, Memo};
 use metrics::{Lifetime, METRICS, Metric};
@@ -83,6 +85,11 @@ impl Exposition {
         let mut page = move || cache.page(&registry, &state, now);
         if is_long { spawn_blocking(page).await? } else { page() }
     }
+}
+
+/// The labels of any series of the polls.
+pub(crate) fn label_names() -> impl Iterator<Item = &'static str> {
+    METRICS.iter().flat_map(|metric| metric.series.labels()).copied()
 }
 
 /// The families of the registry, sorted by name.

@@ -75,7 +75,7 @@ impl Metric {
             text.push(separator);
             text.push_str(name);
             text.push_str("=\"");
-            push_escaped(text, value);
+            push_label(text, value);
             text.push('"');
             separator = ',';
         }
@@ -98,6 +98,27 @@ fn of_scope(project: Option<&Project>) -> [&str; 3] {
     [if project.is_some() { "project" } else { "organization" }, id, name]
 }
 
+/// Of a label's value: Prometheus can be set to give up the whole scrape at longer ones.
+const MAX_LABEL_BYTES: usize = 512;
+const CUT: &str = "…";
+const NUL_SHOWN_AS: &str = "\u{fffd}";
+
+/// Appends a label's value, cut between characters where it is too long. No two series become one by that: identifiers,
+/// which tell them apart, are never as long.
+fn push_label(text: &mut String, value: &str) {
+    if value.len() <= MAX_LABEL_BYTES / NUL_SHOWN_AS.len() {
+        return push_escaped(text, value);
+    }
+    let value = value.replace('\0', NUL_SHOWN_AS);
+    if value.len() <= MAX_LABEL_BYTES {
+        return push_escaped(text, &value);
+    }
+    let fits = |end: &usize| value.is_char_boundary(*end);
+    let end = (0..=MAX_LABEL_BYTES - CUT.len()).rfind(fits).unwrap_or_default();
+    push_escaped(text, &value[..end]);
+    text.push_str(CUT);
+}
+
 /// Appends a label's value. Prometheus gives up the whole scrape at a NUL, for which the format has no escape.
 fn push_escaped(text: &mut String, value: &str) {
     let mut rest = value;
@@ -109,7 +130,7 @@ fn push_escaped(text: &mut String, value: &str) {
             b'\\' => r"\\",
             b'"' => "\\\"",
             b'\n' => r"\n",
-            _ => "\u{fffd}",
+            _ => NUL_SHOWN_AS,
         });
         rest = &rest[position + 1..];
     }
@@ -129,6 +150,18 @@ mod tests {
             push_escaped(&mut text, &value);
             let escaped = value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
             prop_assert_eq!(text, escaped.replace('\0', "\u{fffd}"));
+        }
+
+        #[test]
+        fn label_values_are_cut_between_characters(value in "[aü…🔒\u{0}]{100,600}") {
+            let mut text = String::new();
+            push_label(&mut text, &value);
+            let whole = value.replace('\0', "\u{fffd}");
+            match text.strip_suffix('…') {
+                _ if whole.len() <= 512 => prop_assert_eq!(text, whole),
+                Some(begin) => prop_assert!(whole.starts_with(begin) && (509..=512).contains(&text.len())),
+                None => prop_assert!(false, "{}", text),
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ pub use error::Error;
 pub use metrics::Metrics;
 pub use pager::{Next, PageError, Pager};
 pub use transport::ClientError;
+pub(crate) use transport::certificate_counts;
 pub use wire::{Decoded, Entry};
 
 /// What was requested, as the label `endpoint` and the log name it.

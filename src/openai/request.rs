@@ -241,10 +241,8 @@ async fn classify(
     // The code only refines what the status says, so a body that cannot be read is no error of its own.
     let body = timeout_at(deadline, read(response, MAX_ERROR_BODY_BYTES)).await;
     let body = body.ok().and_then(Result::ok).unwrap_or_default();
-    let (code, not_found) = (
-        error::known_code(&body),
-        status == StatusCode::NOT_FOUND && error::is_of_api(&body),
-    );
+    let (code, not_found) =
+        (error::known_code(&body), status == StatusCode::NOT_FOUND && error::is_of_api(&body));
     let error = Error::status(status, code);
     let detail = redirect.or(foreign).or_else(|| error.next_step(code).map(Into::into));
     let message =

@@ -14,10 +14,9 @@ use reqwest::{ClientBuilder, redirect, retry};
 use secrecy::zeroize::Zeroizing;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::{ClientConfig, Error as TlsError, RootCertStore};
-use x509_parser::pem::parse_x509_pem;
+use x509_parser::parse_x509_certificate;
 
 use super::error::error_chain;
 use super::proxy::Proxy;
@@ -25,7 +24,9 @@ use super::roots::SystemRoots;
 use super::{Client, Metrics};
 use crate::blocking::try_spawn;
 use crate::config::{Api, ConfigError};
+use crate::pem::{self, Certificates, PairError, PemError};
 use crate::poll_state::ApiConnection;
+use crate::regular_file;
 
 /// Some services in front of an API add dozens of headers; the library takes 100 by default.
 const MAX_HEADERS: usize = 256;
@@ -78,7 +79,7 @@ impl Transport {
     }
 
     fn connector(&self, api: &Api) -> Connector {
-        // The other half is left for the other addresses of the name, and for the request itself.
+        // Shared by the addresses of the name, so that a dead one leaves time for the next; half is left for the request.
         let connect_timeout = api.request_timeout / 2;
         Connector { tls: self.tls().config.clone(), proxy: self.proxy.clone(), connect_timeout }
     }
@@ -211,16 +212,11 @@ fn configure(
         .with_root_certificates(roots);
     let mut config = match (&files.client_cert, &files.client_key) {
         (Some(cert), Some(key)) => {
-            let not_after =
-                cert.leaf_not_after().ok_or_else(|| cert.does_not_hold("a certificate"))?;
-            let key_der = PrivateKeyDer::from_pem_slice(&key.content)
-                .map_err(|_| key.does_not_hold("a private key"))?;
-            let config =
-                builder.with_client_auth_cert(cert.certificates()?, key_der).map_err(|error| {
-                    ClientError(format!("{} does not fit {}: {error}", key.name, cert.name))
-                })?;
-            metrics.client_certificate_not_after.with_label_values::<&str>(&[]).set(not_after);
-            config
+            let pair = identity(cert, key)?;
+            if let Some(not_after) = not_after(&pair) {
+                metrics.client_certificate_not_after.with_label_values::<&str>(&[]).set(not_after);
+            }
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair)))
         }
         _ => builder.with_no_client_auth(),
     };
@@ -236,6 +232,16 @@ fn digest(files: &TlsFiles, system_roots: Option<&SystemRoots>) -> u64 {
     BuildHasherDefault::<DefaultHasher>::new().hash_one((contents, system_roots))
 }
 
+/// What each file of certificates holds, a line each.
+pub(crate) fn certificate_counts(api: &Api) -> Result<Vec<String>, ClientError> {
+    let TlsFiles { ca, client_cert, .. } = TlsFiles::read(api)?;
+    let line = |file: TlsFile| {
+        let held = pem::count(&file.certificates()?);
+        Ok(format!("{}: {} holds {held}", file.key, file.path.display()))
+    };
+    ca.into_iter().chain(client_cert).map(line).collect()
+}
+
 /// The certificate authorities, client certificate and key, as far as configured.
 struct TlsFiles {
     ca: Option<TlsFile>,
@@ -244,14 +250,18 @@ struct TlsFiles {
 }
 
 struct TlsFile {
-    /// The key of the configuration that names it, and its path.
-    name: String,
+    /// The key of the configuration that names it.
+    key: &'static str,
+    path: PathBuf,
     content: Zeroizing<Vec<u8>>,
 }
 
+/// More than any list of authorities that a person maintains.
+const MAX_KIB: u64 = 4096;
+
 impl TlsFiles {
     fn read(api: &Api) -> Result<Self, ClientError> {
-        let read = |key, path: &Option<PathBuf>| {
+        let read = |key: &'static str, path: &Option<PathBuf>| {
             path.as_ref().map(|path| TlsFile::read(key, path)).transpose()
         };
         Ok(Self {
@@ -262,40 +272,51 @@ impl TlsFiles {
     }
 }
 
+/// What is presented to the API: a chain and the key of its first certificate.
+fn identity(cert: &TlsFile, key: &TlsFile) -> Result<CertifiedKey, ClientError> {
+    let chain = cert.certificates()?;
+    let private_key = pem::private_key(&key.content).map_err(|error| key.refuse(&error))?;
+    pem::pair(&chain, &private_key).map_err(|error| match error {
+        PairError::Certificate(error) => cert.refuse(&error),
+        PairError::Key(error) => key.refuse(&error),
+        PairError::Mismatch => ClientError(format!(
+            "{}: {} is not the key of the first certificate in {}",
+            key.key,
+            key.path.display(),
+            cert.path.display()
+        )),
+    })
+}
+
+/// `notAfter` of the certificate that is presented, in seconds since the epoch.
+fn not_after(pair: &CertifiedKey) -> Option<i64> {
+    let (_, leaf) = parse_x509_certificate(pair.cert.first()?).ok()?;
+    Some(leaf.validity().not_after.timestamp())
+}
+
 impl TlsFile {
-    fn read(key: &str, path: &Path) -> Result<Self, ClientError> {
-        let name = format!("{key}: {}", path.display());
-        match std::fs::read(path) {
-            Ok(content) => Ok(Self { name, content: content.into() }),
-            Err(error) => Err(ClientError(format!("{name} cannot be read: {error}"))),
+    fn read(key: &'static str, path: &Path) -> Result<Self, ClientError> {
+        match regular_file::read(path, MAX_KIB) {
+            Ok(content) => Ok(Self { key, path: path.into(), content: content.into() }),
+            Err(error) => {
+                Err(ClientError(format!("{key}: {} cannot be read: {error}", path.display())))
+            }
         }
     }
 
-    fn does_not_hold(&self, expected: &str) -> ClientError {
-        ClientError(format!("{} does not hold {expected} in PEM", self.name))
+    fn refuse(&self, fault: &PemError) -> ClientError {
+        ClientError(format!("{}: {} {fault}", self.key, self.path.display()))
     }
 
-    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, ClientError> {
-        let certificates =
-            CertificateDer::pem_slice_iter(&self.content).collect::<Result<Vec<_>, _>>();
-        let certificates = certificates.ok().filter(|certificates| !certificates.is_empty());
-        certificates.ok_or_else(|| self.does_not_hold("certificates"))
+    fn certificates(&self) -> Result<Certificates, ClientError> {
+        pem::certificates(&self.content).map_err(|error| self.refuse(&error))
     }
 
     /// Its certificates as trusted roots, and what they are in words.
     fn roots(&self) -> Result<(RootCertStore, String), ClientError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in self.certificates()? {
-            roots.add(certificate).map_err(|_| self.does_not_hold("certificates"))?;
-        }
-        let place = format!("{} of {}", roots.len(), self.name);
+        let roots = pem::roots(&self.certificates()?).map_err(|error| self.refuse(&error))?;
+        let place = format!("{} of {}: {}", roots.len(), self.key, self.path.display());
         Ok((roots, place))
-    }
-
-    /// `notAfter` of its first certificate, in seconds since the epoch.
-    fn leaf_not_after(&self) -> Option<i64> {
-        let (_, block) = parse_x509_pem(&self.content).ok()?;
-        Some(block.parse_x509().ok()?.validity().not_after.timestamp())
     }
 }
 

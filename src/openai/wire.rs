@@ -201,10 +201,13 @@ fn text(json: &str) -> Field<Box<str>> {
     Err(Some(parts.collect::<String>().into()))
 }
 
-/// An identifier is the cursor to the next page and labels series: an empty one does neither, and the exposition format
-/// has no NUL.
+/// An identifier is the cursor to the next page and labels series: an empty one does neither, the exposition format has no
+/// NUL, and a longer one would be cut there, so that two could become one.
+const MAX_ID_BYTES: usize = 512;
+
 fn identifier(json: &str) -> Field<Box<str>> {
-    text(json).ok().filter(|id| !id.is_empty() && !id.contains('\0')).ok_or(None)
+    let is_usable = |id: &Box<str>| (1..=MAX_ID_BYTES).contains(&id.len()) && !id.contains('\0');
+    text(json).ok().filter(is_usable).ok_or(None)
 }
 
 fn boolean(json: &str) -> Field<bool> {
@@ -370,6 +373,7 @@ mod tests {
             (r#""id":"c""#, r#""id":"""#, None, "id"),
             (r#""id":"c""#, r#""id":"a\u0000b""#, None, "id"),
             (r#""id":"c""#, r#""id":"a\ud800""#, None, "id"),
+            (r#""id":"c""#, &format!(r#""id":"{}""#, "c".repeat(513)), None, "id"),
             (r#""id":"c""#, r#""id":"c","id":"d""#, None, "id"),
             (r#""active":true,"#, "", known(), "active"),
             (r#""active":true"#, r#""active":"true""#, known(), "active"),

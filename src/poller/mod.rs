@@ -25,6 +25,7 @@ use crate::poll_state::{FailureReason, ListName, PollResult, PollState, PollTimi
 use collect::{CollectOptions, Collected, ProjectFilter, SlowFailures};
 use schedule::Schedule;
 use state_file::StateFile;
+pub use state_file::{StateFileError, check_state_file};
 
 /// The longest pause that the API may ask for: a mistake there must not stop polling for longer.
 const MAX_PAUSE: Duration = Duration::from_secs(3_600);
@@ -64,18 +65,19 @@ impl PollerConfig {
 }
 
 impl Poller {
-    /// Publishes at first what an earlier process saved. No poll happens before [`Poller::run`].
+    /// Publishes at first what an earlier process saved. No poll happens before [`Poller::run`]. Fails only where the path
+    /// of the state file is that of something else.
     pub async fn new(
         config: PollerConfig,
         state_file: Option<&Path>,
         base_url: &Url,
-    ) -> (Self, watch::Receiver<Arc<PollState>>) {
+    ) -> Result<(Self, watch::Receiver<Arc<PollState>>), StateFileError> {
         let liveness_deadline = std::time::Instant::now() + config.timing.timeout + LIVENESS_GRACE;
         let mut state = PollState::new(liveness_deadline, config.timing);
         state.projects = config.options.projects.is_some();
         let mut state_file = state_file.map(|path| StateFile::new(path, base_url.as_str()));
         if let Some(file) = &mut state_file
-            && let Some(saved) = file.load().await
+            && let Some(saved) = file.load().await?
         {
             state.last_success_at = saved.last_success_at;
             let snapshot = config.options.restore(saved);
@@ -83,7 +85,8 @@ impl Poller {
             state.snapshot = Some(Arc::new(snapshot));
         }
         let (state, receiver) = watch::channel(Arc::new(state));
-        (Self { config, state_file, state, slow_failures: SlowFailures::new() }, receiver)
+        let slow_failures = SlowFailures::new();
+        Ok((Self { config, state_file, state, slow_failures }, receiver))
     }
 
     /// Polls until `shutdown`, first at once. Polls never overlap. A configuration that comes in through `reloads` holds from
@@ -227,7 +230,7 @@ mod tests {
         let client =
             Client::new(&config.api, Arc::new(Metrics::new(&Registry::new()).unwrap())).unwrap();
         let poller_config = PollerConfig::new(Arc::new(client), &config, credentials);
-        Poller::new(poller_config, Some(state_file), &config.api.base_url).await
+        Poller::new(poller_config, Some(state_file), &config.api.base_url).await.unwrap()
     }
 
     #[tokio::test]

@@ -3,27 +3,40 @@
 //! The first line says the version, and the length and checksum of the rest, which is the [`SavedState`] as JSON. The file
 //! holds no secret. It is input like any other: whatever is in it, the start goes on.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::iter::once;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use crate::atomic_file;
 use crate::blocking::try_spawn;
 use crate::inventory::{Lists, Snapshot};
+use crate::{atomic_file, regular_file};
 
 const VERSION: u32 = 2;
 /// Room for some 250,000 certificates.
-const MAX_BYTES: u64 = 64 << 20;
+const MAX_KIB: u64 = 64 << 10;
 const TOO_LARGE: &str = "it is larger than 64 MiB";
 const DAMAGED: &str = "it is truncated or damaged";
 /// How long the start, or a poll, waits for the disk.
 const IO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The path of a device, a pipe or a folder.
+#[derive(Debug, thiserror::Error)]
+#[error("poll.state_file: {} is not a regular file", .0.display())]
+pub struct StateFileError(Arc<Path>);
+
+/// Whether a path can be that of a state file, as far as can be told without opening it.
+pub fn check_state_file(path: &Path) -> Result<(), StateFileError> {
+    require_regular(path).map_err(|_| StateFileError(path.into()))
+}
 
 #[derive(Debug)]
 pub(super) struct StateFile {
@@ -32,6 +45,8 @@ pub(super) struct StateFile {
     base_url: Arc<str>,
     /// The last read or write. One that exceeds the time-out goes on by itself; nothing else is begun before it ends.
     last: Weak<()>,
+    /// Held to the end of the process, once it was to be had.
+    lock: Arc<OnceLock<File>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,24 +69,49 @@ struct Header {
 
 impl StateFile {
     pub(super) fn new(path: &Path, base_url: &str) -> Self {
-        Self { path: path.into(), base_url: base_url.into(), last: Weak::new() }
+        Self {
+            path: path.into(),
+            base_url: base_url.into(),
+            last: Weak::new(),
+            lock: Arc::default(),
+        }
     }
 
     /// What an earlier process saved, if it can be used; otherwise the reason is logged.
-    pub(super) async fn load(&mut self) -> Option<SavedState> {
+    pub(super) async fn load(&mut self) -> Result<Option<SavedState>, StateFileError> {
         let (path, base_url) = (Arc::clone(&self.path), Arc::clone(&self.base_url));
-        let loaded = self.within_timeout(move || load_or_quarantine(&path, &base_url)).await;
-        loaded.unwrap_or_else(|error| {
-            tracing::warn!(path = %self.path.display(), "the state file is not used: {error}");
-            None
-        })
+        let held = Arc::clone(&self.lock);
+        let loaded = self.within_timeout(move || match lock(&path, &held) {
+            Ok(()) => load_or_quarantine(&path, &base_url),
+            Err(error) => {
+                let fault = "the state file is read, but not written by this process";
+                tracing::warn!(path = %path.display(), "{fault}: {error}");
+                load(&path, &base_url).map(Some)
+            }
+        });
+        match loaded.await {
+            Ok(saved) => Ok(saved),
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                Err(StateFileError(Arc::clone(&self.path)))
+            }
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), "the state file is not used: {error}");
+                Ok(None)
+            }
+        }
     }
 
     /// Returns whether it is on disk. Why not is logged.
     pub(super) async fn save(&mut self, snapshot: &Snapshot, last_success_at: Option<f64>) -> bool {
         let (path, state) =
             (Arc::clone(&self.path), SavedState::new(&self.base_url, snapshot, last_success_at));
-        let saved = self.within_timeout(move || save(&path, &state)).await;
+        let held = Arc::clone(&self.lock);
+        let saved = self
+            .within_timeout(move || {
+                lock(&path, &held)?;
+                save(&path, &state)
+            })
+            .await;
         if let Err(error) = &saved {
             tracing::warn!(path = %self.path.display(), "the state file cannot be written: {error}");
         }
@@ -139,7 +179,7 @@ fn save(path: &Path, state: &SavedState) -> io::Result<()> {
         crc32: crc32fast::hash(content.as_bytes()),
     };
     let header = serde_json::to_string(&header)? + "\n";
-    require((header.len() + content.len()) as u64 <= MAX_BYTES, TOO_LARGE)?;
+    require((header.len() + content.len()) as u64 <= MAX_KIB << 10, TOO_LARGE)?;
     atomic_file::replace(path, &[header.as_bytes(), content.as_bytes()], 0o600)
 }
 
@@ -170,9 +210,11 @@ fn quarantine(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn load(path: &Path, base_url: &str) -> io::Result<SavedState> {
-    require_regular(path)?;
-    require(fs::metadata(path)?.len() <= MAX_BYTES, TOO_LARGE)?;
-    let text = fs::read_to_string(path)?;
+    let text = regular_file::read(path, MAX_KIB).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => invalid(TOO_LARGE),
+        _ => error,
+    })?;
+    let text = str::from_utf8(&text).map_err(|_| invalid("it is not UTF-8"))?;
     let (line, content) = text.split_once('\n').unwrap_or_default();
     let header: Header =
         serde_json::from_str(line).map_err(|_| invalid("it has no valid first line"))?;
@@ -188,7 +230,31 @@ fn load(path: &Path, base_url: &str) -> io::Result<SavedState> {
     Ok(state)
 }
 
-/// Asked before a file is opened: opening a pipe waits for its other end.
+/// Makes this process the only one that writes the file, if none does yet. The lock is on a file beside it, since each
+/// write replaces the file itself.
+fn lock(path: &Path, held: &OnceLock<File>) -> io::Result<()> {
+    if held.get().is_some() {
+        return Ok(());
+    }
+    let mut beside = atomic_file::target(path).into_os_string();
+    beside.push(".lock");
+    let mut options = OpenOptions::new();
+    options
+        .create(true)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    // Where there is no folder to write to, the write says so.
+    let Ok(file) = options.open(beside) else { return Ok(()) };
+    if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        return Err(io::Error::new(ErrorKind::ResourceBusy, "another process uses it"));
+    }
+    // Some file systems have no locks; what is written there is as before.
+    let _ = held.set(file);
+    Ok(())
+}
+
+/// Asked before a file is written, or set aside.
 fn require_regular(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => {
@@ -369,6 +435,17 @@ mod tests {
     }
 
     #[test]
+    fn what_would_not_be_read_back_is_not_written() {
+        let folder = TempDir::new().unwrap();
+        let name = "x".repeat(64 << 20);
+        let snapshot = snapshot(&[vec![certificate("a").named(&name)]]);
+        let state = SavedState::new(BASE_URL, &snapshot, None);
+        let error = save(&folder.path().join("state"), &state).unwrap_err();
+        assert_eq!(error.to_string(), TOO_LARGE);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
     fn file_behind_a_link_is_set_aside() {
         let folder = TempDir::new().unwrap();
         let link = folder.path().join("link");
@@ -409,7 +486,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(state_file.save(&snapshot, None).await);
-        assert!(state_file.load().await.is_some());
+        assert!(state_file.load().await.unwrap().is_some());
     }
 
     /// What may become of a file: a bit flips; a part is lost, comes twice, or changes places with another.

@@ -1,4 +1,4 @@
-/// A text longer than this is cut where people read it; JSON and metrics have it whole.
+/// A text longer than this is cut where people read it; JSON has it whole.
 const MAX_CHARS: usize = 80;
 
 /// A free text that is safe to display on a page or a terminal: characters that are invisible or affect what stands around

@@ -3,15 +3,21 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::api::{Api, DAY, DemoCertificate, With as _, certificate, certificates, now};
+use crate::api::{
+    Answer, Api, DAY, DemoCertificate, With as _, certificate, certificates, now, organization,
+    project,
+};
 use crate::binary::{Ended, KEY, Launch};
 use crate::page::Page;
 use crate::script::{Script, error};
+use crate::wait::DEADLINE;
 
 /// A certificate that ends in so many days, and a minute, so that it still does when it is looked at.
 fn ending(id: &str, days: i64) -> DemoCertificate {
@@ -89,8 +95,11 @@ async fn exit_code_is_3_where_nobody_knows() {
     for arguments in [
         &["check"][..],
         &["check", "--output=nagios"],
+        &["check", "--demo", "--label=a=b"],
+        &["check", "--demo", "--output=prometheus", "--label=certificate_id=b"],
         &["check", "--output=xml"],
         &["check", "--demo", "--warning=soon"],
+        &["check", "--demo", "--timeout=1000000000y"],
         &["check", "--demo", "--warning=1d", "--critical=2d"],
         &["check", "--demo", "--config.file=/nonexistent"],
         &["check", "--demo", "--output-file=/nonexistent/file"],
@@ -99,10 +108,63 @@ async fn exit_code_is_3_where_nobody_knows() {
         assert_eq!(ended.code(), Some(3), "{arguments:?}");
         assert!(!format!("{}{}", ended.stdout, ended.stderr).is_empty(), "{arguments:?}");
     }
-    let plugin = Launch::bare(&["check", "--output=nagios"]).until_it_ends().await;
-    assert!(plugin.stdout.starts_with("UNKNOWN - api.admin_key: "), "{}", plugin.stdout);
     let help = Launch::bare(&["check", "--help"]).until_it_ends().await;
     assert_eq!(help.code(), Some(0));
+}
+
+/// A key that is missing, and arguments that cannot be parsed.
+#[tokio::test]
+async fn check_that_cannot_begin_says_so_in_its_format() {
+    for (arguments, fault) in [
+        (&[][..], "api.admin_key: no admin key is given"),
+        (&["--warning=soon", "--nonsense"], "invalid value 'soon' for '--warning <TIME>'"),
+    ] {
+        let run = async |output: &str| {
+            let launch = Launch::bare(&["check"]);
+            let launch = arguments.iter().fold(launch, |launch, argument| launch.arg(argument));
+            let ended = launch.arg("--output").arg(output).until_it_ends().await;
+            assert_eq!(ended.code(), Some(3), "{output}");
+            (ended.stdout, ended.stderr)
+        };
+        let (stdout, stderr) = run("nagios").await;
+        assert!(stdout.starts_with(&format!("UNKNOWN - {fault}")), "{stdout}");
+        assert_eq!((stdout.lines().count(), stderr.as_str()), (1, ""));
+        let (stdout, stderr) = run("json").await;
+        let document: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!((&document["status"], &document["exit_code"]), (&json!("unknown"), &json!(3)));
+        assert!(document["message"].as_str().unwrap().starts_with(fault), "{document}");
+        assert_eq!(stderr, "");
+        let (stdout, stderr) = run("prometheus").await;
+        assert!(!Page::parse(&stdout).unwrap().is_up());
+        assert!(stderr.contains(fault), "{stderr}");
+        let (stdout, stderr) = run("table").await;
+        assert!(stdout.is_empty() && stderr.contains(fault), "{stdout}{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn check_ends_within_its_own_time() {
+    let api = Api::listing(certificates(1)).await;
+    api.answers(|_| Some(Answer::Late(10 * DEADLINE)));
+    let launch = launch(&api.base_url(), &["--output=nagios", "--timeout=300ms"]);
+    // Neither of these shortens or prolongs it.
+    let ended =
+        launch.set("poll.timeout", "1h").set("api.request_timeout", "10m").until_it_ends().await;
+    assert_eq!(ended.code(), Some(3));
+    assert!(ended.stdout.contains("timeout"), "{}", ended.stdout);
+}
+
+#[test]
+fn reader_that_has_seen_enough_changes_no_exit_code() {
+    for (arguments, code) in [(&["check", "--demo"][..], 2), (&["check-config"], 0)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_openai-cert-exporter"));
+        command.args(arguments).env_clear().env("OPENAI_ADMIN_KEY", KEY);
+        let ended = command.stdin(Stdio::null()).stdout(writer).output().unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{arguments:?}");
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), "", "{arguments:?}");
+    }
 }
 
 #[tokio::test]
@@ -225,30 +287,120 @@ async fn json_is_the_document_with_a_verdict() {
     assert_eq!(document["failures"], json!([]));
 }
 
-#[tokio::test]
-async fn file_is_replaced_whole_and_only_once_every_list_was_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("certificates.prom");
-    let flag = format!("--output-file={}", path.display());
-    let ended = check(certificates(3), &["--output=prometheus", &flag]).await;
-    assert_eq!((ended.code(), ended.stdout.as_str()), (Some(0), ""));
-    let text = std::fs::read_to_string(&path).unwrap();
-    let page = Page::parse(&text).unwrap();
-    assert_eq!(page.series("openai_certificate_days_until_expiry").len(), 3);
-    // The node exporter serves its own figures of these names, and refuses a file that has them too.
-    assert!(!text.contains("process_") && !text.contains("go_"), "{text}");
-    assert_ne!(
-        std::fs::metadata(&path).unwrap().permissions().mode() & 0o044,
-        0,
-        "others can read it"
-    );
+const LAST_POLL: &str = "openai_cert_exporter_last_poll_timestamp_seconds";
 
+/// A folder for a textfile, and the runs that write it.
+struct Textfile {
+    folder: TempDir,
+}
+
+impl Textfile {
+    fn new() -> Self {
+        Self { folder: TempDir::new().unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("certificates.prom")
+    }
+
+    /// A run, and the file after it.
+    async fn after(&self, launch: Launch) -> (Ended, Page) {
+        let flag = format!("--output-file={}", self.path().display());
+        let ended = launch.arg("--output=prometheus").arg(&flag).until_it_ends().await;
+        assert_eq!(ended.stdout, "");
+        let text = std::fs::read_to_string(self.path()).unwrap();
+        // The node exporter serves its own figures of these names, and refuses a file that has them too.
+        assert!(!text.contains("process_") && !text.contains("go_"), "{text}");
+        let files = std::fs::read_dir(self.folder.path()).unwrap();
+        assert_eq!(files.count(), 1, "nothing is left behind");
+        (ended, Page::parse(&text).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn textfile_tells_of_its_last_run_and_keeps_what_was_known() {
+    let api = Api::listing(certificates(3)).await;
+    let textfile = Textfile::new();
+    let (ended, good) = textfile.after(launch(&api.base_url(), &[])).await;
+    assert_eq!((ended.code(), ended.stderr.as_str(), good.is_up()), (Some(0), "", true));
+    assert_eq!(good.series("openai_certificate_days_until_expiry").len(), 3);
+    let mode = std::fs::metadata(textfile.path()).unwrap().permissions().mode();
+    assert_ne!(mode & 0o044, 0, "others can read it");
+
+    // How many of them are valid now changes with time.
+    let kept = good.facts().into_iter().filter(|line| !line.contains("openai_mtls_active_"));
+    let kept: Vec<_> = kept.collect();
+
+    // A poll that fails, twice, and runs that cannot even begin.
+    api.answers(|_| Some(Answer::status(500)));
+    let polled = || launch(&api.base_url(), &[]);
+    let no_key = || polled().without_env("OPENAI_ADMIN_KEY");
+    for (run, fault, reason) in [
+        (polled(), "The last poll failed: server", "server"),
+        (polled(), "The last poll failed: server", "server"),
+        (no_key(), "no admin key is given", "credentials"),
+        (polled().arg("--nonsense"), "unexpected argument '--nonsense'", "credentials"),
+        (
+            polled().set("api.ca_file", "/nonexistent"),
+            "api.ca_file: /nonexistent cannot be read",
+            "credentials",
+        ),
+    ] {
+        let before = now() as f64;
+        let (ended, failed) = textfile.after(run).await;
+        assert_eq!(ended.code(), Some(3));
+        assert!(ended.stderr.contains(fault), "{}", ended.stderr);
+        assert_eq!((failed.is_up(), failed.reasons()), (false, vec![reason]));
+        assert!(failed.one(LAST_POLL) >= before, "{fault}");
+        assert_eq!(failed.facts(), kept, "{fault}");
+        assert_eq!(failed.series("openai_certificate_days_until_expiry").len(), 3, "{fault}");
+    }
+    api.answers_well();
+    let (_, again) = textfile.after(polled()).await;
+    assert!(again.is_up());
+}
+
+#[tokio::test]
+async fn textfile_of_a_partial_poll_has_what_was_read() {
+    let mut has = organization(certificates(1));
+    has.projects.push(project("proj_a", vec![certificate("a")]));
+    has.projects.push(project("proj_b", vec![certificate("b")]));
+    let api = Api::of(has).await;
+    api.answers(|request| request.is_of("proj_b").then(|| Answer::status(500)));
+    let (_, page) = Textfile::new().after(launch(&api.base_url(), &[]).projects()).await;
+    assert_eq!((page.is_up(), page.reasons()), (false, vec!["server"]));
+    let active = "openai_project_certificate_active";
+    assert_eq!(page.find(active, &[("project_id", "proj_a")]), Some(1.0));
+    assert_eq!(page.find(active, &[("project_id", "proj_b")]), None);
+}
+
+#[tokio::test]
+async fn failed_poll_is_told_on_standard_output_too() {
     let refusing = Script::of([error(500, None)]).await;
-    let ended = launch(&refusing.base_url(), &["--output=prometheus", &flag]).until_it_ends().await;
-    assert_eq!(ended.code(), Some(3));
-    assert!(ended.stderr.contains("The last poll failed: server"), "{}", ended.stderr);
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "a failed poll takes nothing away");
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+    let ended = launch(&refusing.base_url(), &["--output=prometheus"]).until_it_ends().await;
+    let page = Page::parse(&ended.stdout).unwrap();
+    assert_eq!((page.is_up(), page.reasons()), (false, vec!["server"]));
+}
+
+#[tokio::test]
+async fn two_organizations_share_a_folder_by_their_labels() {
+    let textfile = Textfile::new();
+    let api = Api::listing(certificates(2)).await;
+    let run = |labels: &[&str]| launch(&api.base_url(), labels);
+    let labels = ["--label=organization=acme", "--label", "stage=\"x\""];
+    let (_, page) = textfile.after(run(&labels)).await;
+    let of_acme = [("organization", "acme"), ("stage", "\"x\"")];
+    for line in page.text.lines().filter(|line| !line.starts_with('#')) {
+        assert!(line.contains(r#"{organization="acme",stage="\"x\"""#), "{line}");
+    }
+    assert_eq!(page.find("openai_cert_exporter_up", &of_acme), Some(1.0));
+    assert_eq!(page.certificates().len(), 2);
+
+    api.answers(|_| Some(Answer::status(500)));
+    let (_, failed) = textfile.after(run(&labels)).await;
+    assert_eq!(failed.certificates().len(), 2, "its own are kept");
+    let (_, other) = textfile.after(run(&["--label=organization=other"])).await;
+    assert_eq!(other.certificates().len(), 0, "another one's are not");
 }
 
 #[tokio::test]

@@ -56,7 +56,9 @@ impl State {
         let names: Vec<_> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         assert!(
-            names.iter().all(|name| name == "state" || name.starts_with(".state-")),
+            names.iter().all(|name| {
+                name == "state" || name == "state.lock" || name.starts_with(".state-")
+            }),
             "{names:?}"
         );
     }
@@ -196,13 +198,9 @@ async fn path_that_cannot_be_written_stops_no_poll_and_is_counted() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("a_file"), "").unwrap();
-    std::fs::create_dir(path("a_folder")).unwrap();
-    let made = std::process::Command::new("mkfifo").arg(path("a_pipe")).status().unwrap();
-    assert!(made.success());
     // A file system that is read-only for everybody.
     let sealed = Path::new("/proc/state").to_owned();
-    let cases =
-        [path("missing/state"), path("a_file/state"), path("a_folder"), path("a_pipe"), sealed];
+    let cases = [path("missing/state"), path("a_file/state"), sealed];
     all(cases, async |state_file| {
         let what = state_file.display().to_string();
         let exporter = api.often().set("poll.state_file", &what).start().await;
@@ -215,10 +213,54 @@ async fn path_that_cannot_be_written_stops_no_poll_and_is_counted() {
         assert_eq!(exporter.status("/healthz").await, 200, "{what}");
     })
     .await;
-    assert!(
-        !std::fs::metadata(path("a_pipe")).unwrap().is_file(),
-        "a pipe is neither waited for nor replaced"
-    );
+}
+
+#[tokio::test]
+async fn path_of_something_else_ends_the_start_and_is_left_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("a_folder")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(path("a_pipe")).status().unwrap();
+    assert!(made.success());
+    std::os::unix::fs::symlink("/dev/null", path("a_device")).unwrap();
+    for name in ["a_folder", "a_pipe", "a_device"] {
+        let state_file = path(name).display().to_string();
+        for arguments in [&["--web.listen-address=127.0.0.1:0"][..], &["check-config"]] {
+            let launch = Launch::bare(arguments).env("OPENAI_ADMIN_KEY", KEY);
+            let ended = launch.set("poll.state_file", &state_file).until_it_ends().await;
+            let message = format!("poll.state_file: {state_file} is not a regular file\n");
+            assert_eq!(ended.stderr, format!("openai-cert-exporter: {message}"));
+            assert_eq!((ended.code(), ended.stdout.as_str()), (Some(1), ""));
+        }
+        assert!(!std::fs::metadata(path(name)).unwrap().is_file(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn file_of_another_process_is_read_and_not_written() {
+    let (api, state) = (api().await, State::new());
+    let first = state.launch(&api).start().await;
+    first.page_when_up().await;
+    let check = Launch::bare(&["check-config"]).env("OPENAI_ADMIN_KEY", KEY);
+    let check = check.set("poll.state_file", state.path().to_str().unwrap());
+    assert_eq!(check.until_it_ends().await.code(), Some(0));
+
+    // By another name, and of another API: the first one's file is not set aside.
+    let link = state.folder.path().join("link");
+    std::os::unix::fs::symlink("state", &link).unwrap();
+    let other_api = Api::listing(certificates(1)).await;
+    let second = other_api.often().set("poll.state_file", link.to_str().unwrap()).start().await;
+    let told = second.line_saying("read, but not written").await;
+    assert!(told.contains("WARN") && told.contains("another process uses it"), "{told}");
+    let page = second.page_after_polls(2).await;
+    assert!(page.is_up() && page.one(WRITE_FAILURES) >= 2.0, "{}", second.log());
+    assert!(!state.quarantined().exists());
+
+    first.stop().await;
+    until("the second one writes", async || {
+        String::from_utf8_lossy(&state.content()).contains(&other_api.base_url()).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use crate::api::{Api, certificates};
-use crate::binary::Launch;
+use crate::binary::{KEY, Launch};
 use crate::tls::{Authority, Folder, Pair};
 use crate::wait::until;
 
@@ -102,6 +102,10 @@ async fn client_certificate_is_shown_to_who_asks_and_its_end_is_exported() {
     let client = client_until(&authority, year);
     let api = api(server(&authority, Some(&authority), BOTH)).await;
     let folder = files(&authority, Some(&client));
+    // Neither is a certificate that follows presented alone, nor a block of another kind read as one.
+    let request = "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n";
+    let chain = [request, &client.certificate, &client.key, &authority.certificate];
+    folder.write("client.pem", &chain.concat());
     let page = with_client(api.often(), &folder).start().await.page_when_up().await;
     assert_eq!(page.one(NOT_AFTER), end);
     assert_eq!(api.requests()[0].client, Some(client.der()));
@@ -127,6 +131,67 @@ async fn authority_and_client_certificate_are_rotated_between_polls() {
     let page = exporter.page_when_up().await;
     assert_eq!(page.one(NOT_AFTER), second_end);
     assert_eq!(api.requests().last().unwrap().client, Some(second.der()));
+}
+
+#[tokio::test]
+async fn configuration_check_counts_certificates_and_names_what_is_at_fault() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let client = client_until(&authority, ENDS[0].0);
+    let folder = files(&authority, Some(&client));
+    folder.write("ca.pem", &format!("{}{}", authority.certificate, other.certificate));
+    let check = async || {
+        let launch = Launch::bare(&["check-config"]).env("OPENAI_ADMIN_KEY", KEY);
+        with_client(launch, &folder).until_it_ends().await
+    };
+    let good = check().await;
+    for (key, file, held) in [
+        ("api.ca_file", "ca.pem", "2 certificates"),
+        ("api.client_cert_file", "client.pem", "1 certificate"),
+    ] {
+        let line = format!("# {key}: {} holds {held}\n", folder.name(file));
+        assert!(good.stdout.contains(&line), "{}", good.stdout);
+    }
+    let [ca, chain, key] = ["ca.pem", "client.pem", "client.key"].map(|name| folder.name(name));
+    let lines = authority.certificate.lines().count();
+    let glued = format!("{}{}", authority.certificate.trim_end(), other.certificate);
+    let stranger = client_until(&authority, ENDS[0].0).key;
+    for (name, content, fault) in [
+        (
+            "ca.pem",
+            glued.as_str(),
+            format!(
+                "api.ca_file: {ca} cannot be used: block 1 (line 1) has a BEGIN or END in line {lines} \
+                 that is not the whole line; a line break may be missing there"
+            ),
+        ),
+        (
+            "client.pem",
+            &client.key,
+            format!(
+                "api.client_cert_file: {chain} holds no certificate, but: private key; it may be swapped \
+                 with the file of the key"
+            ),
+        ),
+        (
+            "client.key",
+            &stranger,
+            format!(
+                "api.client_key_file: {key} is not the key of the first certificate in {chain}"
+            ),
+        ),
+        (
+            "client.key",
+            &"x".repeat(5 << 20),
+            format!("api.client_key_file: {key} cannot be read: it is larger than 4096 KiB"),
+        ),
+    ] {
+        let before = std::fs::read_to_string(folder.name(name)).unwrap();
+        folder.write(name, content);
+        let ended = check().await;
+        assert_eq!(ended.stderr, format!("openai-cert-exporter: {fault}\n"));
+        assert_eq!(ended.code(), Some(1));
+        folder.write(name, &before);
+    }
 }
 
 #[tokio::test]

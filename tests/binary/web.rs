@@ -182,14 +182,14 @@ async fn web_configuration_that_is_invalid_or_opens_the_port_is_kept_out_and_nam
             (format!("tls_server_config: {{{SERVER}}}\n{USERS}"), not_verified),
             (
                 first.replace("server.key", "ca.pem"),
-                "tls_server_config.key_file: has no private key in PEM",
+                "ca.pem holds no private key, but: certificate",
             ),
         ],
         [
             (format!("tls_server_config: {{{SERVER}, {if_given}}}\n{USERS}"), not_verified),
             (
                 first.replace("ca.pem", "server.key"),
-                "tls_server_config.client_ca_file: has no certificate in PEM",
+                "server.key holds no certificate, but: private key",
             ),
         ],
         [

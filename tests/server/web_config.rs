@@ -84,14 +84,10 @@ fn assert_refused(cases: impl IntoIterator<Item = (String, String)>) {
     let material = Material::new();
     for (file, fault) in cases {
         let folder = material.folder(&file);
-        let unreadable = format!(
-            "the file cannot be read (relative paths are taken from {})",
-            folder.path().display()
-        );
         let fault =
             fault.replace("<suites>", SUITES).replace("<keys>", KEYS).replace("<headers>", HEADERS);
         let path = format!("file {}", folder.web_config().display());
-        let expected = fault.replace("<unreadable>", &unreadable).replace("<file>", &path);
+        let expected = fault.replace("<folder>/", &folder.name("")).replace("<file>", &path);
         assert_eq!(web_config_fault(&folder), Some(expected), "{file}");
     }
 }
@@ -128,9 +124,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("client_allowed_sans: [a]", "client_allowed_sans: has no effect without a client_auth_type that verifies clients"),
     ("client_ca_file: ca.pem, client_auth_type: RequireAndVerifyClientCert, client_allowed_sans: a", "client_allowed_sans: must be a sequence"),
     ("client_ca_file: ca.pem, client_auth_type: RequireAndVerifyClientCert, client_allowed_sans: ''", "client_allowed_sans: must be a sequence"),
-    ("client_ca_file: empty.pem, client_auth_type: RequireAndVerifyClientCert", "client_ca_file: has no certificate in PEM"),
-    ("client_ca_file: broken.pem, client_auth_type: RequireAndVerifyClientCert", "client_ca_file: has a certificate that is not valid PEM"),
-    ("client_ca_file: junk.pem, client_auth_type: RequireAndVerifyClientCert", "client_ca_file: has a certificate that cannot be read"),
+    ("client_ca_file: empty.pem, client_auth_type: RequireAndVerifyClientCert", "client_ca_file: <folder>/empty.pem is empty"),
+    ("client_ca_file: broken.pem, client_auth_type: RequireAndVerifyClientCert", "client_ca_file: <folder>/broken.pem cannot be used: block 1 (line 1) has a character in line 2 that is not base64"),
+    ("client_ca_file: junk.pem, client_auth_type: RequireAndVerifyClientCert", "client_ca_file: <folder>/junk.pem cannot be used: block 1 (line 1) is damaged: something is missing or added in it"),
     ("cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]", "cipher_suites.0: must be one of <suites>"),
     ("cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_NONE]", "cipher_suites.1: must be one of <suites>"),
     ("cipher_suites: ['<hash>']", "cipher_suites.0: must be one of <suites>"),
@@ -149,13 +145,15 @@ const MATERIAL: &[(&str, &str)] = &[
     ("tls_server_config: {min_version: TLS13}", "tls_server_config.cert_file: is missing, and so is cert"),
     ("tls_server_config: {cert_file: '', key_file: server.key}", "tls_server_config.cert_file: is missing, and so is cert"),
     ("tls_server_config: {cert_file: server.pem}", "tls_server_config.key_file: is missing, and so is key"),
-    ("tls_server_config: {cert_file: server.pem, key_file: other.key}", "tls_server_config.key_file: is not the key of the certificate"),
-    ("tls_server_config: {cert_file: server.pem, key_file: server.pem}", "tls_server_config.key_file: has no private key in PEM (an encrypted one cannot be used)"),
-    ("tls_server_config: {cert_file: server.key, key_file: server.key}", "tls_server_config.cert_file: has no certificate in PEM"),
-    ("tls_server_config: {cert_file: junk.pem, key_file: server.key}", "tls_server_config.cert_file: has a certificate that cannot be read"),
-    ("tls_server_config: {cert_file: none.pem, key_file: server.key}", "tls_server_config.cert_file: <unreadable>: No such file or directory (os error 2)"),
-    ("tls_server_config: {cert_file: server.pem, key_file: <key>}", "tls_server_config.key_file: <unreadable>: No such file or directory (os error 2)"),
-    ("tls_server_config: {cert_file: ., key_file: server.key}", "tls_server_config.cert_file: <unreadable>: it is not a regular file"),
+    ("tls_server_config: {cert_file: server.pem, key_file: other.key}", "tls_server_config.key_file: <folder>/other.key is not the key of the first certificate in <folder>/server.pem"),
+    ("tls_server_config: {cert_file: server.pem, key_file: server.pem}", "tls_server_config.key_file: <folder>/server.pem holds no private key, but: certificate; it may be swapped with the file of the certificate"),
+    ("tls_server_config: {cert_file: server.key, key_file: server.key}", "tls_server_config.cert_file: <folder>/server.key holds no certificate, but: private key; it may be swapped with the file of the key"),
+    ("tls_server_config: {cert_file: junk.pem, key_file: server.key}", "tls_server_config.cert_file: <folder>/junk.pem cannot be used: block 1 (line 1) is damaged: something is missing or added in it"),
+    ("tls_server_config: {cert_file: none.pem, key_file: server.key}", "tls_server_config.cert_file: <folder>/none.pem cannot be read: No such file or directory (os error 2)"),
+    ("tls_server_config: {cert_file: server.pem, key_file: <key>}", "tls_server_config.key_file: must be the path of a file, but looks like what is in one: PEM or a key; PEM in place belongs into key"),
+    ("tls_server_config: {cert_file: ., key_file: server.key}", "tls_server_config.cert_file: <folder>/. cannot be read: it is not a regular file"),
+    ("tls_server_config: {cert: <cert>, key: 'x'}", "tls_server_config.key: is not in PEM: it has no BEGIN line"),
+    ("tls_server_config: {cert: <ca>, key: <key>}", "tls_server_config.key: is not the key of the first certificate in cert"),
     ("tls_server_config: ''", "tls_server_config: must be a section"),
     ("tls_server_config: {cert_file: '', key_file: ''}", "tls_server_config.cert_file: is missing, and so is cert"),
 ];

@@ -296,11 +296,22 @@ fn project(project: &Project) -> Labels {
     vec![("project_id", project.id.to_string()), ("project_name", name.to_owned())]
 }
 
+fn label_value(value: &str) -> String {
+    let mut value = value.replace('\0', "\u{fffd}");
+    if value.len() > 512 {
+        while value.len() > 509 {
+            value.pop();
+        }
+        value.push('…');
+    }
+    value
+}
+
 fn metric(labels: Labels, kind: MetricType, value: f64) -> Metric {
     let pair = |(name, value): (&str, String)| {
         let mut pair = LabelPair::default();
         pair.set_name(name.to_owned());
-        pair.set_value(value.replace('\0', "\u{fffd}"));
+        pair.set_value(label_value(&value));
         pair
     };
     let mut metric = Metric::from_label(labels.into_iter().map(pair).collect());

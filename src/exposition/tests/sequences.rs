@@ -72,7 +72,8 @@ fn some_text() -> impl Strategy<Value = String> {
         "[ -~]{1,40}",
         "\\PC{1,10}",
         "[\\\\\"\n\r\t]{1,6}",
-        Just("a\0b".to_owned())
+        Just("a\0b".to_owned()),
+        "[aé🔒]{200,600}",
     ]
 }
 

@@ -1,16 +1,16 @@
 //! The web configuration file and those that it names, and whether their contents have changed since they were read.
 
-use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use secrecy::zeroize::Zeroizing;
 
 use crate::config::ConfigError;
+use crate::regular_file;
 
 /// More than any chain of certificates or list of authorities that a person maintains.
-const MAX_BYTES: u64 = 4 << 20;
+const MAX_KIB: u64 = 4096;
 
 /// The files that rules are built from, and a hash of what was read of them.
 ///
@@ -44,7 +44,7 @@ impl WatchedFiles {
     }
 
     fn read(&mut self, path: PathBuf) -> io::Result<Zeroizing<Vec<u8>>> {
-        let contents = read_bounded(&path);
+        let contents = regular_file::read(&path, MAX_KIB).map(Zeroizing::new);
         contents
             .as_ref()
             .map(|bytes| bytes.as_slice())
@@ -71,18 +71,6 @@ impl WatchedFiles {
     pub(super) fn refuse(&self, key: impl Into<String>, fault: impl Into<String>) -> ConfigError {
         ConfigError::new(key, fault, self.origin())
     }
-}
-
-fn read_bounded(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    // A pipe would block, and could be read only once.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    let mut contents = Zeroizing::new(Vec::new());
-    if File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut contents)? as u64 > MAX_BYTES {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(contents)
 }
 
 #[cfg(test)]
@@ -129,17 +117,5 @@ mod tests {
         fs::write(&config, "").unwrap();
         fs::write(&key, "ab").unwrap();
         assert!(files.have_changed());
-    }
-
-    #[test]
-    fn file_too_large_or_not_regular_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("web.yml");
-        fs::write(&config, vec![b'x'; usize::try_from(MAX_BYTES).unwrap()]).unwrap();
-        let mut files = WatchedFiles::of(&config);
-        assert_eq!(files.read_config().unwrap().len() as u64, MAX_BYTES);
-        fs::write(&config, vec![b'x'; usize::try_from(MAX_BYTES).unwrap() + 1]).unwrap();
-        assert_eq!(files.read_config().unwrap_err().kind(), io::ErrorKind::FileTooLarge);
-        assert_eq!(files.read_named(".").unwrap_err().to_string(), "it is not a regular file");
     }
 }

@@ -76,6 +76,11 @@ impl Security {
         ))
     }
 
+    /// What each file of certificates holds, a line each.
+    pub fn certificate_counts(&self) -> Vec<String> {
+        self.rules().tls.as_ref().map(|tls| tls.certificate_counts.clone()).unwrap_or_default()
+    }
+
     /// For a connection that begins now.
     pub(super) fn policy(&self) -> ConnectionPolicy {
         ConnectionPolicy { accepted_under: self.rules(), security: self.clone() }

@@ -1,7 +1,9 @@
 //! `tls_server_config`: its settings as a configuration of rustls.
 
+use std::fmt::Display;
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use secrecy::zeroize::Zeroizing;
@@ -10,18 +12,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs::{self, kx_group};
 use tokio_rustls::rustls::crypto::{CryptoProvider, SupportedKxGroup};
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{Error, RootCertStore, ServerConfig, SupportedCipherSuite};
+use tokio_rustls::rustls::{ServerConfig, SupportedCipherSuite};
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
 use super::files::WatchedFiles;
 use super::web_config::{ClientAuth, Curve, TlsServerConfig, TlsVersion};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, values};
+use crate::pem::{self, Certificates, PairError};
 
 /// How a port speaks TLS.
 pub(in crate::web) struct Tls {
@@ -29,6 +32,8 @@ pub(in crate::web) struct Tls {
     pub(super) client_auth: ClientAuth,
     /// A client's certificate must carry one of these; empty if any certificate will do.
     allowed_sans: Vec<String>,
+    /// What each file of certificates holds, a line each.
+    pub(super) certificate_counts: Vec<String>,
 }
 
 impl Tls {
@@ -53,15 +58,30 @@ impl Tls {
         let client_auth = settings.client_auth_type.unwrap_or_default();
         let allowed_sans = settings.client_allowed_sans.unwrap_or_default();
 
-        let chain = certificates("cert", (settings.cert, settings.cert_file), files)?
+        let cert = Material::read("cert", (settings.cert, settings.cert_file), files)?
             .ok_or_else(|| refuse(files, "cert_file", "is missing, and so is cert"))?;
-        let key = pem("key", (settings.key, settings.key_file), files)?
+        let key = Material::read("key", (settings.key, settings.key_file), files)?
             .ok_or_else(|| refuse(files, "key_file", "is missing, and so is key"))?;
-        let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| {
-            refuse(files, "key_file", "has no private key in PEM (an encrypted one cannot be used)")
+        let chain = cert.certificates(files)?;
+        let private_key = pem::private_key(&key.text).map_err(|error| key.refuse(files, &error))?;
+        let pair = pem::pair(&chain, &private_key).map_err(|error| match error {
+            PairError::Certificate(error) => cert.refuse(files, &error),
+            PairError::Key(error) => key.refuse(files, &error),
+            PairError::Mismatch => {
+                let fault = format!("is not the key of the first certificate in {}", cert.name());
+                key.refuse(files, &fault)
+            }
         })?;
+        let client_ca =
+            Material::read("client_ca", (settings.client_ca, settings.client_ca_file), files)?;
         let authorities =
-            certificates("client_ca", (settings.client_ca, settings.client_ca_file), files)?;
+            client_ca.as_ref().map(|material| material.certificates(files)).transpose()?;
+        let authorities = client_ca.as_ref().zip(authorities.as_ref());
+        let certificate_counts = [(&cert, &chain)]
+            .into_iter()
+            .chain(authorities)
+            .map(|(material, held)| material.count(held))
+            .collect();
         let verifier = client_verifier(client_auth, authorities, &allowed_sans, files)?;
 
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -74,19 +94,10 @@ impl Tls {
                 )
             })?
             .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, key)
-            .map_err(|error| match error {
-                Error::InconsistentKeys(_) => {
-                    refuse(files, "key_file", "is not the key of the certificate")
-                }
-                Error::InvalidCertificate(_) => {
-                    refuse(files, "cert_file", "has a certificate that cannot be read")
-                }
-                _ => refuse(files, "key_file", "has a private key of a kind that is not supported"),
-            })?;
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
         config.ignore_client_order = settings.prefer_server_cipher_suites.unwrap_or(true);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), client_auth, allowed_sans })
+        Ok(Self { config: Arc::new(config), client_auth, allowed_sans, certificate_counts })
     }
 
     pub(super) fn has_san_allowlist(&self) -> bool {
@@ -159,53 +170,74 @@ fn key_exchange_groups(settings: &TlsServerConfig) -> Vec<&'static dyn Supported
     wanted.iter().map(group).collect()
 }
 
-/// PEM in place, or the path of a file with it. Empty text counts as none, as it does in the reference.
-type Material = (Option<SecretString>, Option<String>);
-
-fn pem(
-    key: &str,
-    material: Material,
-    files: &mut WatchedFiles,
-) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
-    let refuse = |files: &_, fault| Err(refuse(files, &format!("{key}_file"), fault));
-    let (inline, file) = material;
-    let inline = inline.filter(|text| !text.expose_secret().is_empty());
-    match (inline, file.filter(|path| !path.is_empty())) {
-        (None, None) => Ok(None),
-        (Some(text), None) => Ok(Some(Zeroizing::new(text.expose_secret().as_bytes().to_vec()))),
-        (None, Some(path)) => files.read_named(&path).map(Some).or_else(|error| {
-            // The path is not repeated: what stands there may be the key itself.
-            let folder = files.folder().display();
-            refuse(
-                files,
-                format!(
-                    "the file cannot be read (relative paths are taken from {folder}): {error}"
-                ),
-            )
-        }),
-        (Some(_), Some(_)) => {
-            refuse(files, format!("is set, but {key} is too; only one of them may be"))
-        }
-    }
+/// PEM, and where it is given.
+struct Material {
+    /// The key of the file, or of the text in place.
+    key: String,
+    /// Where it is a file.
+    path: Option<PathBuf>,
+    text: Zeroizing<Vec<u8>>,
 }
 
-fn certificates(
-    key: &str,
-    material: Material,
-    files: &mut WatchedFiles,
-) -> Result<Option<Vec<CertificateDer<'static>>>, ConfigError> {
-    let Some(pem) = pem(key, material, files)? else { return Ok(None) };
-    let fault = match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
-        Ok(certificates) if !certificates.is_empty() => return Ok(Some(certificates)),
-        Ok(_) => "has no certificate in PEM",
-        Err(_) => "has a certificate that is not valid PEM",
-    };
-    Err(refuse(files, &format!("{key}_file"), fault))
+impl Material {
+    /// PEM in place, or in a file. Empty text counts as none, as it does in the reference.
+    fn read(
+        key: &str,
+        (inline, file): (Option<SecretString>, Option<String>),
+        files: &mut WatchedFiles,
+    ) -> Result<Option<Self>, ConfigError> {
+        let file_key = format!("{key}_file");
+        let inline = inline.filter(|text| !text.expose_secret().is_empty());
+        match (inline, file.filter(|path| !path.is_empty())) {
+            (None, None) => Ok(None),
+            (Some(text), None) => {
+                let text = text.expose_secret().as_bytes().to_vec();
+                Ok(Some(Self { key: key.into(), path: None, text: text.into() }))
+            }
+            (None, Some(path)) if values::is_secret(&path) => {
+                let fault = format!("{}; PEM in place belongs into {key}", values::SECRET_AS_PATH);
+                Err(refuse(files, &file_key, fault))
+            }
+            (None, Some(path)) => {
+                let text = files.read_named(&path);
+                let path = files.folder().join(path);
+                match text {
+                    Ok(text) => Ok(Some(Self { key: file_key, path: Some(path), text })),
+                    Err(error) => {
+                        let fault = format!("{} cannot be read: {error}", path.display());
+                        Err(refuse(files, &file_key, fault))
+                    }
+                }
+            }
+            (Some(_), Some(_)) => {
+                let fault = format!("is set, but {key} is too; only one of them may be");
+                Err(refuse(files, &file_key, fault))
+            }
+        }
+    }
+
+    fn certificates(&self, files: &WatchedFiles) -> Result<Certificates, ConfigError> {
+        pem::certificates(&self.text).map_err(|error| self.refuse(files, &error))
+    }
+
+    fn refuse(&self, files: &WatchedFiles, fault: &impl Display) -> ConfigError {
+        let path = self.path.as_ref().map(|path| format!("{} ", path.display()));
+        refuse(files, &self.key, format!("{}{fault}", path.unwrap_or_default()))
+    }
+
+    /// The path of the file, or the key of what is given in place.
+    fn name(&self) -> String {
+        self.path.as_ref().map_or_else(|| self.key.clone(), |path| path.display().to_string())
+    }
+
+    fn count(&self, held: &Certificates) -> String {
+        format!("tls_server_config.{}: {} holds {}", self.key, self.name(), pem::count(held))
+    }
 }
 
 fn client_verifier(
     client_auth: ClientAuth,
-    authorities: Option<Vec<CertificateDer<'static>>>,
+    authorities: Option<(&Material, &Certificates)>,
     allowed_sans: &[String],
     files: &WatchedFiles,
 ) -> Result<Arc<dyn ClientCertVerifier>, ConfigError> {
@@ -223,19 +255,14 @@ fn client_verifier(
             None => Ok(WebPkiClientVerifier::no_client_auth()),
         };
     }
-    let authorities = authorities.ok_or_else(|| {
+    let (material, authorities) = authorities.ok_or_else(|| {
         refuse(
             files,
             "client_ca_file",
             "is missing, and so is client_ca; client_auth_type needs one of them",
         )
     })?;
-    let mut roots = RootCertStore::empty();
-    for authority in authorities {
-        roots.add(authority).map_err(|_| {
-            refuse(files, "client_ca_file", "has a certificate that cannot be read")
-        })?;
-    }
+    let roots = pem::roots(authorities).map_err(|error| material.refuse(files, &error))?;
     // Of the provider only its signature algorithms count here.
     let builder = WebPkiClientVerifier::builder_with_provider(
         Arc::new(roots),

@@ -60,8 +60,8 @@ fuzz_target!(|bytes: &[u8]| {
         };
         std::fs::write(&path, file).unwrap();
         let poller_config = PollerConfig::new(Arc::clone(client), config, credentials.clone());
-        let (_poller, state) =
-            runtime.block_on(Poller::new(poller_config, Some(&path), &config.api.base_url));
+        let poller = Poller::new(poller_config, Some(&path), &config.api.base_url);
+        let (_poller, state) = runtime.block_on(poller).unwrap();
         let state = state.borrow().clone();
         assert_eq!(
             path.exists(),

@@ -1,0 +1,108 @@
+//! The page for the textfile collector of the node exporter.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::CheckError;
+use crate::cli::{Format, Report};
+use crate::exposition::{self, Exposition, ExpositionError};
+use crate::poll_state::PollState;
+use crate::regular_file;
+
+/// More than the page of any organization.
+const MAX_KIB: u64 = 64 << 10;
+
+/// The labels of `--label` as the page has them, a comma after each.
+pub(super) fn constant_labels(report: &Report) -> Result<String, CheckError> {
+    if report.output != Format::Prometheus && !report.labels.is_empty() {
+        return Err(CheckError::LabelWithoutSeries);
+    }
+    let mut names: Vec<&str> = exposition::label_names().collect();
+    let mut labels = String::new();
+    for label in &report.labels {
+        let (name, value) = label.split_once('=').ok_or(CheckError::Label)?;
+        let is_of_a_name = |char: char| char.is_ascii_alphanumeric() || char == '_';
+        let is_name = !name.is_empty()
+            && name.chars().all(is_of_a_name)
+            && !name.starts_with(|char: char| char.is_ascii_digit())
+            && !name.starts_with("__");
+        if !is_name || names.contains(&name) || value.contains(char::is_control) {
+            return Err(CheckError::Label);
+        }
+        names.push(name);
+        let value = value.replace('\\', r"\\").replace('"', "\\\"");
+        labels.extend([name, "=\"", &value, "\","]);
+    }
+    Ok(labels)
+}
+
+/// What a poll has read. If it has failed, what the file says that holds without it is kept.
+pub(super) fn page(
+    state: &Arc<PollState>,
+    file: Option<&Path>,
+    labels: &str,
+    now: f64,
+) -> Result<String, ExpositionError> {
+    let page: String = Exposition::of_state_only().text(state, now)?.collect();
+    let earlier = file.and_then(|file| regular_file::read(file, MAX_KIB).ok());
+    let earlier = earlier.and_then(|earlier| String::from_utf8(earlier).ok()).unwrap_or_default();
+    let facts = exposition::facts(&earlier, labels, state, now);
+    Ok(with_labels(&page, labels) + &facts)
+}
+
+fn with_labels(page: &str, labels: &str) -> String {
+    let Some(last) = labels.strip_suffix(',') else { return page.to_owned() };
+    let labelled = page.lines().map(|line| match line.find(['{', ' ']) {
+        _ if line.starts_with('#') => format!("{line}\n"),
+        Some(end) if line[end..].starts_with('{') => {
+            format!("{}{{{labels}{}\n", &line[..end], &line[end + 1..])
+        }
+        end => {
+            let (name, value) = line.split_at(end.unwrap_or(line.len()));
+            format!("{name}{{{last}}}{value}\n")
+        }
+    });
+    labelled.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(labels: &[&str]) -> Option<String> {
+        let labels = labels.iter().map(ToString::to_string).collect();
+        let report = Report { output: Format::Prometheus, output_file: None, labels };
+        constant_labels(&report).ok()
+    }
+
+    #[test]
+    fn labels_are_those_that_every_series_can_have() {
+        for (given, expected) in [
+            (&[][..], Some("")),
+            (&["organization=acme"], Some("organization=\"acme\",")),
+            (&["a=1", "_b="], Some("a=\"1\",_b=\"\",")),
+            (&["a=\"=\\é"], Some("a=\"\\\"=\\\\é\",")),
+            (&["acme"], None),
+            (&["=acme"], None),
+            (&["1a=acme"], None),
+            (&["__a=acme"], None),
+            (&["a-b=acme"], None),
+            (&["a=acme", "a=b"], None),
+            (&["certificate_id=acme"], None),
+            (&["reason=acme"], None),
+            (&["a=two\nlines"], None),
+        ] {
+            assert_eq!(labels(given).as_deref(), expected, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn each_series_begins_with_the_labels() {
+        let page = "# HELP up Up {}.\nup 1\ncertificate{id=\"a {b\"} 2\n";
+        assert_eq!(with_labels(page, ""), page);
+        assert_eq!(
+            with_labels(page, "a=\"1\",b=\"2\","),
+            "# HELP up Up {}.\nup{a=\"1\",b=\"2\"} 1\ncertificate{a=\"1\",b=\"2\",id=\"a {b\"} 2\n"
+        );
+    }
+}
