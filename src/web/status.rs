@@ -311,7 +311,14 @@ mod tests {
                 "Act soon",
                 "edge-2026 (superseded by edge-2027) expires in 3 days.",
             ),
-            ("malformed", state_of(malformed, vec![]), "warning", "warning", incomplete, covered),
+            (
+                "malformed",
+                state_of(malformed, vec![]),
+                "warning",
+                "warning",
+                incomplete,
+                "1 list entry could not be read in full.",
+            ),
             (
                 "malformed, perhaps active",
                 state_of(hidden, vec![]),
@@ -326,7 +333,7 @@ mod tests {
                 "warning",
                 "warning",
                 incomplete,
-                covered,
+                "The filters poll.project_include and poll.project_exclude leave out all 2 projects.",
             ),
             (
                 "projects unread",
@@ -337,7 +344,7 @@ mod tests {
                 "warning",
                 "warning",
                 incomplete,
-                "Wherever mutual TLS is known to be enforced, everything is covered until ",
+                "2 projects have not been read yet.",
             ),
             (
                 "projects unread, then nothing",
@@ -345,9 +352,16 @@ mod tests {
                 "warning",
                 "warning",
                 incomplete,
-                "Wherever mutual TLS is known to be enforced, everything is covered until ",
+                "2 projects have not been read yet.",
             ),
-            ("list of projects unread", unlisted, "warning", "warning", incomplete, covered),
+            (
+                "list of projects unread",
+                unlisted,
+                "warning",
+                "warning",
+                incomplete,
+                "The list of projects has not been read yet.",
+            ),
             (
                 "failed, old snapshot",
                 state(well(), Some(vec![ListName::Organization])),
