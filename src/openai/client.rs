@@ -156,6 +156,7 @@ impl Session<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
     use prometheus::Registry;
@@ -217,9 +218,9 @@ mod tests {
 
     async fn list_of(walks: [Walk; 2]) -> (Result<Listing<Certificate>, Error>, usize) {
         let server = MockServer::start().await;
-        let served = AtomicU64::new(0);
+        let requests = AtomicUsize::new(0);
         let respond = move |_: &Request| {
-            let number = served.fetch_add(1, Ordering::Relaxed) as usize;
+            let number = requests.fetch_add(1, Ordering::Relaxed);
             ResponseTemplate::new(200).set_body_json(page(&walks, number))
         };
         Mock::given(any()).respond_with(respond).mount(&server).await;

@@ -60,8 +60,8 @@ impl Error {
 
     /// The API says that a project does not exist, and lists it.
     pub(super) fn of_listed_project(self) -> Self {
-        let message = "listed, but the API says that it does not exist (404 Not Found); if it was deleted, the next poll does \
-                       not find it listed; if this lasts, ask OpenAI's support";
+        let message = "listed, but the API says that it does not exist (404 Not Found); if it was deleted, the next poll drops \
+                       it, otherwise ask OpenAI's support";
         Self { reason: FailureReason::Projects, message: message.into(), ..self }
     }
 

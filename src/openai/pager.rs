@@ -90,12 +90,13 @@ impl<'a, T: Entry> Pager<'a, T> {
         let page = Page::parse(&text)?;
         let has_more = page.has_more.ok_or(PageError::NoHasMore)?;
         for entry in &page.data {
-            let fault = self.keep(T::decode(entry));
-            fault.into_iter().for_each(|field| self.malformed.add(field));
+            if let Some(field) = self.keep(T::decode(entry)) {
+                self.malformed.add(field);
+            }
         }
         self.pages += 1;
         let next = if has_more {
-            Next::After(self.cursor(page)?)
+            Next::After(self.cursor(&page)?)
         } else if page.data.is_empty() && self.pages > 1 {
             Next::CompleteUnproven
         } else {
@@ -115,10 +116,9 @@ impl<'a, T: Entry> Pager<'a, T> {
     /// The whole list, once [`Pager::push`] has returned that it goes on nowhere. An entry that cannot be read is as the list had
     /// it `before`, if it did.
     pub fn finish(self, before: Option<&Listing<T>>) -> Listing<T> {
-        let known = |id: &Box<str>| before.and_then(|before| before.get(id)).cloned();
-        let (last_good, unreadable) = (self.unreadable.iter().filter_map(known), &self.unreadable);
+        let last_good = self.unreadable.iter().filter_map(|id| before?.get(id).cloned());
         let mut read: Vec<_> = last_good.collect();
-        let hidden = self.unidentified + (unreadable.len() - read.len()) as u64;
+        let hidden = self.unidentified + (self.unreadable.len() - read.len()) as u64;
         // Later, and so kept by the list in place of last good ones.
         read.extend(self.items);
         Listing { hidden, ..Listing::new(read, self.malformed) }
@@ -151,13 +151,12 @@ impl<'a, T: Entry> Pager<'a, T> {
     }
 
     /// After which object the list goes on: `last_id`, or the last object of the page.
-    fn cursor(&mut self, page: Page<'_>) -> Result<String, PageError> {
+    fn cursor(&mut self, page: &Page<'_>) -> Result<String, PageError> {
         let last = || match T::decode(page.data.last()?).item {
-            Ok(last) => Some(last.id().to_owned()),
-            Err(id) => id.map(Into::into),
+            Ok(last) => Some(last.id().into()),
+            Err(id) => id,
         };
-        let cursor =
-            page.last_id.filter(|id| !id.is_empty()).or_else(last).ok_or(PageError::NoCursor)?;
+        let cursor: String = page.last_id().or_else(last).ok_or(PageError::NoCursor)?.into();
         if self.cursors.insert(cursor.clone()) { Ok(cursor) } else { Err(PageError::Cycle) }
     }
 }
@@ -239,7 +238,16 @@ mod tests {
     fn last_object_is_the_cursor_where_last_id_is_missing() {
         let after = |id: &str| Ok(Next::After(id.into()));
         assert_eq!(push_all(&[page(&["a", "b"], r#""has_more":true"#)]), after("b"));
-        assert_eq!(push_all(&[page(&["a", "b"], r#""has_more":true,"last_id":"""#)]), after("b"));
+        for odd in [r#""""#, "7", r#""\ud800""#, "null"] {
+            let page = page(&["a", "b"], &format!(r#""has_more":true,"last_id":{odd}"#));
+            assert_eq!(push_all(&[page]), after("b"), "{odd}");
+        }
+        let inactive = page(&["a", "b"], r#""has_more":true"#).replacen(
+            r#""active":true"#,
+            r#""active":7"#,
+            2,
+        );
+        assert_eq!(push_all(&[inactive]), after("b"), "an identifier will do");
         assert_eq!(push_all(&[r#"{"data":[7],"has_more":true,"last_id":"c"}"#.into()]), after("c"));
         assert_eq!(push_all(&[page(&["a", "b"], r#""has_more":true,"last_id":"a""#)]), after("a"));
     }

@@ -185,7 +185,7 @@ impl CollectOptions {
         for ProjectRead { project, certificates, is_slow, ended_at } in reads {
             match certificates {
                 Ok(certificates) => {
-                    projects.lists.push((ProjectList { project, certificates }, ended_at))
+                    projects.lists.push((ProjectList { project, certificates }, ended_at));
                 }
                 Err(error) => {
                     projects.faults.vanished += u64::from(error.reason == FailureReason::Projects);
@@ -562,7 +562,7 @@ mod tests {
         let api = Api::start(&projects).await;
         let slow = certificates(&[]).set_delay(Duration::from_millis(100));
         api.change(|organization| {
-            organization.instead = projects.map(|id| (id, slow.clone())).into()
+            organization.instead = projects.map(|id| (id, slow.clone())).into();
         });
         let mut slow_failures = SlowFailures::new();
         let Collected { snapshot, failed, .. } =

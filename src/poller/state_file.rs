@@ -318,7 +318,7 @@ mod tests {
         let organization = |ids: &[&str]| {
             let items = ids.iter().map(|id| certificate(id)).collect();
             move |state: &mut SavedState| {
-                state.lists.organization = Arc::new(Listing { items, ..list(vec![]) })
+                state.lists.organization = Arc::new(Listing { items, ..list(vec![]) });
             }
         };
         let changes: [(&str, Change); 9] = [

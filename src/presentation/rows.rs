@@ -150,6 +150,7 @@ impl<'a> CertificateRow<'a> {
             label: match (used.is_active(), used.has_expired(now), used.is_superseded()) {
                 (false, true, _) => "Inactive, expired",
                 (false, false, _) => "Inactive",
+                _ if used.is_never_valid() => "Never valid",
                 (true, true, true) => "Expired, superseded",
                 (true, true, false) => "Expired",
                 (true, false, true) => "Superseded",
@@ -202,6 +203,7 @@ mod tests {
                 ending("c", 60).inactive(),
                 ending("d", -1),
                 ending("e", 1).inactive(),
+                certificate("g").dated(Some(NOW + 90 * DAY), Some(NOW + 80 * DAY)),
             ],
             vec![of_many.clone(), ending("f", 55)],
             vec![of_many.clone(), ending("c", 60)],
@@ -217,6 +219,7 @@ mod tests {
                 ("b", "Valid", Some("Organization, proj_0, proj_1, 1 more")),
                 ("f", "Valid", Some("proj_0")),
                 ("c", "Valid", Some("proj_1")),
+                ("g", "Never valid", Some("Organization")),
                 ("a", "Valid", Some("Organization")),
                 ("e", "Inactive", None),
             ]

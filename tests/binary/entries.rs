@@ -168,6 +168,7 @@ async fn known_entry_keeps_its_last_good_facts() {
     let pages = [list_page(&[entry("a")], false), list_page(&[odd, json!({"id": "b"})], false)];
     let api = Script::of_pages(&pages).await;
     let exporter = api.often().start().await;
+    exporter.page_after_polls(1).await;
     let page = exporter.page_when("an entry turns odd", |page| page.malformed() == 2.0).await;
     let labels = [("certificate_id", "a"), ("certificate_name", "name of a")];
     assert_eq!(page.find("openai_certificate_active", &labels), Some(1.0));
