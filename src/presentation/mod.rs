@@ -1,6 +1,7 @@
 //! What is known, for people and programs: one judge and one wording. [`Summary`] decides status, sentences and rows; the
 //! status page, `check`, the JSON and the log lay them out.
 
+mod harms;
 mod json;
 mod rows;
 mod sanitize;

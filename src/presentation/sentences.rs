@@ -2,45 +2,42 @@
 
 use std::cmp::Reverse;
 
+use super::harms::{
+    Harm, Item, certificate_item, clause, first_clause, scope_item, take_first, title,
+};
 use super::rows::{CertificateRow, ScopeRow};
 use super::sanitize::sanitize;
-use super::text::{format_date, humanize, relative, within};
-use crate::inventory::{Coverage, Severity, Thresholds, UnixSeconds};
+use super::text::{format_date, humanize};
+use crate::inventory::{Coverage, Severity, Thresholds};
 use crate::poll_state::{FailedList, ListName, PollState};
 
 /// Of the lists that could not be read, as many are named.
 const NAMED_FAILURES: usize = 3;
 
-/// What a scope or a certificate needs somebody for, in the order in which it is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Harm {
-    /// Of a scope.
-    Refused,
-    Expired,
-    /// Of a scope's coverage.
-    Ends,
-    /// Of a certificate, soon.
-    Expires,
-    /// Of a scope: covered only by certificates without a known end.
-    Undated,
-    NotYetValid,
-    /// Whether a scope enforces mutual TLS.
-    Unknown,
-    Unread,
-}
-
-struct Item {
-    harm: Harm,
+/// A part of a sentence.
+struct Clause {
     severity: Severity,
-    /// When it comes, or came; `UnixSeconds::MAX` if that is not known.
-    at: UnixSeconds,
-    subject: String,
-    /// When a scope is covered again.
-    resumes_at: Option<UnixSeconds>,
+    /// Whether it begins with a certificate's name, which stays as it is.
+    begins_with_name: bool,
+    text: String,
 }
 
-/// The state in a sentence: what comes first, then how much else there is, the worst first. And what else matters, a
-/// sentence each. Rows come sorted by what ends first; `gaps` are clauses about what no row shows.
+impl Clause {
+    /// Of what is not known, or of nothing at all.
+    fn new(text: String) -> Self {
+        Self { severity: Severity::Warning, begins_with_name: false, text }
+    }
+
+    fn of(alike: &[Item], text: String) -> Self {
+        let Item { harm, severity, .. } = alike[0];
+        let begins_with_name = matches!(harm, Harm::Expired | Harm::Expires | Harm::NotYetValid);
+        Self { severity, begins_with_name, text }
+    }
+}
+
+/// The state in a sentence: what comes first, then how much else there is that is as bad; if there is nothing of the kind,
+/// what covers the scopes. And what else matters, a sentence each. Rows come sorted by what ends first; `gaps` are clauses
+/// about what no row shows.
 pub(super) fn sentences(
     scopes: &[ScopeRow<'_>],
     certificates: &[CertificateRow<'_>],
@@ -51,34 +48,39 @@ pub(super) fn sentences(
     let of_certificates =
         certificates.iter().filter_map(|row| certificate_item(row, now, thresholds));
     let mut items: Vec<_> = scopes.iter().filter_map(scope_item).chain(of_certificates).collect();
-    let is_of_scope = |item: &Item| matches!(item.harm, Harm::Refused | Harm::Ends | Harm::Undated);
     let is_dated = items.iter().any(|item| item.harm < Harm::Unknown);
-    let (mut clauses, mut detail) = (Vec::new(), Vec::new());
-    if !is_dated {
-        let is_complete = gaps.is_empty() && items.is_empty();
-        let (coverage, due) = healthy(scopes, certificates, is_complete, now);
-        clauses.extend(coverage.map(|coverage| capitalized(&coverage)));
-        detail.extend(due);
-    } else if !items.iter().any(is_of_scope) {
-        detail.extend(coverage(scopes, now).map(|coverage| capitalized(&coverage) + "."));
-    }
+    let names_coverage = items.iter().any(|item| item.harm.is_of_coverage());
     let first = take_first(&mut items);
     items.sort_by_key(|item| (Reverse(item.severity), item.harm));
-    // A certificate's name stays as it is.
-    let is_name_first = is_dated
-        && first.iter().chain(&items).next().is_some_and(|item| {
-            matches!(item.harm, Harm::Expired | Harm::Expires | Harm::NotYetValid)
-        });
-    clauses.extend(first_clause(&first, now));
+    let mut clauses: Vec<_> =
+        first_clause(&first, now).map(|text| Clause::of(&first, text)).into_iter().collect();
     let mut said: Vec<_> = first.iter().map(|item| item.harm).collect();
     for alike in items.chunk_by(|a, b| (a.severity, a.harm) == (b.severity, b.harm)) {
         let more = if said.contains(&alike[0].harm) { " more" } else { "" };
-        clauses.push(clause(alike, more, now));
+        clauses.push(Clause::of(alike, clause(alike, more, now)));
         said.push(alike[0].harm);
     }
-    clauses.extend(gaps);
-    let headline = clauses.join("; ") + ".";
-    (if is_name_first { headline } else { capitalized(&headline) }, detail)
+    clauses.extend(gaps.into_iter().map(Clause::new));
+    let (covered, due) = healthy(scopes, certificates, clauses.is_empty(), now);
+    let covered = covered.filter(|_| !names_coverage).map(Clause::new);
+    let due = due.filter(|_| !is_dated);
+    let worst = clauses.first().map(|first| first.severity);
+    let (headline, lesser): (Vec<_>, Vec<_>) =
+        clauses.into_iter().partition(|clause| Some(clause.severity) >= worst);
+    let covered = sentence(covered.as_slice());
+    let mut all = [sentence(&headline), sentence(&lesser), covered, due].into_iter().flatten();
+    (all.next().unwrap_or_default(), all.collect())
+}
+
+/// None without clauses.
+fn sentence(clauses: &[Clause]) -> Option<String> {
+    let first = clauses.first()?;
+    let texts: Vec<_> = clauses.iter().map(|clause| &*clause.text).collect();
+    let mut sentence = texts.join("; ") + ".";
+    if let Some(initial) = sentence.get_mut(..1).filter(|_| !first.begins_with_name) {
+        initial.make_ascii_uppercase();
+    }
+    Some(sentence)
 }
 
 /// Before the first snapshot.
@@ -91,145 +93,6 @@ pub(super) fn nothing_known(is_failing: bool) -> (String, Vec<String>) {
     }
 }
 
-fn scope_item(row: &ScopeRow<'_>) -> Option<Item> {
-    let (harm, at) = match row.coverage {
-        _ if row.severity < Severity::Warning => return None,
-        None => (Harm::Unread, None),
-        Some(Coverage::Refused { since }) => (Harm::Refused, since),
-        Some(Coverage::Undated { since }) => (Harm::Undated, since),
-        Some(Coverage::Covered { until }) => (Harm::Ends, Some(until)),
-        Some(Coverage::Unknown | Coverage::NotEnforced) => (Harm::Unknown, None),
-    };
-    let project = row.id.as_ref().map(|id| row.name.as_ref().unwrap_or(id));
-    Some(Item {
-        harm,
-        severity: row.severity,
-        at: at.unwrap_or(UnixSeconds::MAX),
-        subject: project.map_or("the organization".into(), |name| format!("project {name}")),
-        resumes_at: row.resumes_at,
-    })
-}
-
-fn certificate_item(row: &CertificateRow<'_>, now: f64, thresholds: Thresholds) -> Option<Item> {
-    let (begin, end) = (row.used.certificate.valid_at, row.used.certificate.expires_at);
-    let (harm, at) = match end.filter(|end| thresholds.judge(*end, now) > Severity::Ok) {
-        _ if row.severity < Severity::Warning => return None,
-        Some(end) if row.used.has_expired(now) => (Harm::Expired, end),
-        Some(end) => (Harm::Expires, end),
-        None => (Harm::NotYetValid, begin.unwrap_or(UnixSeconds::MAX)),
-    };
-    Some(Item { harm, severity: row.severity, at, subject: title(row), resumes_at: None })
-}
-
-/// A certificate's name, or its identifier, with its successor.
-fn title(row: &CertificateRow<'_>) -> String {
-    let title = row.name.as_ref().unwrap_or(&row.id);
-    match &row.successor {
-        Some(successor) => format!("{title} (superseded by {successor})"),
-        None => title.clone(),
-    }
-}
-
-/// Takes the refused scopes or, if there are none, whatever ends or expires next.
-fn take_first(items: &mut Vec<Item>) -> Vec<Item> {
-    let is_to_come = |item: &Item| matches!(item.harm, Harm::Ends | Harm::Expires);
-    let is_refused = |item: &Item| item.harm == Harm::Refused;
-    let next = items.iter().filter(|item| is_to_come(item)).map(|item| item.at).min();
-    let any_refused = items.iter().any(is_refused);
-    items
-        .extract_if(.., |item| {
-            if any_refused { is_refused(item) } else { is_to_come(item) && Some(item.at) == next }
-        })
-        .collect()
-}
-
-/// Refused scopes, or scopes and certificates that end at one instant.
-fn first_clause(first: &[Item], now: f64) -> Option<String> {
-    let Item { harm, at, resumes_at, .. } = first.first()?;
-    let at = (*at < UnixSeconds::MAX).then_some(*at);
-    let ending = first.partition_point(|item| item.harm != Harm::Expires);
-    let (scopes, certificates) = first.split_at(ending);
-    let expire = |certificates: &[Item]| {
-        let s = if certificates.len() == 1 { "s" } else { "" };
-        format!("{} expire{s}", names(certificates, "certificates"))
-    };
-    let who = names(scopes, "scopes");
-    // Several may end and begin at different times.
-    let resumes_at = resumes_at.filter(|_| scopes.len() == 1).map(|at| format_date(at, now));
-    let date = at.map(|at| format_date(at, now)).unwrap_or_default();
-    if scopes.is_empty() {
-        return Some(format!("{} {}", expire(certificates), relative(at, now)));
-    }
-    if *harm == Harm::Refused {
-        let valid = match (resumes_at, at) {
-            (Some(from), Some(_)) => {
-                format!("has been valid since {date}; covered again from {from}")
-            }
-            (Some(from), None) => format!("is valid before {from}"),
-            (None, Some(_)) if scopes.len() == 1 => format!("has been valid since {date}"),
-            (None, _) => "is valid".into(),
-        };
-        return Some(format!("requests of {who} are refused: no active certificate {valid}"));
-    }
-    let is = if scopes.len() == 1 { "is" } else { "are" };
-    let left = humanize(at? as f64 - now).replacen(' ', " more ", 1);
-    let when = if certificates.is_empty() {
-        String::new()
-    } else {
-        format!(", when {}", expire(certificates))
-    };
-    let again = resumes_at.map_or_else(String::new, |from| format!(", and again from {from}"));
-    Some(format!("{who} {is} covered for only {left}, until {date}{when}{again}"))
-}
-
-/// One or two by name, otherwise how many.
-fn names(items: &[Item], plural: &str) -> String {
-    match items {
-        [one] => one.subject.clone(),
-        [one, other] => format!("{} and {}", one.subject, other.subject),
-        many => format!("{} {plural}", many.len()),
-    }
-}
-
-/// One harm: what it is if it is one, otherwise a count.
-fn clause(alike: &[Item], more: &str, now: f64) -> String {
-    let last = alike.iter().map(|item| item.at).max().unwrap_or(UnixSeconds::MAX);
-    let (when, date) = (relative(Some(last), now), format_date(last, now));
-    let together = alike.iter().all(|item| item.at == last);
-    let soon =
-        if together { when.clone() } else { format!("within {}", within(last as f64 - now)) };
-    let (one, count) = (&alike[0].subject, format!("{}{more}", alike.len()));
-    let (one, many) = match alike[0].harm {
-        Harm::Expired => (
-            format!("{one} is active but expired {when}"),
-            format!("{count} certificates have expired"),
-        ),
-        Harm::Refused | Harm::Ends => {
-            (format!("{one} is covered only until {date}"), format!("{count} scopes end {soon}"))
-        }
-        Harm::Expires => {
-            (format!("{one} expires {when}"), format!("{count} certificates expire {soon}"))
-        }
-        Harm::Undated => (
-            format!("{one} has been covered only by certificates without a known end since {date}"),
-            format!("{count} scopes are covered only by certificates without a known end"),
-        ),
-        Harm::NotYetValid => (
-            format!("{one} is active but not valid before {date}"),
-            format!("{count} certificates are active but not yet valid"),
-        ),
-        Harm::Unknown => (
-            format!("whether {one} enforces mutual TLS is not known"),
-            format!("whether {count} scopes enforce mutual TLS is not known"),
-        ),
-        Harm::Unread => (
-            format!("{one} has not been read yet"),
-            format!("{count} projects have not been read yet"),
-        ),
-    };
-    if alike.len() == 1 { one } else { many }
-}
-
 /// What covers the scopes, and what is due next.
 fn healthy(
     scopes: &[ScopeRow<'_>],
@@ -238,21 +101,26 @@ fn healthy(
     now: f64,
 ) -> (Option<String>, Option<String>) {
     let covered = coverage(scopes, now);
+    let nothing = if is_complete { "Nothing" } else { "Nothing known" };
     let active = certificates.iter().filter(|row| row.used.is_active());
     let ends = active.filter_map(|row| Some((row.used.certificate.expires_at?, title(row))));
-    let Some(next) = ends.clone().map(|(end, _)| end).min() else { return (covered, None) };
-    let expiring: Vec<_> = ends.filter(|(end, _)| *end == next).map(|(_, title)| title).collect();
+    let next = ends.clone().map(|(end, _)| end).min();
+    let expiring: Vec<_> = ends.filter(|(end, _)| Some(*end) == next).collect();
     let when = match expiring.as_slice() {
-        [one] => format!("when {one} expires"),
+        [(_, one)] => format!("when {one} expires"),
         many => format!("when {} certificates expire", many.len()),
     };
-    let nothing = if is_complete { "Nothing" } else { "Nothing known" };
-    if scopes.iter().filter_map(|row| row.coverage?.end()).min() == Some(next) {
-        let covered = covered.map(|covered| format!("{covered}, {when}"));
-        (covered, Some(format!("{nothing} is due before then.")))
-    } else {
-        let date = format_date(next, now);
-        (covered, Some(format!("{nothing} is due until {date}, {when}.")))
+    match (scopes.iter().filter_map(|row| row.coverage?.end()).min(), next) {
+        (Some(until), Some(next)) if until == next => (
+            covered.map(|covered| format!("{covered}, {when}")),
+            Some(format!("{nothing} is due before then.")),
+        ),
+        (until, Some(next)) if until.is_none_or(|until| next < until) => {
+            let date = format_date(next, now);
+            (covered, Some(format!("{nothing} is due until {date}, {when}.")))
+        }
+        // A project's list may have other dates than the organization's.
+        (until, _) => (covered, until.map(|_| format!("{nothing} is due before then."))),
     }
 }
 
@@ -281,11 +149,6 @@ fn coverage(scopes: &[ScopeRow<'_>], now: f64) -> Option<String> {
         }
         _ => format!("{all} is covered by certificates without a known end"),
     })
-}
-
-fn capitalized(sentence: &str) -> String {
-    let mut chars = sentence.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 /// Why what is shown may not be the present state.

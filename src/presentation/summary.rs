@@ -95,7 +95,7 @@ fn gaps(state: &PollState, snapshot: &Snapshot) -> Vec<String> {
             1 => "the only project".into(),
             many => format!("all {many} projects"),
         };
-        format!("poll.project_include and poll.project_exclude leave out {all}")
+        format!("the filters poll.project_include and poll.project_exclude leave out {all}")
     });
     let malformed = match inventory.malformed().count() {
         0 => None,
@@ -258,6 +258,12 @@ mod tests {
                 Ok,
                 "The organization is covered by certificates without a known end.",
             ),
+            // A project's list may have other dates than the organization's.
+            (
+                vec![vec![ending("a", 90).inactive()], vec![ending("a", 80)]],
+                Ok,
+                "Wherever mutual TLS is enforced, everything is covered until 5 April 2027. Nothing is due before then.",
+            ),
             // What comes first, then how much else there is, the worst first.
             (
                 vec![vec![ending("a", 20)]],
@@ -280,7 +286,7 @@ mod tests {
                 vec![vec![ending("a", 90), ending("b", 3), ending("c", 4), ending("d", 29)]],
                 Critical,
                 &format!(
-                    "b expires in 3 days; c expires in 4 days; d expires in 29 days. {covered}."
+                    "b expires in 3 days; c expires in 4 days. d expires in 29 days. {covered}."
                 ),
             ),
             (
@@ -308,8 +314,8 @@ mod tests {
                 vec![vec![], vec![ending("a", 3)], vec![ending("b", 5)], vec![ending("c", 20)]],
                 Critical,
                 "Project proj_0 is covered for only 3 more days, until 18 January 2027, 08:00 UTC, when a expires; \
-                 project proj_1 is covered only until 20 January 2027, 08:00 UTC; b expires in 5 days; \
-                 project proj_2 is covered only until 4 February 2027; c expires in 20 days.",
+                 project proj_1 is covered only until 20 January 2027, 08:00 UTC; b expires in 5 days. \
+                 Project proj_2 is covered only until 4 February 2027; c expires in 20 days.",
             ),
             // Refused requests come before all that is to come.
             (
@@ -329,26 +335,26 @@ mod tests {
                 vec![vec![certificate("a").valid(1..90)]],
                 Critical,
                 "Requests of the organization are refused: no active certificate is valid before \
-                 16 January 2027, 08:00 UTC; a is active but not valid before 16 January 2027, 08:00 UTC.",
+                 16 January 2027, 08:00 UTC. a is active but not valid before 16 January 2027, 08:00 UTC.",
             ),
             (
                 vec![vec![certificate("a").dated(Some(NOW + DAY), None)]],
                 Critical,
                 "Requests of the organization are refused: no active certificate is valid before \
-                 16 January 2027, 08:00 UTC; a is active but not valid before 16 January 2027, 08:00 UTC.",
+                 16 January 2027, 08:00 UTC. a is active but not valid before 16 January 2027, 08:00 UTC.",
             ),
             (
                 vec![vec![certificate("a").valid(-9..-2), new.clone()]],
                 Critical,
                 "Requests of the organization are refused: no active certificate has been valid since \
                  13 January 2027, 08:00 UTC; covered again from 20 January 2027, 08:00 UTC; a is active but expired \
-                 2 days ago; b is active but not valid before 20 January 2027, 08:00 UTC.",
+                 2 days ago. b is active but not valid before 20 January 2027, 08:00 UTC.",
             ),
             (
                 vec![vec![gap, new]],
                 Critical,
                 "The organization is covered for only 3 more days, until 18 January 2027, 08:00 UTC, when a expires, \
-                 and again from 20 January 2027, 08:00 UTC; b is active but not valid before 20 January 2027, 08:00 UTC.",
+                 and again from 20 January 2027, 08:00 UTC. b is active but not valid before 20 January 2027, 08:00 UTC.",
             ),
             (
                 vec![vec![certificate("a").valid(1..90), ending("b", 80)]],
@@ -415,19 +421,26 @@ mod tests {
         selected.project_faults.unselected = 3;
         let incomplete = "Not everything is known";
         let covered = "until 15 April 2027, when a expires";
-        for (lists, status, badge, headline) in [
-            (well(90), Status::Ok, "Healthy", format!("The organization is covered {covered}.")),
+        let known = "Wherever mutual TLS is known to be enforced, everything is covered";
+        let due = "Nothing known is due before then.";
+        for (lists, status, badge, message) in [
+            (
+                well(90),
+                Status::Ok,
+                "Healthy",
+                format!("The organization is covered {covered}. Nothing is due before then."),
+            ),
             (
                 unread(90, &["p"]),
                 Status::Warning,
                 incomplete,
-                format!("Wherever mutual TLS is known to be enforced, everything is covered {covered}; project p has not been read yet."),
+                format!("Project p has not been read yet. {known} {covered}. {due}"),
             ),
             (
                 unread(90, &["p", "q"]),
                 Status::Warning,
                 incomplete,
-                format!("Wherever mutual TLS is known to be enforced, everything is covered {covered}; 2 projects have not been read yet."),
+                format!("2 projects have not been read yet. {known} {covered}. {due}"),
             ),
             (
                 unread(20, &["p"]),
@@ -441,49 +454,53 @@ mod tests {
                 unread(3, &["p"]),
                 Status::Critical,
                 "Act now",
-                "The organization is covered for only 3 more days, until 18 January 2027, 08:00 UTC, when a expires; \
-                 project p has not been read yet."
+                "The organization is covered for only 3 more days, until 18 January 2027, 08:00 UTC, when a expires. \
+                 Project p has not been read yet."
                     .into(),
             ),
             (
                 Lists { unread: vec![project("p")], ..lists(&[vec![]]) },
                 Status::Warning,
                 incomplete,
-                "Mutual TLS is not known to be enforced; project p has not been read yet.".into(),
+                "Project p has not been read yet. Mutual TLS is not known to be enforced.".into(),
             ),
             (
                 malformed,
                 Status::Warning,
                 incomplete,
-                format!("The organization is covered {covered}; 1 list entry could not be read in full."),
+                format!(
+                    "1 list entry could not be read in full. The organization is covered {covered}. {due}"
+                ),
             ),
             (
                 hidden,
                 Status::Warning,
                 incomplete,
-                "Wherever mutual TLS is known to be enforced, everything is covered until 15 April 2027, when b expires; \
-                 whether the organization enforces mutual TLS is not known; 1 list entry could not be read in full."
-                    .into(),
+                format!(
+                    "Whether the organization enforces mutual TLS is not known; 1 list entry could not be read in full. \
+                     {known} until 15 April 2027, when b expires. {due}"
+                ),
             ),
             (
                 unselected,
                 Status::Warning,
                 incomplete,
                 format!(
-                    "The organization is covered {covered}; poll.project_include and poll.project_exclude leave out \
-                     all 3 projects."
+                    "The filters poll.project_include and poll.project_exclude leave out all 3 projects. \
+                     The organization is covered {covered}. {due}"
                 ),
             ),
             (
                 selected,
                 Status::Ok,
                 "Healthy",
-                format!("Everything is covered {covered}."),
+                format!("Everything is covered {covered}. Nothing is due before then."),
             ),
         ] {
             let state = state_of(lists, vec![]);
             let summary = Summary::new(&state, NOW as f64, Thresholds::default());
-            assert_eq!((summary.status, &*summary.badge, summary.headline), (status, badge, headline));
+            let said = (summary.status, &*summary.badge, summary.message());
+            assert_eq!(said, (status, badge, message));
         }
     }
 
@@ -504,7 +521,7 @@ mod tests {
                 Status::Warning,
                 "Not everything is known".into(),
                 format!(
-                    "{covered}; the list of projects has not been read yet. Nothing known is due before then."
+                    "The list of projects has not been read yet. {covered}. Nothing known is due before then."
                 )
             )
         );

@@ -104,7 +104,7 @@ mod tests {
     use strum::VariantArray as _;
 
     use super::*;
-    use crate::fixture::{NOW, certificate, snapshot};
+    use crate::fixture::{NOW, certificate, group, lists, snapshot};
     use crate::poll_state::{ListName, PollResult, PollTiming};
 
     fn assert_described(schema: &str, shown: &Value) {
@@ -146,13 +146,27 @@ mod tests {
             PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed },
         );
         assert_described("Polls", &polls(&state));
-        let lists = &polls(&state)["last_failure"]["failed_lists"];
+        let failed_lists = &polls(&state)["last_failure"]["failed_lists"];
         assert_eq!(
-            (&lists[0]["list"], &lists[2]["project_id"]),
+            (&failed_lists[0]["list"], &failed_lists[2]["project_id"]),
             (&json!("organization"), &json!("proj_1"))
         );
         let document = serde_json::to_value(Document::new(&read.inventory, NOW as f64)).unwrap();
         assert_described("Snapshot", &document);
         assert_eq!(document["scopes"][0]["runway_end_unix"], NOW + 90 * 86_400);
+
+        // A project that was never read stands among the others, and nothing is claimed of it.
+        let mut unread = lists(&[vec![certificate("a")], vec![], vec![]]);
+        unread.unread = vec![unread.projects.remove(0).project];
+        let unread = Inventory::new(unread, &group("^$"));
+        let document = serde_json::to_value(Document::new(&unread, NOW as f64)).unwrap();
+        assert_described("Snapshot", &document);
+        let said = |field: &str| -> Vec<_> {
+            let scopes = document["scopes"].as_array().unwrap();
+            scopes.iter().map(|scope| scope[field].clone()).collect()
+        };
+        assert_eq!(said("project_id"), [Value::Null, json!("proj_0"), json!("proj_1")]);
+        assert_eq!(said("read"), [true, false, true]);
+        assert_eq!(said("enforced"), [json!(true), Value::Null, json!(true)]);
     }
 }

@@ -310,7 +310,14 @@ mod tests {
                 "Act soon",
                 "edge-2026 (superseded by edge-2027) expires in 3 days.",
             ),
-            ("malformed", state_of(malformed, vec![]), "warning", "warning", incomplete, covered),
+            (
+                "malformed",
+                state_of(malformed, vec![]),
+                "warning",
+                "warning",
+                incomplete,
+                "1 list entry could not be read in full.",
+            ),
             (
                 "malformed, perhaps active",
                 state_of(hidden, vec![]),
@@ -325,7 +332,7 @@ mod tests {
                 "warning",
                 "warning",
                 incomplete,
-                covered,
+                "The filters poll.project_include and poll.project_exclude leave out all 2 projects.",
             ),
             (
                 "projects unread",
@@ -336,7 +343,7 @@ mod tests {
                 "warning",
                 "warning",
                 incomplete,
-                "Wherever mutual TLS is known to be enforced, everything is covered until ",
+                "2 projects have not been read yet.",
             ),
             (
                 "projects unread, then nothing",
@@ -344,9 +351,16 @@ mod tests {
                 "warning",
                 "warning",
                 incomplete,
-                "Wherever mutual TLS is known to be enforced, everything is covered until ",
+                "2 projects have not been read yet.",
             ),
-            ("list of projects unread", unlisted, "warning", "warning", incomplete, covered),
+            (
+                "list of projects unread",
+                unlisted,
+                "warning",
+                "warning",
+                incomplete,
+                "The list of projects has not been read yet.",
+            ),
             (
                 "failed, old snapshot",
                 state(well(), Some(vec![ListName::Organization])),

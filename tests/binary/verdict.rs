@@ -54,11 +54,11 @@ async fn what_was_never_read_is_a_warning_everywhere() {
         (
             "the list of projects",
             list,
-            "the list of projects has not been read yet",
+            "The list of projects has not been read yet",
             "the list of projects",
             0,
         ),
-        ("a project", one, "project name of proj_001 has not been read yet", "project proj_001", 1),
+        ("a project", one, "Project name of proj_001 has not been read yet", "project proj_001", 1),
     ] {
         let forbidden = Answer::status(403).header("x-request-id", "req_7");
         let api = api().await.answering(move |request| fails(request).then(|| forbidden.clone()));
@@ -88,8 +88,8 @@ async fn what_was_never_read_is_known_to_be_so_after_a_restart_in_an_outage() {
     let list: fn(&Request) -> bool = |request| request.list == List::Projects;
     let one: fn(&Request) -> bool = |request| request.is_of("proj_001");
     for (fails, told) in [
-        (list, "the list of projects has not been read yet"),
-        (one, "project name of proj_001 has not been read yet"),
+        (list, "The list of projects has not been read yet"),
+        (one, "Project name of proj_001 has not been read yet"),
     ] {
         let folder = tempfile::TempDir::new().unwrap();
         let state = folder.path().join("state");
@@ -103,7 +103,7 @@ async fn what_was_never_read_is_known_to_be_so_after_a_restart_in_an_outage() {
         assert_eq!(polls["status"], "warning");
         assert!(page.contains(told), "{page}");
         assert!(page.contains("<title>Not everything is known ·"), "{page}");
-        let unread = usize::from(told.starts_with("project"));
+        let unread = usize::from(told.starts_with("Project"));
         assert_eq!(scopes.iter().filter(|scope| scope["read"] == false).count(), unread);
         assert_eq!(page.matches(">Not read yet<").count(), unread);
     }
@@ -171,4 +171,34 @@ async fn what_comes_first_is_named_first_whatever_it_is() {
     let (code, table) = check(&api, &[PROJECTS]).await;
     assert!(table.starts_with("CRITICAL  name of own expires in 23 hours; "), "{table}");
     assert_eq!(code, Some(2));
+}
+
+#[tokio::test]
+async fn restored_list_keeps_its_age_while_others_are_read_anew() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let state = folder.path().join("state");
+    let api = api().await;
+    let launch = || api.often().projects().set("poll.state_file", state.to_str().unwrap());
+    let exporter = launch().start().await;
+    exporter.page_when_up().await;
+    api.answers(|request| request.is_of("proj_001").then(|| Answer::status(500)));
+    exporter.page_when("a poll fails", |page| !page.is_up()).await;
+    exporter.stop().await;
+
+    let exporter = launch().start().await;
+    exporter.page_after_polls(3).await;
+    let Said { page, polls, .. } = said(&exporter).await;
+    assert_eq!((&polls["status"], &polls["stale"]), (&"warning".into(), &true.into()));
+    assert!(page.contains("<title>Healthy when last seen ·"), "{page}");
+    assert!(page.contains("<strong>Stale: part of what is shown is "), "{page}");
+    assert!(page.contains(">as it was "), "{page}");
+    let read_at = |scope: &[(&str, &str)], page: &crate::page::Page| {
+        page.find("openai_mtls_read_timestamp_seconds", scope).unwrap()
+    };
+    let page = exporter.page().await;
+    let old = read_at(&[("scope", "project"), ("project_id", "proj_001")], &page);
+    let fresh = read_at(&[("scope", "organization")], &page);
+    #[expect(clippy::cast_precision_loss, reason = "an instant of this century")]
+    let oldest = polls["oldest_read_at_unix"].as_i64().unwrap() as f64;
+    assert!(old < fresh && (oldest - old.floor()).abs() < 0.5, "{oldest} {old} {fresh}");
 }
