@@ -136,7 +136,7 @@ fn list_faults(now: &Inventory, before: Option<&Arc<Inventory>>) {
     if before.map_or(malformed.count() > 0, |before| before.malformed() != malformed) {
         tracing::warn!(
             count = malformed.count(),
-            "list entries that cannot be read, by fault: {malformed}"
+            "list entries that could not be read in full, by fault: {malformed}"
         );
     }
     if duplicates != before.map_or(0, |before| before.duplicates()) {

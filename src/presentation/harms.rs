@@ -17,7 +17,7 @@ pub(super) enum Harm {
     Expires,
     /// A scope is covered only by certificates without a known end.
     Undated,
-    /// A certificate is active, but not yet valid.
+    /// A certificate is active, but not yet valid or never.
     NotYetValid,
     /// It is not known whether a scope enforces mutual TLS. Here and below nothing has a date.
     Unknown,
@@ -69,6 +69,7 @@ pub(super) fn certificate_item(
     let (begin, end) = (row.used.certificate.valid_at, row.used.certificate.expires_at);
     let (harm, at) = match end.filter(|end| thresholds.judge(*end, now) > Severity::Ok) {
         _ if row.severity < Severity::Warning => return None,
+        _ if row.used.is_never_valid() => (Harm::NotYetValid, UnixSeconds::MAX),
         Some(end) if row.used.has_expired(now) => (Harm::Expired, end),
         Some(end) => (Harm::Expires, end),
         None => (Harm::NotYetValid, begin.unwrap_or(UnixSeconds::MAX)),
@@ -170,7 +171,10 @@ pub(super) fn clause(alike: &[Item], more: &str, now: f64) -> String {
             format!("{count} scopes are covered only by certificates without a known end"),
         ),
         Harm::NotYetValid => (
-            format!("{one} is active but not valid before {date}"),
+            match last {
+                UnixSeconds::MAX => format!("{one} is active but never valid"),
+                _ => format!("{one} is active but not valid before {date}"),
+            },
             format!("{count} certificates are active but not yet valid"),
         ),
         Harm::Unknown => (

@@ -357,6 +357,12 @@ mod tests {
                  and again from 20 January 2027, 08:00 UTC. b is active but not valid before 20 January 2027, 08:00 UTC.",
             ),
             (
+                vec![vec![certificate("a").dated(Some(NOW + 90 * DAY), Some(NOW + DAY))]],
+                Critical,
+                "Requests of the organization are refused: no active certificate is valid; \
+                 a is active but never valid.",
+            ),
+            (
                 vec![vec![certificate("a").valid(1..90), ending("b", 80)]],
                 Warning,
                 &format!("a is active but not valid before 16 January 2027, 08:00 UTC. {covered}."),

@@ -74,7 +74,7 @@ async fn each_poll_is_one_line() {
         [
             "serving /metrics",
             "how the API is reached",
-            "list entries that cannot be read, by fault: not an object (1)",
+            "list entries that could not be read in full, by fault: not an object (1)",
             "list entries that came twice, each shown once",
             "ending",
         ]
@@ -196,7 +196,8 @@ async fn malformed_entries_are_told_once_per_change() {
     exporter.page_after_more_polls(2).await;
     api.answers_well();
     exporter.page_after_more_polls(2).await;
-    let told = lines_saying(&exporter.stop().await.stderr, "list entries that cannot be read");
+    let told =
+        lines_saying(&exporter.stop().await.stderr, "list entries that could not be read in full");
     let told: Vec<_> = told
         .iter()
         .map(|line| (line["count"].as_u64().unwrap(), line["message"].as_str().unwrap()))
@@ -204,9 +205,9 @@ async fn malformed_entries_are_told_once_per_change() {
     assert_eq!(
         told,
         [
-            (2, "list entries that cannot be read, by fault: active (2)"),
-            (2, "list entries that cannot be read, by fault: active (1), name (1)"),
-            (0, "list entries that cannot be read, by fault: none"),
+            (2, "list entries that could not be read in full, by fault: active (2)"),
+            (2, "list entries that could not be read in full, by fault: active (1), name (1)"),
+            (0, "list entries that could not be read in full, by fault: none"),
         ]
     );
 }
