@@ -61,7 +61,7 @@ fn run(cli: Cli, flags: Vec<KeyFlag>) -> anyhow::Result<ExitCode> {
         Command::CheckConfig => {
             let layers = layers()?;
             let held = App::check(&Loaded::new(&layers)?.config)?;
-            let comments: String = held.iter().map(|line| format!("# {line}\n")).collect();
+            let comments: String = held.iter().flat_map(|line| ["# ", line, "\n"]).collect();
             print(&(layers.to_string() + &comments))?;
         }
         Command::Run | Command::Demo { .. } => {

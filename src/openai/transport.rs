@@ -78,7 +78,7 @@ impl Transport {
     }
 
     fn connector(&self, api: &Api) -> Connector {
-        // The other half is left for the other addresses of the name, and for the request itself.
+        // Shared by the addresses of the name, so that a dead one leaves time for the next; half is left for the request.
         let connect_timeout = api.request_timeout / 2;
         Connector { tls: self.tls().config.clone(), proxy: self.proxy.clone(), connect_timeout }
     }
