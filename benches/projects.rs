@@ -72,6 +72,7 @@ async fn poll(base_url: &str, concurrency: u32) -> (f64, f64) {
             .unwrap(),
     );
     let mut log = BufReader::new(exporter.0.stderr.take().unwrap());
+    #[expect(clippy::disallowed_methods, reason = "a benchmark may panic")]
     let address = tokio::task::spawn_blocking(move || {
         let mut line = String::new();
         log.read_line(&mut line).unwrap();

@@ -73,8 +73,8 @@ fn run(cli: Cli, flags: Vec<KeyFlag>) -> anyhow::Result<ExitCode> {
         Command::CheckConfig => {
             let layers = layers()?;
             let held = App::check(&Loaded::new(&layers)?.config)?;
-            let comments = held.iter().map(|line| ["# ", line, "\n"].concat());
-            print(&(layers.to_string() + &comments.collect::<String>()))?;
+            let comments: String = held.iter().flat_map(|line| ["# ", line, "\n"]).collect();
+            print(&(layers.to_string() + &comments))?;
         }
         Command::Run | Command::Demo { .. } => {
             serve(runtime, move || Loaded::new(&layers()?), api)?;

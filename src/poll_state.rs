@@ -36,7 +36,7 @@ pub struct PollState {
     pub next_poll_at: Option<f64>,
     /// This machine's clock less the API's, in seconds; none before a response.
     pub clock_offset: Option<f64>,
-    /// How the API is reached; none before the first poll.
+    /// How the API is reached; none without a poller.
     pub connection: Option<Arc<ApiConnection>>,
 }
 

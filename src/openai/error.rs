@@ -45,8 +45,14 @@ impl Error {
 
     /// No response, or one that breaks off.
     pub(super) fn network(error: reqwest::Error) -> Self {
-        let what = if error.is_connect() { "cannot be reached" } else { "gave no whole answer" };
-        let message = format!("{what}: {}", error_chain(&error.without_url()));
+        let error = error.without_url();
+        let message = if error.is_connect() {
+            // Two levels of the library say no more than that.
+            let cause = sources(&error).nth(2).unwrap_or(&error);
+            format!("cannot be reached: {}", error_chain(cause))
+        } else {
+            format!("gave no whole answer: {}", error_chain(&error))
+        };
         Self { retryable: true, ..Self::new(FailureReason::Network, message) }
     }
 

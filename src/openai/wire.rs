@@ -206,8 +206,8 @@ fn text(json: &str) -> Field<Box<str>> {
 const MAX_ID_BYTES: usize = 512;
 
 fn identifier(json: &str) -> Field<Box<str>> {
-    let is_usable = |id: &Box<str>| (1..=MAX_ID_BYTES).contains(&id.len()) && !id.contains('\0');
-    text(json).ok().filter(is_usable).ok_or(None)
+    let is_usable = |id: &str| (1..=MAX_ID_BYTES).contains(&id.len()) && !id.contains('\0');
+    text(json).ok().filter(|id| is_usable(id)).ok_or(None)
 }
 
 fn boolean(json: &str) -> Field<bool> {

@@ -85,15 +85,15 @@ fn scopes(inventory: &Inventory) -> usize {
     1 + inventory.projects().len() + inventory.unread_projects().len()
 }
 
-/// Whether this machine's clock is wrong by that of the API, if that has changed.
+/// Whether this machine's clock differs from that of the API, if that has changed.
 pub(super) fn clock(error: Option<f64>, was_wrong: bool) {
-    match error {
-        Some(offset_seconds) if !was_wrong => tracing::warn!(
+    if let Some(offset_seconds) = error.filter(|_| !was_wrong) {
+        tracing::warn!(
             offset_seconds,
-            "the clock of this machine is not that of the API: what is said of ends is wrong by as much"
-        ),
-        None if was_wrong => tracing::info!("the clock of this machine is that of the API again"),
-        _ => {}
+            "the clock of this machine differs from that of the API: what is said of ends is off by as much"
+        );
+    } else if was_wrong && error.is_none() {
+        tracing::info!("the clock of this machine agrees with that of the API again");
     }
 }
 

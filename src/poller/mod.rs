@@ -75,6 +75,7 @@ impl Poller {
         let liveness_deadline = std::time::Instant::now() + config.timing.timeout + LIVENESS_GRACE;
         let mut state = PollState::new(liveness_deadline, config.timing);
         state.projects = config.options.projects.is_some();
+        state.connection = Some(Arc::new(config.client.connection()));
         let mut state_file = state_file.map(|path| StateFile::new(path, base_url.as_str()));
         if let Some(file) = &mut state_file
             && let Some(saved) = file.load().await?

@@ -85,7 +85,7 @@ async fn clock_is_compared_with_that_of_the_api() {
         let page = exporter.page_after_polls(3).await;
         // The answer's date stands still while the test goes on.
         assert!((page.one(OFFSET) - offset).abs() < 60.0, "{}", page.one(OFFSET));
-        let warnings = exporter.log_lines("the clock of this machine is not that of the API");
+        let warnings = exporter.log_lines("the clock of this machine differs from that of the API");
         assert_eq!(warnings.len(), usize::from(told.is_some()), "{warnings:?}");
         let said = exporter.get("/").await.text().await.unwrap();
         let check = Launch::bare(&["check"]).env("OPENAI_ADMIN_KEY", KEY);
