@@ -311,7 +311,7 @@ mod page {
     fn gzip_epoch(bencher: Bencher<'_, '_>, size: Size) {
         let mut moments = [BEGIN as f64 - 1.0, NOW].into_iter().cycle();
         Scraped::new(size).bench(bencher, |scraped| {
-            moments.by_ref().take(1).for_each(|moment| scraped.now = moment)
+            moments.by_ref().take(1).for_each(|moment| scraped.now = moment);
         });
     }
 

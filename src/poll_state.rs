@@ -97,6 +97,12 @@ impl PollState {
         self.clock_offset.filter(|offset| offset.abs() > MAX_CLOCK_OFFSET)
     }
 
+    /// `now` by the clock of the API, which decides who is let in, where this machine's differs from it by more than
+    /// [`MAX_CLOCK_OFFSET`].
+    pub fn api_time(&self, now: f64) -> f64 {
+        now - self.clock_error().unwrap_or_default()
+    }
+
     /// When the least recently read list was read, in seconds since the epoch; none before the first snapshot.
     pub fn oldest_read_at(&self) -> Option<f64> {
         self.snapshot.as_deref().map(Snapshot::oldest_read_at)

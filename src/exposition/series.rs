@@ -19,7 +19,9 @@ impl Metric {
         mut write: impl FnMut(&[&str], f64),
     ) -> Option<()> {
         let mut write_if_any = |labels: &[&str], value: Option<f64>| {
-            value.into_iter().for_each(|value| write(labels, value))
+            if let Some(value) = value {
+                write(labels, value);
+            }
         };
         let inventory = state.snapshot.as_ref().map(|snapshot| &snapshot.inventory);
         match self.series {

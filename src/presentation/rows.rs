@@ -41,18 +41,18 @@ impl<'a> ScopeRow<'a> {
         now: f64,
         thresholds: Thresholds,
     ) -> Vec<Self> {
-        let inventory = &snapshot.inventory;
+        let (inventory, api_time) = (&snapshot.inventory, state.api_time(now));
         let reads = std::iter::once(snapshot.organization_read_at)
             .chain(snapshot.projects_read_at.iter().copied());
         let read = inventory.scopes().zip(reads).map(|((project, scope), read_at)| {
             let age =
                 state.is_late(read_at, now).then(|| format!("as it was {}", ago(read_at, now)));
-            Self::new(project, Some(scope), age, now, thresholds)
+            Self::new(project, Some(scope), age, api_time, thresholds)
         });
         let unread = inventory
             .unread_projects()
             .iter()
-            .map(|project| Self::new(Some(project), None, None, now, thresholds));
+            .map(|project| Self::new(Some(project), None, None, api_time, thresholds));
         let mut rows: Vec<_> = read.chain(unread).collect();
         rows.sort_by_key(|row| row.coverage.unwrap_or(Coverage::Unknown).order());
         rows

@@ -46,13 +46,15 @@ struct Verdict {
     known: Severity,
     /// Whether anything could not be read, or no project is selected.
     is_incomplete: bool,
-    /// Whether the last poll failed, or what is shown is stale.
+    /// Whether the last poll failed, what is shown is stale, or this machine's clock is wrong.
     is_doubtful: bool,
 }
 
 impl Verdict {
     fn of(state: &PollState, now: f64, thresholds: Thresholds) -> Self {
-        let is_doubtful = state.is_failing() || state.is_stale(now);
+        let is_doubtful =
+            state.is_failing() || state.is_stale(now) || state.clock_error().is_some();
+        let now = state.api_time(now);
         let Some(snapshot) = &state.snapshot else {
             let (status, known) = (Status::Unknown, Severity::Off);
             return Self { status, known, is_incomplete: true, is_doubtful };
@@ -109,9 +111,11 @@ impl<'a> Summary<'a> {
     pub(crate) fn new(state: &'a PollState, now: f64, thresholds: Thresholds) -> Self {
         let Verdict { status, known, is_incomplete, is_doubtful } =
             Verdict::of(state, now, thresholds);
+        let is_old = state.is_stale(now) || state.is_failing();
         let doubt = match (state.is_stale(now), state.is_failing()) {
             (true, _) => ", and what is shown is stale",
             (false, true) => ", and the last poll failed",
+            (false, false) if is_doubtful => ", but this machine's clock is wrong",
             (false, false) => "",
         };
         let well = if known == Severity::Off { "Not enforced" } else { "Healthy" };
@@ -122,7 +126,8 @@ impl<'a> Summary<'a> {
             (_, Severity::Warning) => (known, format!("Act soon{doubt}")),
             _ if is_incomplete => (Severity::Warning, "Not everything is known".into()),
             // What was well once is not known to be well now.
-            _ if is_doubtful => (Severity::Warning, format!("{well} when last seen")),
+            _ if is_old => (Severity::Warning, format!("{well} when last seen")),
+            _ if is_doubtful => (Severity::Warning, format!("{well}{doubt}")),
             _ => (known, well.into()),
         };
         let (mut scopes, mut certificates) = (Vec::new(), Vec::new());
@@ -130,6 +135,7 @@ impl<'a> Summary<'a> {
             None => nothing_known(state.is_failing()),
             Some(snapshot) => {
                 scopes = ScopeRow::all(state, snapshot, now, thresholds);
+                let now = state.api_time(now);
                 certificates = CertificateRow::all(&snapshot.inventory, now, thresholds);
                 sentences(&scopes, &certificates, gaps(state, snapshot), now, thresholds)
             }
@@ -561,6 +567,23 @@ mod tests {
             assert_eq!(summary.badge, badge);
             let status = if days == 3 { Status::Critical } else { Status::Warning };
             assert_eq!(summary.status, status);
+        }
+    }
+
+    #[test]
+    fn ends_are_judged_by_the_clock_of_the_api() {
+        for (ahead, days, status, badge, headline) in [
+            (10, -3, Status::Warning, "Act soon, but", "The organization is covered for only 7 "),
+            (-10, 5, Status::Critical, "Act now, but", "Requests of the organization are refused"),
+            (10, 90, Status::Warning, "Healthy, but", "The organization is covered until 15 April"),
+        ] {
+            let mut state = state(Some(snapshot(&[vec![ending("a", days)]])), Vec::new());
+            state.clock_offset = Some((ahead * DAY) as f64);
+            let summary = Summary::new(&state, NOW as f64, Thresholds::default());
+            assert_eq!(summary.status, status);
+            assert_eq!(summary.badge, format!("{badge} this machine's clock is wrong"));
+            assert!(summary.headline.starts_with(headline), "{}", summary.headline);
+            assert!(summary.message().contains("This machine's clock is 10 days "));
         }
     }
 

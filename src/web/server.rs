@@ -217,7 +217,7 @@ impl Connections {
             // handshake is over nothing was requested, so a shutdown has no response to wait for.
             match self.shutdown.run_until_cancelled(Box::pin(tls.accept(stream))).await {
                 Some(Ok(stream)) => {
-                    Box::pin(serve_http(stream, router, policy, &state, &self.shutdown)).await
+                    Box::pin(serve_http(stream, router, policy, &state, &self.shutdown)).await;
                 }
                 Some(Err(error)) => tracing::debug!(
                     "a client left or was refused before its first request: {error}"

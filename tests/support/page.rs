@@ -43,10 +43,10 @@ impl Page {
                 let (name, text) = rest.split_once(' ').ok_or_else(|| fault("nothing said"))?;
                 match keyword {
                     "HELP" if !text.is_empty() && families.insert(name.to_owned()) => {
-                        help = Some(name.to_owned())
+                        help = Some(name.to_owned());
                     }
                     "TYPE" if help.as_deref() == Some(name) => {
-                        family = Some((name.to_owned(), text.to_owned()))
+                        family = Some((name.to_owned(), text.to_owned()));
                     }
                     _ => return Err(fault("help or type twice, or not in their order")),
                 }

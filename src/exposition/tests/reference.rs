@@ -157,6 +157,7 @@ impl Reference {
     }
 
     /// Each series, in no order.
+    #[expect(clippy::too_many_lines, reason = "a list of every family")]
     fn series(&self) -> Vec<(&'static str, Labels, Option<f64>)> {
         let Self { state, now, .. } = self;
         let mut series = Vec::new();

@@ -33,7 +33,9 @@ impl Scraped {
         match step {
             Step::Read(lists, ago) => self.read(lists, &ago),
             Step::ReadAgain(ago) => {
-                self.lists().into_iter().for_each(|lists| self.read(lists, &ago))
+                if let Some(lists) = self.lists() {
+                    self.read(lists, &ago);
+                }
             }
             Step::Fail(reasons) => self.polled(None, &reasons),
             Step::Regroup(pattern) => {
