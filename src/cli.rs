@@ -98,7 +98,7 @@ pub struct Flags {
     /// Configuration file (TOML)
     #[arg(long = "config.file", value_name = "FILE", global = true)]
     pub config_file: Option<PathBuf>,
-    /// Address to serve metrics on; may be repeated [default: 0.0.0.0:10099]
+    /// Address to serve metrics on; may be repeated [default: [::]:10099]
     #[arg(
         id = "web.listen_address",
         long = "web.listen-address",

@@ -12,13 +12,12 @@ use tokio_rustls::rustls::crypto::aws_lc_rs::{self, kx_group};
 use tokio_rustls::rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{Error, RootCertStore, ServerConfig, SupportedCipherSuite};
+use tokio_rustls::rustls::{Error, ServerConfig, SupportedCipherSuite};
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
+use super::client_verifier::client_verifier;
 use super::files::WatchedFiles;
 use super::web_config::{ClientAuth, Curve, TlsServerConfig, TlsVersion};
 use crate::config::ConfigError;
@@ -29,6 +28,8 @@ pub(in crate::web) struct Tls {
     pub(super) client_auth: ClientAuth,
     /// A client's certificate must carry one of these; empty if any certificate will do.
     allowed_sans: Vec<String>,
+    /// Of the certificate that is presented, as a Unix time; unknown where only rustls can read it.
+    pub(super) not_after: Option<i64>,
 }
 
 impl Tls {
@@ -62,7 +63,10 @@ impl Tls {
         })?;
         let authorities =
             certificates("client_ca", (settings.client_ca, settings.client_ca_file), files)?;
-        let verifier = client_verifier(client_auth, authorities, &allowed_sans, files)?;
+        let verifier = client_verifier(client_auth, authorities, &allowed_sans)
+            .map_err(|(key, fault)| refuse(files, key, fault))?;
+        let leaf = chain.first().and_then(|leaf| parse_x509_certificate(leaf).ok());
+        let not_after = leaf.map(|(_, leaf)| leaf.validity().not_after.timestamp());
 
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
@@ -86,7 +90,7 @@ impl Tls {
             })?;
         config.ignore_client_order = settings.prefer_server_cipher_suites.unwrap_or(true);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), client_auth, allowed_sans })
+        Ok(Self { config: Arc::new(config), client_auth, allowed_sans, not_after })
     }
 
     pub(super) fn has_san_allowlist(&self) -> bool {
@@ -201,49 +205,4 @@ fn certificates(
         Err(_) => "has a certificate that is not valid PEM",
     };
     Err(refuse(files, &format!("{key}_file"), fault))
-}
-
-fn client_verifier(
-    client_auth: ClientAuth,
-    authorities: Option<Vec<CertificateDer<'static>>>,
-    allowed_sans: &[String],
-    files: &WatchedFiles,
-) -> Result<Arc<dyn ClientCertVerifier>, ConfigError> {
-    if client_auth == ClientAuth::None {
-        let without_effect = [
-            ("client_ca_file", authorities.is_some()),
-            ("client_allowed_sans", !allowed_sans.is_empty()),
-        ];
-        return match without_effect.into_iter().find(|(_, is_set)| *is_set) {
-            Some((key, _)) => Err(refuse(
-                files,
-                key,
-                "has no effect without a client_auth_type that verifies clients",
-            )),
-            None => Ok(WebPkiClientVerifier::no_client_auth()),
-        };
-    }
-    let authorities = authorities.ok_or_else(|| {
-        refuse(
-            files,
-            "client_ca_file",
-            "is missing, and so is client_ca; client_auth_type needs one of them",
-        )
-    })?;
-    let mut roots = RootCertStore::empty();
-    for authority in authorities {
-        roots.add(authority).map_err(|_| {
-            refuse(files, "client_ca_file", "has a certificate that cannot be read")
-        })?;
-    }
-    // Of the provider only its signature algorithms count here.
-    let builder = WebPkiClientVerifier::builder_with_provider(
-        Arc::new(roots),
-        Arc::new(aws_lc_rs::default_provider()),
-    );
-    let builder =
-        if client_auth == ClientAuth::Optional { builder.allow_unauthenticated() } else { builder };
-    builder.build().map_err(|_| {
-        refuse(files, "client_ca_file", "has no certificate that clients can be verified with")
-    })
 }
