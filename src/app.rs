@@ -15,6 +15,7 @@ use crate::exposition::Exposition;
 use crate::inventory::unix_now;
 use crate::openai::{self, Client, ClientError};
 use crate::poller::{self, Poller, PollerConfig, StateFileError};
+use crate::telemetry::Logs;
 use crate::web::{self, Limits, Security, Server, raise_descriptor_limit, share_with_probes};
 
 /// Why the exporter cannot start, or cannot use a configuration.
@@ -47,8 +48,16 @@ pub type Reload = Result<Loaded, ConfigError>;
 
 impl App {
     /// Sets everything up and binds its sockets, so that whatever can fail at the start fails here.
-    pub async fn bind(Loaded { config, credentials }: Loaded) -> Result<Self, StartError> {
-        let security = config.web.config_file.as_deref().map(Security::load).transpose()?;
+    pub async fn bind(
+        Loaded { config, credentials }: Loaded,
+        logs: &Logs,
+    ) -> Result<Self, StartError> {
+        let registry = Registry::new();
+        registry.register(Box::new(logs.dropped().clone()))?;
+        let web_metrics = web::Metrics::new(&registry)?;
+        let load = |file| Security::load(file, web_metrics.clone());
+        let security = config.web.config_file.as_deref().map(load).transpose()?;
+        let web_security = security.as_ref().map(|(security, _)| security.clone());
         let (mut connections, mut probe_server) = (raise_descriptor_limit(), None);
         if let Some(address) = config.web.probe_listen_address.clone() {
             let (rest, probes) = share_with_probes(connections);
@@ -58,7 +67,6 @@ impl App {
         let server =
             Server::bind(&config.web.listen_address, Limits::new(connections), security).await?;
 
-        let registry = Registry::new();
         let client_metrics = Arc::new(openai::Metrics::new(&registry)?);
         let client = Arc::new(Client::new(&config.api, Arc::clone(&client_metrics))?);
         let poller_config = PollerConfig::new(Arc::clone(&client), &config, credentials);
@@ -66,10 +74,11 @@ impl App {
             Poller::new(poller_config, config.poll.state_file.as_deref(), &config.api.base_url)
                 .await?;
 
-        let reloading = Reloading::new(config, client, client_metrics, &registry)?;
+        let reloading = Reloading::new(config, client, client_metrics, web_security, &registry)?;
         let exposition = Arc::new(Exposition::new(registry)?);
         let probes = probe_server.map(|server| (server, web::probes(state.clone())));
-        Ok(Self { poller, server, router: web::router(exposition, state), probes, reloading })
+        let router = web::router(exposition, state, web_metrics);
+        Ok(Self { poller, server, router, probes, reloading })
     }
 
     /// Checks that everything that a configuration names can be used, without binding anything. Returns how the API is
@@ -80,7 +89,8 @@ impl App {
         let mut lines = vec![format!("API: {}", client.connection())];
         lines.extend(openai::certificate_counts(&config.api)?);
         if let Some(file) = config.web.config_file.as_deref() {
-            lines.extend(Security::load(file)?.0.certificate_counts());
+            let (security, _) = Security::load(file, web::Metrics::new(&Registry::new())?)?;
+            lines.extend(security.certificate_counts());
         }
         Ok(lines)
     }
@@ -112,11 +122,12 @@ impl App {
 }
 
 /// Takes new configurations over as far as that can be done without a restart.
-#[derive(Debug)]
 struct Reloading {
     running: Config,
     client: Arc<Client>,
     client_metrics: Arc<openai::Metrics>,
+    /// It follows its files itself.
+    web_security: Option<Security>,
     successful: IntGauge,
     succeeded_at: Gauge,
 }
@@ -126,6 +137,7 @@ impl Reloading {
         running: Config,
         client: Arc<Client>,
         client_metrics: Arc<openai::Metrics>,
+        web_security: Option<Security>,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
         let successful = register_int_gauge_with_registry!(
@@ -138,7 +150,8 @@ impl Reloading {
             "When the configuration in force was read, as a Unix time.",
             registry
         )?;
-        let reloading = Self { running, client, client_metrics, successful, succeeded_at };
+        let reloading =
+            Self { running, client, client_metrics, web_security, successful, succeeded_at };
         reloading.succeeded();
         Ok(reloading)
     }
@@ -160,7 +173,7 @@ impl Reloading {
                     // The poller ends only with the process.
                     let _ = to_poller.send(poller_config).await;
                     self.succeeded();
-                    tracing::info!("the configuration was read anew and is in force");
+                    self.log_success().await;
                 }
                 Err(error) => {
                     self.successful.set(0);
@@ -171,6 +184,16 @@ impl Reloading {
             }
         }
         std::future::pending::<()>().await;
+    }
+
+    async fn log_success(&self) {
+        let what = "the configuration was read anew and is in force";
+        match &self.web_security {
+            Some(security) if !security.reload().await => {
+                tracing::warn!("{what}, but for web.config_file: an earlier version of it stays");
+            }
+            _ => tracing::info!("{what}"),
+        }
     }
 
     fn take_over(&mut self, reload: Reload) -> Result<PollerConfig, StartError> {

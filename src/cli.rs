@@ -120,12 +120,13 @@ pub struct Flags {
     /// Configuration file (TOML)
     #[arg(long = "config.file", value_name = "FILE", global = true)]
     pub config_file: Option<PathBuf>,
-    /// Address to serve metrics on; may be repeated [default: 0.0.0.0:10099]
     #[arg(
         id = "web.listen_address",
         long = "web.listen-address",
         value_name = "ADDRESS",
-        global = true
+        global = true,
+        // No comment, in which `[::]` would be a link.
+        help = "Address to serve metrics on; may be repeated [default: [::]:10099]"
     )]
     web_listen_address: Vec<String>,
     /// TLS and users for that address, in the format of the Prometheus exporter-toolkit (YAML)

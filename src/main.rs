@@ -10,6 +10,7 @@ use openai_cert_exporter::check::Status;
 use openai_cert_exporter::cli::{Cli, Command, Format, KeyFlag, Report};
 use openai_cert_exporter::config::{ConfigError, Layers, ListenAddress, Loaded, Log};
 use openai_cert_exporter::demo::DemoApi;
+use openai_cert_exporter::telemetry::Logs;
 use openai_cert_exporter::{check, demo, signals, telemetry};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -24,15 +25,18 @@ fn main() -> ExitCode {
         Some(Command::Check(check)) => Some(check.report.clone()),
         _ => None,
     };
-    run(cli, flags).unwrap_or_else(|error| {
+    let mut logs = Logs::start();
+    let code = run(cli, flags, &logs).unwrap_or_else(|error| {
         let Some(report) = report else {
-            // A closed stderr is no further error: the exit code still tells (and `eprintln!` would panic).
-            let _ = writeln!(io::stderr(), "openai-cert-exporter: {error}");
+            // It never fails, also where nobody reads.
+            let _ = logs.write_all(format!("openai-cert-exporter: {error}\n").as_bytes());
             return ExitCode::FAILURE;
         };
         check::tell_failure(&report, &error.to_string());
         Status::Unknown.code().into()
-    })
+    });
+    logs.drain();
+    code
 }
 
 /// Ends with what clap says of arguments that cannot be parsed, or with the help that they ask for.
@@ -53,7 +57,7 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     Status::Unknown.code().into()
 }
 
-fn run(cli: Cli, flags: Vec<KeyFlag>) -> anyhow::Result<ExitCode> {
+fn run(cli: Cli, flags: Vec<KeyFlag>, logs: &Logs) -> anyhow::Result<ExitCode> {
     // One thread for everything that waits: a request that hops between threads costs more than its work. What takes its
     // time (compressing a large snapshot, files, names) has threads of its own.
     let runtime = Builder::new_current_thread().enable_all().build();
@@ -77,14 +81,17 @@ fn run(cli: Cli, flags: Vec<KeyFlag>) -> anyhow::Result<ExitCode> {
             print(&(layers.to_string() + &comments))?;
         }
         Command::Run | Command::Demo { .. } => {
-            serve(runtime, move || Loaded::new(&layers()?), api)?;
+            serve(runtime, move || Loaded::new(&layers()?), api, logs)?;
         }
         Command::Check(check) => {
             let layers = layers()?;
             let loaded = Loaded::new(&layers)?;
             // A check says itself what went wrong; cron would mail every line beside that. A level that is set is kept.
             let quiet = Log { level: tracing::Level::ERROR, ..loaded.config.log };
-            init_logs(if layers.is_default("log.level") { quiet } else { loaded.config.log })?;
+            init_logs(
+                if layers.is_default("log.level") { quiet } else { loaded.config.log },
+                logs,
+            )?;
             if let Some(api) = api {
                 runtime.spawn(api.run(CancellationToken::new()));
             }
@@ -102,21 +109,22 @@ fn serve(
     runtime: Runtime,
     load: impl Fn() -> Result<Loaded, ConfigError> + Send + Sync + 'static,
     api: Option<DemoApi>,
+    logs: &Logs,
 ) -> anyhow::Result<()> {
     let loaded = load()?;
-    init_logs(loaded.config.log)?;
-    telemetry::end_on_panic();
+    init_logs(loaded.config.log, logs)?;
+    telemetry::end_on_panic(logs.clone());
     let outcome = runtime.block_on(async {
         let system = |error| anyhow!("signals cannot be received: {error}");
         let shutdown = signals::shutdown().map_err(system)?;
         let reloads = signals::reloads(load).map_err(system)?;
         signals::survive_file_size_limit().map_err(system)?;
-        let app = App::bind(loaded).await?;
+        let app = App::bind(loaded, logs).await?;
         if let Some(api) = api {
             print(&api.welcome(&app.server)?)?;
             tokio::spawn(api.run(shutdown.clone()));
         }
-        app.run(reloads, shutdown).await;
+        Box::pin(app.run(reloads, shutdown)).await;
         Ok(())
     });
     // A name that is being resolved, or a file system that hangs, holds a thread that nothing can end.
@@ -124,8 +132,8 @@ fn serve(
     outcome
 }
 
-fn init_logs(log: Log) -> anyhow::Result<()> {
-    telemetry::init(log).map_err(|error| anyhow!("logging cannot be set up: {error}"))
+fn init_logs(log: Log, logs: &Logs) -> anyhow::Result<()> {
+    telemetry::init(log, logs.clone()).map_err(|error| anyhow!("logging cannot be set up: {error}"))
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

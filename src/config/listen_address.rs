@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 /// `host:port`: the host a name or an address (an IPv6 one in brackets), never empty; what is read may leave it out for
-/// every IPv4 address of this machine.
+/// every address of this machine, `[::]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddress(Box<str>);
 
@@ -27,10 +27,10 @@ impl FromStr for ListenAddress {
                 Some(rest) => rest.strip_suffix(']')?.parse::<Ipv6Addr>().is_ok(),
                 None => !host.contains([':', ' ', '/']),
             };
-            let host = if host.is_empty() { "0.0.0.0" } else { host };
+            let host = if host.is_empty() { "[::]" } else { host };
             is_valid.then(|| Self(format!("{host}:{port}").into()))
         };
-        parse().ok_or("must be an address such as 0.0.0.0:10099 or :10099")
+        parse().ok_or("must be an address such as [::]:10099 or :10099")
     }
 }
 

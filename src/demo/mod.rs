@@ -7,7 +7,7 @@ mod api;
 mod organization;
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio_util::sync::CancellationToken;
 
@@ -70,12 +70,9 @@ impl DemoApi {
 
 /// Where this machine reaches what listens at `address`.
 fn local(mut address: SocketAddr) -> SocketAddr {
+    // `[::]` serves IPv4 too.
     if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() {
-            Ipv4Addr::LOCALHOST.into()
-        } else {
-            Ipv6Addr::LOCALHOST.into()
-        });
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
     address
 }

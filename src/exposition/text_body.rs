@@ -68,6 +68,8 @@ impl Iterator for TextBody {
     fn next(&mut self) -> Option<String> {
         let mut text = String::new();
         while text.len() < PIECE && self.write_next(&mut text).is_some() {}
+        // A reader that takes its time holds it for long.
+        text.shrink_to_fit();
         (!text.is_empty()).then_some(text)
     }
 }

@@ -78,7 +78,7 @@ impl<M: PartialEq + Send + 'static> Shared<M> {
         &self,
         source: Arc<T>,
         moment: fn(&T, UnixSeconds) -> M,
-        render: fn(&T, f64) -> Option<CachedResponse>,
+        render: impl FnOnce(&T, f64) -> Option<CachedResponse> + Send + 'static,
     ) -> Result<CachedResponse, NotRendered> {
         let mut last = Arc::clone(&self.0).lock_owned().await;
         let now = unix_now();

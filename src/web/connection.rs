@@ -6,17 +6,19 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::uri::Authority;
+use axum::response::IntoResponse as _;
 use http_body_util::BodyExt as _;
-use hyper::Request;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, HOST, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
+use hyper::{Request, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,6 +27,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::io::{InspectReader, InspectWriter};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::lock;
 use super::security::ConnectionPolicy;
 
 /// A request with a larger head is refused with 431.
@@ -117,7 +120,7 @@ impl ConnectionState {
     }
 
     fn deadline(&self, limits: &Limits) -> Instant {
-        let Progress { phase, last_request, last_byte } = &*self.progress();
+        let Progress { phase, last_request, last_byte } = &*lock(&self.progress);
         match phase {
             Phase::Head { since } => *since + limits.head_timeout,
             Phase::Response { .. } => {
@@ -127,19 +130,21 @@ impl ConnectionState {
     }
 
     pub(super) fn last_request(&self) -> Instant {
-        self.progress().last_request
+        lock(&self.progress).last_request
     }
 
-    fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether the client has sent anything, before its first request.
+    pub(super) fn has_read(&self) -> bool {
+        let Progress { last_request, last_byte, .. } = &*lock(&self.progress);
+        last_byte > last_request
     }
 
     fn bytes_written(&self) {
-        self.progress().last_byte = Instant::now();
+        lock(&self.progress).last_byte = Instant::now();
     }
 
     fn bytes_read(&self) {
-        let (mut progress, now) = (self.progress(), Instant::now());
+        let (mut progress, now) = (lock(&self.progress), Instant::now());
         progress.last_byte = now;
         // While a response is produced, bytes read belong to a pipelined request.
         if matches!(&progress.phase, Phase::Response { produced } if produced.is_cancelled()) {
@@ -151,7 +156,7 @@ impl ConnectionState {
     /// the guard is dropped.
     fn begin_response(&self) -> DropGuard {
         let produced = CancellationToken::new();
-        let mut progress = self.progress();
+        let mut progress = lock(&self.progress);
         progress.last_request = Instant::now();
         progress.phase = Phase::Response { produced: produced.clone() };
         produced.drop_guard()
@@ -173,6 +178,10 @@ pub(super) async fn serve_http(
             let has_body = !request.body().is_end_stream();
             let request = request.map(Body::new);
             let mut response = match policy {
+                _ if !names_its_host(&request) => {
+                    let (close, text) = ([(CONNECTION, "close")], "a valid Host is required\n");
+                    (StatusCode::BAD_REQUEST, close, text).into_response()
+                }
                 Some(policy) => policy.respond(request, router).await?,
                 None => router.call(request).await?,
             };
@@ -200,6 +209,26 @@ pub(super) async fn serve_http(
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
     }
+}
+
+/// Whether a request says which host it is for as RFC 9112, section 3.2, wants it: once, and in the form of `host:port`. The
+/// port may be missing; in HTTP/1.0 the whole header may. An empty value is a valid one.
+fn names_its_host<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() < Version::HTTP_11,
+        (Some(host), None) => host.is_empty() || is_host_and_port(host.as_bytes()),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+fn is_host_and_port(value: &[u8]) -> bool {
+    let Ok(authority) = Authority::try_from(value) else { return false };
+    // What is no host may be a user before it.
+    authority.as_str().strip_prefix(authority.host()).is_some_and(|rest| {
+        rest.is_empty()
+            || rest.strip_prefix(':').is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()))
+    })
 }
 
 #[cfg(test)]

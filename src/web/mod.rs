@@ -9,7 +9,7 @@ mod server;
 mod status;
 mod timeline;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -19,7 +19,7 @@ use crate::poll_state::PollState;
 
 pub use connection::Limits;
 pub use router::{probes, router};
-pub use security::{RulesWatcher, Security};
+pub use security::{Metrics, RulesWatcher, Security};
 pub use server::Server;
 pub(crate) use server::{raise_descriptor_limit, share_with_probes};
 
@@ -28,6 +28,7 @@ pub(crate) use server::{raise_descriptor_limit, share_with_probes};
 struct AppState {
     exposition: Arc<Exposition>,
     state: watch::Receiver<Arc<PollState>>,
+    metrics: Metrics,
     responses: Arc<SharedResponses>,
 }
 
@@ -41,3 +42,8 @@ struct SharedResponses {
 
 /// The paths of [`probes`], which need no credentials anywhere.
 const HEALTH_PATHS: [&str; 4] = ["/healthz", "/-/healthy", "/readyz", "/-/ready"];
+
+/// The guarded value, also after a panic elsewhere: outside of tests a panic ends the process.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -15,13 +15,18 @@ use futures_util::stream;
 use tokio::sync::watch;
 
 use super::cached::CachedResponse;
-use super::{AppState, HEALTH_PATHS, api, status};
+use super::{AppState, HEALTH_PATHS, Metrics, api, status};
 use crate::exposition::{self, Exposition};
 use crate::inventory::unix_now;
 use crate::poll_state::PollState;
 
 /// Every path that is served.
-pub fn router(exposition: Arc<Exposition>, state: watch::Receiver<Arc<PollState>>) -> Router {
+pub fn router(
+    exposition: Arc<Exposition>,
+    state: watch::Receiver<Arc<PollState>>,
+    metrics: Metrics,
+) -> Router {
+    let app = AppState { exposition, state: state.clone(), metrics, responses: Arc::default() };
     Router::new()
         .route("/", get(status::page))
         .route("/status.css", file("text/css", include_str!("status.css")))
@@ -30,8 +35,8 @@ pub fn router(exposition: Arc<Exposition>, state: watch::Receiver<Arc<PollState>
         .route("/api/v1/certificates", get(api::certificates))
         .route("/api/v1/polls", get(api::polls))
         .route("/api/v1/openapi.json", file(api::JSON, include_str!("openapi.json")))
-        .route("/metrics", get(metrics))
-        .with_state(AppState { exposition, state: state.clone(), responses: Arc::default() })
+        .route("/metrics", get(metrics_page))
+        .with_state(app)
         .merge(probes(state))
 }
 
@@ -55,7 +60,7 @@ fn file<S: Clone + Send + Sync + 'static>(
     get(async move |headers: HeaderMap| response.respond(&headers))
 }
 
-async fn metrics(State(app): State<AppState>, headers: HeaderMap) -> Response {
+async fn metrics_page(State(app): State<AppState>, headers: HeaderMap) -> Response {
     let (state, now) = (Arc::clone(&app.state.borrow()), unix_now());
     let gzip = accepts_gzip(&headers);
     let page = if gzip {

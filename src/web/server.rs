@@ -1,11 +1,13 @@
 //! Listens, accepts and serves, with no more connections at once than the limit of descriptors allows.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use axum::Router;
+use rustix::io::Errno;
+use rustix::net::sockopt::set_ipv6_v6only;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::Semaphore;
@@ -14,11 +16,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::connection::{ConnectionState, Limits, serve_http};
-use super::security::{ConnectionPolicy, RulesWatcher, Security};
+use super::lock;
+use super::security::{RulesWatcher, Security};
 use crate::config::ListenAddress;
 
-/// More clients than this at once are no scrapers.
-const MAX_CONNECTIONS: u64 = 4_096;
+/// More clients than this at once are no scrapers. One that does not read costs up to 40 KiB of a container's 64 MiB.
+const MAX_CONNECTIONS: u64 = 1_024;
 /// Kubelets and load balancers probe one at a time.
 const MAX_PROBE_CONNECTIONS: usize = 32;
 /// Descriptors kept for the rest: listeners, the upstream, files, the runtime.
@@ -90,9 +93,7 @@ impl Server {
 
     /// `http` or `https`.
     pub fn scheme(&self) -> &'static str {
-        let speaks_tls =
-            |(security, _): &(Security, RulesWatcher)| security.policy().tls().is_some();
-        if self.security.as_ref().is_some_and(speaks_tls) { "https" } else { "http" }
+        self.security.as_ref().map_or("http", |(security, _)| security.scheme())
     }
 
     /// Serves until `shutdown`, then lets the responses under way end for a moment.
@@ -135,8 +136,23 @@ async fn listen(address: &ListenAddress) -> io::Result<TcpListener> {
     outcome
 }
 
+/// `[::]` means every IPv4 address too and, where there is no IPv6, those alone.
 fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let means_every_address = address.is_ipv6() && address.ip().is_unspecified();
+    listen_on_one(address).or_else(|error| match Errno::from_io_error(&error) {
+        Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) if means_every_address => {
+            listen_on_one((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        _ => Err(error),
+    })
+}
+
+fn listen_on_one(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if address.is_ipv6() {
+        // The system's default may be to serve IPv6 alone.
+        set_ipv6_v6only(&socket, false)?;
+    }
     // A restart need not wait for the connections of the process before.
     socket.set_reuseaddr(true)?;
     // Accepted connections inherit it.
@@ -161,9 +177,10 @@ impl Connections {
     async fn accept(self: Arc<Self>, listener: TcpListener) {
         while let Some(accepted) = self.shutdown.run_until_cancelled(listener.accept()).await {
             match accepted {
-                Ok((socket, _)) => {
+                Ok((socket, client)) => {
                     let Some(state) = self.admit().await else { return };
-                    self.tasks.spawn(Arc::clone(&self).serve(socket, state));
+                    let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+                    self.tasks.spawn(Arc::clone(&self).serve(socket, client, state));
                 }
                 // The client left before it was accepted.
                 Err(error)
@@ -183,7 +200,7 @@ impl Connections {
     /// way: clients that never finish a request cannot keep the scraper out.
     async fn admit(&self) -> Option<Arc<ConnectionState>> {
         if self.permits.available_permits() == 0 {
-            let open = self.open();
+            let open = lock(&self.open);
             let staying =
                 open.iter().filter_map(Weak::upgrade).filter(|state| !state.evicted.is_cancelled());
             if let Some(longest) = staying.min_by_key(|state| state.last_request()) {
@@ -192,37 +209,39 @@ impl Connections {
         }
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
         let state = Arc::new(ConnectionState::new(permit));
-        let mut open = self.open();
+        let mut open = lock(&self.open);
         open.retain(|state| state.strong_count() > 0);
         open.push(Arc::downgrade(&state));
         Some(state)
     }
 
-    fn open(&self) -> MutexGuard<'_, Vec<Weak<ConnectionState>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn serve(self: Arc<Self>, socket: TcpStream, state: Arc<ConnectionState>) {
+    async fn serve(
+        self: Arc<Self>,
+        socket: TcpStream,
+        client: SocketAddr,
+        state: Arc<ConnectionState>,
+    ) {
         // Responses are written whole, so Nagle's algorithm would only delay them.
         let _ = socket.set_nodelay(true);
         // Below TLS, so that the handshake is timed too.
         let stream = Arc::clone(&state).track(socket);
         let serving = async {
-            let policy = self.security.as_ref().map(Security::policy);
+            let policy = self.security.as_ref().map(|security| security.policy(client));
             let (router, policy) = (self.router.clone(), policy.as_ref());
-            let Some(tls) = policy.and_then(ConnectionPolicy::tls) else {
+            let Some((policy, tls)) = policy.and_then(|policy| Some((policy, policy.tls()?)))
+            else {
                 return serve_http(stream, router, policy, &state, &self.shutdown).await;
             };
             // Boxed, here and below, so that a connection without TLS takes no memory for what TLS needs. Before the
             // handshake is over nothing was requested, so a shutdown has no response to wait for.
             match self.shutdown.run_until_cancelled(Box::pin(tls.accept(stream))).await {
                 Some(Ok(stream)) => {
+                    let policy = Some(policy);
                     Box::pin(serve_http(stream, router, policy, &state, &self.shutdown)).await;
                 }
-                Some(Err(error)) => tracing::debug!(
-                    "a client left or was refused before its first request: {error}"
-                ),
-                None => {}
+                // Whoever sends nothing only looks whether somebody listens.
+                Some(Err(error)) if state.has_read() => policy.log_failed_handshake(&error),
+                Some(Err(_)) | None => {}
             }
         };
         tokio::select! {

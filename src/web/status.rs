@@ -32,12 +32,15 @@ pub(super) async fn page(
     headers: HeaderMap,
 ) -> Result<Response, NotRendered> {
     let state = Arc::clone(&app.state.borrow());
+    let is_refused = app.metrics.is_refused();
+    let render = move |state: &PollState, now| render(state, is_refused, now);
     Ok(app.responses.page.get(state, |_, second| second, render).await?.respond(&headers))
 }
 
-fn render(state: &PollState, now: f64) -> Option<CachedResponse> {
-    let html =
-        Page::new(&Summary::new(state, now, Thresholds::default()), state, now).render().ok()?;
+fn render(state: &PollState, is_web_config_refused: bool, now: f64) -> Option<CachedResponse> {
+    let summary = Summary::new(state, now, Thresholds::default());
+    let page = Page { is_web_config_refused, ..Page::new(&summary, state, now) };
+    let html = page.render().ok()?;
     let page = CachedResponse::volatile("text/html; charset=utf-8", html);
     let page = page.with(CONTENT_SECURITY_POLICY, PAGE_CSP).with(X_FRAME_OPTIONS, "DENY");
     Some(page.with(REFERRER_POLICY, "no-referrer"))
@@ -51,6 +54,7 @@ struct Page<'a> {
     rendered_at: String,
     summary: &'a Summary<'a>,
     banner: Option<(Severity, &'a str, String)>,
+    is_web_config_refused: bool,
     last_success: Option<RelativeTime>,
     last_failure: Option<(RelativeTime, String)>,
     next_poll: Option<RelativeTime>,
@@ -87,6 +91,7 @@ impl<'a> Page<'a> {
             refresh_seconds: if state.snapshot.is_some() { refresh } else { REFRESH.0 },
             rendered_at: format_timestamp(whole_second(now)),
             banner: banner(summary, state, now),
+            is_web_config_refused: false,
             last_success: state.last_success_at.map(past),
             last_failure: last_failure
                 .map(|poll| (past(poll.ended_at), name_failures(&poll.failed))),

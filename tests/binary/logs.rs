@@ -1,6 +1,11 @@
 //! What is told on standard error, in which words, and how often.
 
+use std::time::Duration;
+
+use rustix::process::Signal;
 use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::timeout;
 
 use crate::api::{Answer, Api, With as _, certificate, entry, entry_with, list_page};
 use crate::binary::{Exporter, Launch, free_address};
@@ -234,11 +239,38 @@ async fn logs_that_cannot_be_written_end_nothing() {
     let api = Script::of([error(500, None)]).await;
     // A full disk, or a reader of the log that has gone.
     let exporter = start_at_a_known_address(api.often().under("exec 2>/dev/full"), 103).await;
-    exporter.page_after_polls(3).await;
+    let page = exporter.page_after_polls(3).await;
+    assert!(page.one(DROPPED) >= 3.0, "{}", page.one(DROPPED));
     assert_eq!(exporter.stop().await.code(), Some(0));
 
     let refused = Launch::bare(&["check-config"]).under("exec 2>/dev/full").until_it_ends().await;
     assert_eq!(refused.code(), Some(1), "a bad configuration, not a panic");
+}
+
+const DROPPED: &str = "openai_cert_exporter_log_lines_dropped_total";
+
+#[tokio::test]
+async fn pipe_that_nobody_reads_stops_nothing_and_lines_that_do_not_fit_are_counted() {
+    let api = Api::listing(vec![]).await;
+    let folder = TempDir::new().unwrap();
+    let pipe = folder.path().join("pipe").display().to_string();
+    // Full at the start, of both streams: what a stuck collector of logs leaves of a pipe.
+    let full = format!(
+        "mkfifo {pipe} && exec 1<>{pipe} 2>&1 && dd if=/dev/zero bs=65536 count=1 status=none"
+    );
+    let exporter = start_at_a_known_address(api.often().under(&full), 104).await;
+    let page = exporter.page_after_polls(3).await;
+    assert_eq!(page.one(DROPPED), 0.0, "there is room for some");
+    let long = "x".repeat(200_000);
+    let added = (0..10).map(|number| certificate(&format!("cert_{number}")).named(&long));
+    api.now_lists(added.collect());
+    let page = exporter.page_when("lines are dropped", |page| page.one(DROPPED) > 0.0).await;
+    exporter.page_after_more_polls(2).await;
+    assert!(page.is_up() && page.one(DROPPED) < 10.0);
+    assert_eq!(exporter.status("/healthz").await, 200);
+    exporter.signal(Signal::TERM);
+    let ended = timeout(Duration::from_secs(2), exporter.ended()).await;
+    assert_eq!(ended.expect("it ends in time").code(), Some(0));
 }
 
 #[tokio::test]

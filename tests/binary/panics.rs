@@ -18,8 +18,12 @@ const SIGABRT: i32 = 6;
 #[tokio::test]
 async fn panic_in_a_task_is_logged_and_ends_the_process() {
     if std::env::var_os(PANICS).is_some() {
-        telemetry::init(Log { level: tracing::Level::INFO, format: LogFormat::Text }).unwrap();
-        telemetry::end_on_panic();
+        let (log, logs) = (
+            Log { level: tracing::Level::INFO, format: LogFormat::Text },
+            telemetry::Logs::start(),
+        );
+        telemetry::init(log, logs.clone()).unwrap();
+        telemetry::end_on_panic(logs);
         tokio::spawn(async { panic!("{KEY}") });
         sleep(DEADLINE).await;
         return;

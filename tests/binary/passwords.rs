@@ -1,4 +1,4 @@
-//! What checking a password costs, as the log tells: the same whoever asks, once for a user, and never the scraper's turn.
+//! What checking a password costs, as the log tells: the same whoever asks, and once for the same credentials.
 
 use reqwest::{Client, StatusCode};
 
@@ -36,7 +36,7 @@ async fn ask(http: &Client, exporter: &Exporter, name: &str, password: &str) -> 
 }
 
 #[tokio::test]
-async fn unknown_name_costs_as_much_as_a_user_and_the_right_password_is_checked_once() {
+async fn unknown_name_costs_as_much_as_a_user_and_credentials_are_checked_once() {
     let folder = Folder::with(&users(&[("alice", &hash("secret")), ("bob", &hash("hidden"))]));
     let (exporter, http) = (demo(&folder).await, client());
     let mut expected = 0;
@@ -52,10 +52,14 @@ async fn unknown_name_costs_as_much_as_a_user_and_the_right_password_is_checked_
         ("bob", "hidden", true, 1),
         ("bob", "hidden", true, 0),
         // One user's success is not forgotten for another's, nor for a failure.
-        ("alice", "wrong", false, 1),
+        ("alice", "guess", false, 1),
         ("alice", "secret", true, 0),
         ("bob", "secret", false, 1),
         ("bob", "hidden", true, 0),
+        // Nor are failures.
+        ("alice", "wrong", false, 0),
+        ("nobody", "secret", false, 0),
+        ("", "", false, 0),
     ];
     for (name, password, is_right, cost) in steps {
         let status = ask(&http, &exporter, name, password).await;
@@ -78,41 +82,28 @@ async fn unknown_name_costs_as_much_as_a_user_and_the_right_password_is_checked_
 }
 
 #[tokio::test]
-async fn guesses_do_not_keep_the_scraper_out() {
-    // Slow enough that guesses pile up.
-    let slow = bcrypt::hash("secret", 7).unwrap();
-    let folder = Folder::with(&users(&[("alice", &slow)]));
+async fn each_guess_is_checked_once_and_two_at_the_same_time() {
+    let folder = Folder::with(&users(&[("alice", &hash("secret"))]));
     let (exporter, http) = (demo(&folder).await, client());
-    assert_eq!(ask(&http, &exporter, "alice", "secret").await, 200);
-    let before = checks(&exporter);
+    // Each of fifty twice.
     let guesses: Vec<_> = (0..100)
         .map(|index| {
             let request = client()
                 .get(exporter.url("/metrics"))
-                .basic_auth("alice", Some(format!("guess {index}")));
-            tokio::spawn(async move { request.send().await.unwrap().status().as_u16() })
+                .basic_auth("alice", Some(format!("guess {}", index % 50)));
+            tokio::spawn(async move { request.send().await.unwrap().status() })
         })
         .collect();
-    until("guesses pile up", async || (checks(&exporter) > before).then_some(())).await;
-    assert_eq!(ask(&http, &exporter, "alice", "secret").await, 200);
+    until("guesses pile up", async || (checks(&exporter) > 0).then_some(())).await;
     assert_eq!(exporter.status("/healthz").await, 200);
-    let mut refused = 0;
-    let mut put_off = 0;
+    assert_eq!(ask(&http, &exporter, "alice", "secret").await, 200);
     for guess in guesses {
-        match guess.await.unwrap() {
-            401 => refused += 1,
-            503 => put_off += 1,
-            other => panic!("a guess was answered with {other}"),
-        }
+        assert_eq!(guess.await.unwrap(), 401);
     }
-    assert_eq!(
-        checks(&exporter) - before,
-        refused,
-        "each guess that was not put off is checked, once"
-    );
-    assert!(put_off > 0, "100 guesses at once waited");
-    assert_eq!(most_checks_at_once(&exporter), 2);
-    assert_eq!(ask(&http, &exporter, "alice", "wrong").await, 401, "the queue is free again");
+    until("the checks are logged", async || (checks(&exporter) > 50).then_some(())).await;
+    assert!(most_checks_at_once(&exporter) <= 2, "{}", most_checks_at_once(&exporter));
+    // Two that are alike may be checked side by side.
+    assert!(checks(&exporter) <= 51 + 25, "{}", checks(&exporter));
 }
 
 #[tokio::test]

@@ -5,7 +5,9 @@ use tempfile::TempDir;
 
 use crate::api::{Api, DemoCertificate, With as _, certificate, certificates};
 use crate::binary::{Exporter, KEY, Launch};
+use crate::client::client;
 use crate::page::Page;
+use crate::tls::{Folder, hash, users};
 use crate::wait::until;
 
 const SUCCESSFUL: &str = "openai_cert_exporter_config_last_reload_successful";
@@ -134,4 +136,42 @@ async fn new_rotation_group_holds_for_lists_that_stay_the_same() {
         .await;
     reloadable.reload(OFTEN).await;
     reloadable.exporter.page_when("it does so no longer", |page| superseded(page) == 0.0).await;
+}
+
+#[tokio::test]
+async fn refused_web_configuration_shows_until_it_is_mended() {
+    let users = |hash: &str| users(&[("alice", hash)]);
+    let (right, api) = (hash("secret"), Api::listing(certificates(3)).await);
+    let folder = Folder::with(&users(&right));
+    let exporter = api.often().web_config(&folder).start().await;
+    let http = client();
+    let get = async |path: &str| {
+        let request = http.get(exporter.url(path)).basic_auth("alice", Some("secret"));
+        request.send().await.unwrap().text().await.unwrap()
+    };
+    let successful = async || {
+        let page = Page::parse(&get("/metrics").await).unwrap();
+        page.one("openai_cert_exporter_web_config_last_reload_successful")
+    };
+    let refused = "A change of the web configuration was refused.";
+    // At once, and whether SIGHUP or its own look at the files comes first.
+    for (file, is_refused, said) in [
+        (right.as_str(), false, "is in force"),
+        ("oops", true, "is in force, but for web.config_file: an earlier version of it stays"),
+        (right.as_str(), false, "is in force"),
+    ] {
+        folder.write("web.yml", &users(file));
+        let before = exporter.log_lines("the configuration was read anew").len();
+        exporter.signal(Signal::HUP);
+        let line = until("the configuration is read anew", async || {
+            exporter.log_lines("the configuration was read anew").get(before).cloned()
+        })
+        .await;
+        assert!(line.trim_end().ends_with(said), "{line}");
+        assert_eq!(successful().await, f64::from(u8::from(!is_refused)));
+        until("the status page says so", async || {
+            (get("/").await.contains(refused) == is_refused).then_some(())
+        })
+        .await;
+    }
 }

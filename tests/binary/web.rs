@@ -3,13 +3,15 @@
 
 use std::os::unix::fs::symlink;
 
-use rcgen::SanType;
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SanType, date_time_ymd};
 use reqwest::Method;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 
-use crate::api::{Api, certificates};
+use crate::api::{Api, With as _, certificate, certificates};
 use crate::binary::Launch;
 use crate::client::{client, connect, read_to_close};
+use crate::page::Page;
 use crate::tls::{Authority, Folder, hash, users};
 use crate::wait::{all, until};
 
@@ -91,7 +93,30 @@ async fn soft_limit_of_descriptors_is_raised() {
         client.write_all(b"host: x\r\nconnection: close\r\n\r\n").await.unwrap();
         assert!(read_to_close(client).await.starts_with(b"HTTP/1.1 200 "), "none had to make way");
     }
-    assert!(exporter.page().await.one("process_max_fds") >= 4_096.0);
+    assert!(exporter.page().await.one("process_max_fds") >= 1_024.0 + 64.0);
+}
+
+#[tokio::test]
+async fn clients_that_do_not_read_hold_no_page_of_their_own() {
+    const CLIENTS: usize = 200;
+    let list = (0..500).map(|index| certificate(&format!("cert_{index}")).named(&"x".repeat(400)));
+    let exporter = Api::listing(list.collect()).await.once().start().await;
+    exporter.page_after_polls(1).await;
+    for path in ["/", "/api/v1/certificates", "/metrics"] {
+        let page = exporter.get(path).await.bytes().await.unwrap().len();
+        let (before, mut clients) = (exporter.peak_memory_kib(), Vec::new());
+        for _ in 0..CLIENTS {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(16 << 10).unwrap();
+            let mut client = socket.connect(exporter.address).await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            assert_eq!(client.read_u8().await.unwrap(), b'H');
+            clients.push(client);
+        }
+        let more = usize::try_from(exporter.peak_memory_kib() - before).unwrap() << 10;
+        assert!(more < CLIENTS * page / 4, "{path}, of {page} bytes: {more} bytes more");
+    }
 }
 
 #[tokio::test]
@@ -130,6 +155,67 @@ async fn shipped_web_configuration_is_valid() {
     let launch = Launch::bare(&["check-config"]).env("OPENAI_ADMIN_KEY", "any").web_config(&folder);
     let ended = launch.until_it_ends().await;
     assert_eq!((ended.code(), ended.stderr.as_str()), (Some(0), ""));
+}
+
+#[tokio::test]
+async fn expiry_of_the_certificate_that_is_served_is_a_metric() {
+    let authority = Authority::new();
+    let folder = Folder::with("tls_server_config: {cert_file: server.pem, key_file: server.key}");
+    let ending = |year| {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
+        params.not_after = date_time_ymd(year, 1, 1);
+        folder.write_pair(
+            "server",
+            &authority.sign_with(params, ExtendedKeyUsagePurpose::ServerAuth),
+        );
+    };
+    let name = "openai_cert_exporter_web_certificate_not_after_timestamp_seconds";
+    ending(2040);
+    let exporter = Launch::demo().web_config(&folder).start().await;
+    let http = authority.trusting().build().unwrap();
+    let value = async || {
+        let url = format!("https://{}/metrics", exporter.address);
+        let text = http.get(url).send().await.unwrap().text().await.unwrap();
+        Page::parse(&text).unwrap().one(name)
+    };
+    assert_eq!(value().await, 2_208_988_800.0);
+    ending(2050);
+    until("the new one counts", async || (value().await == 2_524_608_000.0).then_some(())).await;
+    let page = api().await.once().start().await.page().await;
+    assert!(page.series(name).is_empty(), "there is no TLS");
+}
+
+#[tokio::test]
+async fn refused_clients_are_logged_with_address_and_reason_once_a_minute() {
+    let authority = Authority::new();
+    let folder = Folder::with(&format!("tls_server_config: {{{SERVER}, {VERIFIED}}}"));
+    folder.write_pair("server", &authority.server());
+    folder.write("ca.pem", &authority.certificate);
+    let launch = Launch::demo().web_config(&folder).arg("--log.level=debug");
+    let exporter = launch.start().await;
+    // It only looks whether somebody listens.
+    drop(connect(exporter.address, b"").await);
+    let http = authority.trusting().build().unwrap();
+    let url = format!("https://{}/metrics", exporter.address);
+    for _ in 0..3 {
+        assert!(http.get(&url).send().await.is_err());
+    }
+    let lines = until("each is logged", async || {
+        Some(exporter.log_lines("a TLS handshake failed")).filter(|lines| lines.len() >= 3)
+    })
+    .await;
+    for line in &lines {
+        assert!(line.contains("peer sent no certificates"), "{line}");
+        assert!(line.contains("client=127.0.0.1:"), "{line}");
+    }
+    let levels = ["WARN", "DEBUG", "DEBUG"];
+    assert!(lines.iter().zip(levels).all(|(line, level)| line.contains(level)), "{lines:?}");
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(lines[0].contains("not_logged=0"), "{}", lines[0]);
+    // What is listed is let in itself.
+    let http = authority.trusting().identity(authority.pair().identity()).build().unwrap();
+    assert_eq!(http.get(&url).send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]

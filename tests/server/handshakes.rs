@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rcgen::SanType;
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
+    date_time_ymd,
+};
 use reqwest::Client;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -26,6 +29,8 @@ use crate::wait::{all, until};
 
 /// Between two scrapes of the same client: a thousand times less than anybody has, and yet the other tests go on.
 const PAUSE: Duration = Duration::from_millis(10);
+
+const SCRAPE_AND_CLOSE: &[u8] = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
 
 fn folder(authority: &Authority, tls: &str) -> Folder {
     let folder = Folder::with(tls);
@@ -165,6 +170,72 @@ async fn clients_are_verified_as_the_file_says() {
     .await;
 }
 
+/// A certificate of its own making.
+fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> Authority {
+    let mut params = CertificateParams::default();
+    change(&mut params);
+    Authority::with(params)
+}
+
+/// Whether a port that requires one of the listed certificates, or one of their issue, answers who shows this one.
+async fn is_let_in(authority: &Authority, listed: &[&str], client: &Pair) -> bool {
+    let verify = "client_ca_file: clients.pem, client_auth_type: RequireAndVerifyClientCert";
+    let folder = folder(authority, &tls_with(verify));
+    folder.write("clients.pem", &listed.concat());
+    let port = serving().secured(&folder).start().await;
+    let mut answers = Vec::new();
+    for version in [&TLS12, &TLS13] {
+        let config = tls_client(authority, Some(client), &[version], &[]);
+        // Over TLS 1.3 a client learns that it was refused when it reads.
+        answers.push(match connect(port.address, config).await {
+            Ok(mut stream) => {
+                let _ = stream.write_all(SCRAPE_AND_CLOSE).await;
+                read_to_close(&mut stream).await.starts_with(b"HTTP/1.1 200")
+            }
+            Err(_) => false,
+        });
+    }
+    assert_eq!(answers[0], answers[1], "TLS 1.2 and 1.3");
+    answers[0]
+}
+
+#[tokio::test]
+async fn client_that_is_listed_itself_is_let_in_as_go_does() {
+    let is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = Authority::new();
+    let as_openssl_makes_it = self_signed(|params| params.is_ca = is_ca);
+    let no_authority = self_signed(|_| ());
+    let not_for_certificates = self_signed(|params| {
+        params.is_ca = is_ca;
+        params.key_usages = vec![KeyUsagePurpose::CrlSign];
+    });
+    for (listed, may_issue) in
+        [(as_openssl_makes_it, true), (no_authority, false), (not_for_certificates, false)]
+    {
+        let (alone, both) =
+            ([&*listed.certificate], [&*authority.certificate, &*listed.certificate]);
+        assert!(is_let_in(&authority, &alone, &listed.pair()).await);
+        assert!(is_let_in(&authority, &both, &listed.pair()).await);
+        assert!(is_let_in(&authority, &both, &authority.client(vec![])).await);
+        assert!(!is_let_in(&authority, &alone, &self_signed(|_| ()).pair()).await);
+        assert!(!is_let_in(&authority, &alone, &authority.client(vec![])).await);
+        assert_eq!(is_let_in(&authority, &alone, &listed.client(vec![])).await, may_issue);
+    }
+    let issued = authority.client(vec![]);
+    assert!(is_let_in(&authority, &[&issued.certificate], &issued).await);
+    assert!(!is_let_in(&authority, &[&issued.certificate], &authority.client(vec![])).await);
+    for of_no_use in [
+        self_signed(|params| {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        }),
+        self_signed(|params| params.not_after = date_time_ymd(2020, 1, 1)),
+        self_signed(|params| params.not_before = date_time_ymd(2120, 1, 1)),
+    ] {
+        let listed = [&*authority.certificate, &*of_no_use.certificate];
+        assert!(!is_let_in(&authority, &listed, &of_no_use.pair()).await);
+    }
+}
+
 #[tokio::test]
 async fn names_of_a_client_are_checked_for_a_resumed_session_too() {
     let authority = Authority::new();
@@ -183,9 +254,7 @@ async fn names_of_a_client_are_checked_for_a_resumed_session_too() {
         let config = tls_client(&authority, Some(&client), &[version], &[]);
         for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
             let mut stream = connect(port.address, Arc::clone(&config)).await.unwrap();
-            let _ = stream
-                .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-                .await;
+            let _ = stream.write_all(SCRAPE_AND_CLOSE).await;
             let answer = read_to_close(&mut stream).await;
             assert_eq!(stream.get_ref().1.handshake_kind(), Some(kind), "{version:?} {allowed}");
             let is_expected =

@@ -113,6 +113,40 @@ async fn smuggled_request_is_never_answered() {
 }
 
 #[tokio::test]
+async fn request_names_its_host_once_and_well() {
+    let port = serving().start().await;
+    let status = async |head: &str| {
+        let answers = exchange(port.address, head.as_bytes()).await;
+        statuses(&answers).join(" ")
+    };
+    let with_host =
+        async |value: &str| status(&format!("GET /metrics HTTP/1.1\r\nhost:{value}\r\n\r\n")).await;
+    for value in ["x", " x:80", " a_b.example", " 127.0.0.1:1", " [::1]", " [::1]:10099", " x:", ""]
+    {
+        assert_eq!(with_host(value).await, "200", "{value}");
+    }
+    for value in [
+        "a b", "x/", "/", "x?y", "x#y", "user@x", "x@x", "x:y", "x:80:80", "x:-1", "::1", "[::1",
+        "[::1]x", "[::1]80", "http://x", "x,y z", "\"x\"", "<x>", "\u{fc}", "%zz",
+    ] {
+        assert_eq!(with_host(value).await, "400", "{value}");
+    }
+    for (head, expected) in [
+        ("GET /metrics HTTP/1.1\r\n\r\n", "400"),
+        ("GET http://x/metrics HTTP/1.1\r\n\r\n", "400"),
+        ("GET /metrics HTTP/1.1\r\nhost: x\r\nhost: x\r\n\r\n", "400"),
+        ("GET /healthz HTTP/1.1\r\n\r\n", "400"),
+        // What comes after it is not read.
+        ("GET / HTTP/1.1\r\n\r\nGET /metrics HTTP/1.1\r\nhost: x\r\n\r\n", "400"),
+        ("GET /metrics HTTP/1.0\r\n\r\n", "200"),
+        ("GET /metrics HTTP/1.0\r\nhost: a b\r\n\r\n", "400"),
+        ("GET /metrics HTTP/1.0\r\nhost: x\r\nhost: x\r\n\r\n", "400"),
+    ] {
+        assert_eq!(status(head).await, expected, "{head}");
+    }
+}
+
+#[tokio::test]
 async fn line_may_end_in_a_bare_lf_and_ends_the_head_all_the_same() {
     let port = serving().start().await;
     let answers = exchange(port.address, b"GET /metrics HTTP/1.1\nhost: x\n\n").await;

@@ -67,6 +67,7 @@ fn file_that_the_reference_allows_is_taken() {
         "tls_server_config: {cert_file: server.pem, key_file: server.key, \
          curve_preferences: [X25519, CurveP256, CurveP384, X25519MLKEM768]}",
         "http_server_config: {http2: false}",
+        "http_server_config: {http2: true}",
         "http_server_config: {headers: {Content-Security-Policy: \"default-src 'self'\", X-Frame-Options: deny, \
          X-Content-Type-Options: nosniff, X-XSS-Protection: 0, Strict-Transport-Security: max-age=31536000}}",
         "http_server_config: {headers: {X-Frame-Options: '', Content-Security-Policy: }}",
@@ -127,6 +128,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("client_ca_file: empty.pem, client_auth_type: RequireAndVerifyClientCert", "client_ca_file: <folder>/empty.pem is empty"),
     ("client_ca_file: broken.pem, client_auth_type: RequireAndVerifyClientCert", "client_ca_file: <folder>/broken.pem cannot be used: block 1 (line 1) has a character in line 2 that is not base64"),
     ("client_ca_file: junk.pem, client_auth_type: RequireAndVerifyClientCert", "client_ca_file: <folder>/junk.pem cannot be used: block 1 (line 1) is damaged: something is missing or added in it"),
+    ("client_ca_file: server.pem, client_auth_type: RequireAndVerifyClientCert", "client_ca_file: has no certificate of an authority, and none that a client may present"),
     ("cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]", "cipher_suites.0: must be one of <suites>"),
     ("cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_NONE]", "cipher_suites.1: must be one of <suites>"),
     ("cipher_suites: ['<hash>']", "cipher_suites.0: must be one of <suites>"),
@@ -164,7 +166,6 @@ const OTHER_KEYS: &[(&str, &str)] = &[
     ("rate_limit: 20", "rate_limit: is not supported"),
     ("tls_server_config: [server.pem, server.key]", "tls_server_config: must be a section"),
     ("http_server_config: <hash>", "http_server_config: must be a section"),
-    ("http_server_config: {http2: true}", "http_server_config.http2: true is not supported; HTTP/1.1 is what is served"),
     ("tls_config: {}", "tls_config: unknown key; there are: tls_server_config, http_server_config, basic_auth_users"),
     ("http_server_config: {http3: true}", "http_server_config.http3: unknown key; there are: http2, headers"),
     ("http_server_config: {headers: {Server: x}}", "http_server_config.headers: Server is not supported; there are: <headers>"),

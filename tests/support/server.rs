@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
+use openai_cert_exporter::config::ConfigError;
 use openai_cert_exporter::exposition::Exposition;
 use openai_cert_exporter::poll_state::{PollState, PollTiming};
-use openai_cert_exporter::web::{self, Limits, Security, Server};
+use openai_cert_exporter::web::{self, Limits, Metrics, RulesWatcher, Security, Server};
 use prometheus::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -24,6 +25,7 @@ pub(crate) const TLS: &str = "tls_server_config: {cert_file: server.pem, key_fil
 
 /// How to serve: at first with patience that no test uses up.
 pub(crate) struct Serving {
+    address: &'static str,
     limits: Limits,
     folder: Option<Folder>,
 }
@@ -35,10 +37,15 @@ pub(crate) fn serving() -> Serving {
         idle_timeout: DEADLINE,
         response_timeout: DEADLINE,
     };
-    Serving { limits, folder: None }
+    Serving { address: "127.0.0.1:0", limits, folder: None }
 }
 
 impl Serving {
+    pub(crate) fn listening_on(mut self, address: &'static str) -> Self {
+        self.address = address;
+        self
+    }
+
     pub(crate) fn connections(mut self, connections: usize) -> Self {
         self.limits.connections = connections;
         self
@@ -75,10 +82,9 @@ impl Serving {
     }
 
     async fn start_with(self, router: Router) -> Port {
-        let security =
-            self.folder.as_ref().map(|folder| Security::load(&folder.web_config()).unwrap());
+        let security = self.folder.as_ref().map(|folder| load(folder).unwrap());
         let server =
-            Server::bind(&["127.0.0.1:0".parse().unwrap()], self.limits, security).await.unwrap();
+            Server::bind(&[self.address.parse().unwrap()], self.limits, security).await.unwrap();
         let address = server.addresses().unwrap()[0];
         let end = CancellationToken::new();
         tokio::spawn(server.run(router, end.clone()));
@@ -107,7 +113,11 @@ pub(crate) fn own_timeouts() -> [Duration; 3] {
 
 /// What is wrong with the folder's web configuration, if anything is.
 pub(crate) fn web_config_fault(folder: &Folder) -> Option<String> {
-    Security::load(&folder.web_config()).err().map(|error| error.to_string())
+    load(folder).err().map(|error| error.to_string())
+}
+
+fn load(folder: &Folder) -> Result<(Security, RulesWatcher), ConfigError> {
+    Security::load(&folder.web_config(), Metrics::new(&Registry::new()).unwrap())
 }
 
 /// Everything that the exporter serves, before the first poll.
@@ -122,8 +132,10 @@ impl Exporter {
             PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
         let (state, receiver) =
             watch::channel(Arc::new(PollState::new(Instant::now() + DEADLINE, timing)));
-        let exposition = Arc::new(Exposition::new(Registry::new()).unwrap());
-        let port = serving().start_with(web::router(exposition, receiver)).await;
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        let exposition = Arc::new(Exposition::new(registry).unwrap());
+        let port = serving().start_with(web::router(exposition, receiver, metrics)).await;
         Self { state, port }
     }
 

@@ -30,7 +30,7 @@ impl Pair {
     }
 }
 
-/// Signs certificates.
+/// Signs certificates, also where its own does not say that it may.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub(crate) certificate: String,
@@ -41,9 +41,18 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        Self::with(params)
+    }
+
+    pub(crate) fn with(params: CertificateParams) -> Self {
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap().pem();
         Self { issuer: Issuer::new(params, key), certificate }
+    }
+
+    /// Its own certificate and key.
+    pub(crate) fn pair(&self) -> Pair {
+        Pair { certificate: self.certificate.clone(), key: self.issuer.key().serialize_pem() }
     }
 
     /// For the server that tests connect to.

@@ -1,12 +1,16 @@
 //! `basic_auth_users`: checks credentials, without giving away which users there are.
 //!
-//! Verifying a password takes a bcrypt, which is slow on purpose. So verified credentials are cached, as a keyed hash: a
-//! scraper pays for one check, and a flood of wrong passwords cannot keep it out.
+//! Verifying a password takes a bcrypt, which is slow on purpose. So the results of checks are remembered, by a keyed hash of
+//! the credentials, and clients take turns at new ones: a flood of wrong passwords cannot keep a scraper out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::str::FromStr as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use super::turns::{Group, Turns};
+use crate::blocking::spawn_blocking;
+use crate::config::values;
+use crate::web::lock;
 use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key, Tag};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::{constant_time, error::Unspecified};
@@ -17,17 +21,11 @@ use headers::HeaderMapExt as _;
 use headers::authorization::{Authorization, Basic};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
-use tokio::sync::Semaphore;
-
-use crate::blocking::spawn_blocking;
-use crate::config::values;
 
 /// At 2^16 rounds one check takes seconds; beyond, a scrape would time out before it is over.
 const MAX_COST: u32 = 16;
-/// More than two at once would take every core from the scrapes and the polls.
-const CHECKS_AT_ONCE: usize = 2;
-/// Clients beyond these get a 503 at once. At a cost of 10 these take about a second.
-const CHECKS_WAITING: usize = 32;
+/// More than the clients of a port that go on with an old password.
+const MAX_WRONG: usize = 1_024;
 
 /// By name.
 pub(super) type Users = BTreeMap<String, PasswordHash>;
@@ -52,32 +50,40 @@ impl<'de> Deserialize<'de> for PasswordHash {
 pub(super) enum Decision {
     Allow,
     Deny,
-    /// Too many checks are waiting already.
+    /// Too many checks were waiting.
     Overloaded,
 }
 
 /// Checks credentials.
 pub(super) struct BasicAuth {
-    /// Made anew by each process, so that what is cached is worth nothing elsewhere.
+    /// Made anew by each process, so that what is remembered is worth nothing elsewhere.
     key: Key,
+    results: Mutex<Results>,
+    turns: Turns,
+}
+
+/// What checks have come to.
+#[derive(Default)]
+struct Results {
     /// For each user the credentials that were right last.
-    verified: Mutex<BTreeMap<String, Tag>>,
-    /// Each check holds a reference to this from its arrival to its end, so their number is the length of the queue.
-    queue: Arc<Semaphore>,
+    right: BTreeMap<String, Tag>,
+    /// The last wrong credentials, of any name.
+    wrong: VecDeque<Tag>,
 }
 
 impl BasicAuth {
     pub(super) fn new() -> Result<Self, Unspecified> {
         let key = Key::generate(HMAC_SHA256, &SystemRandom::new())?;
-        Ok(Self {
-            key,
-            verified: Mutex::default(),
-            queue: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
-        })
+        Ok(Self { key, results: Mutex::default(), turns: Turns::new() })
     }
 
-    /// Whether the credentials of a request are those of one of the users.
-    pub(super) async fn check(self: &Arc<Self>, users: &Users, headers: &HeaderMap) -> Decision {
+    /// Whether the credentials of a client's request are those of one of the users.
+    pub(super) async fn check(
+        self: &Arc<Self>,
+        users: &Users,
+        headers: &HeaderMap,
+        client: Group,
+    ) -> Decision {
         let Some(credentials) = credentials(headers) else { return Decision::Deny };
         let (name, password) = (credentials.username(), credentials.password());
         let known = users.get(name);
@@ -85,35 +91,26 @@ impl BasicAuth {
         let Some(PasswordHash(hash)) = known.or_else(|| self.decoy(users, name)) else {
             return Decision::Deny;
         };
-        // The hash is part of what is cached, so a new password is required at once.
-        let tag = self.tag(&[name, hash.expose_secret(), password]);
-        if is_known && self.is_verified(name, &tag) {
-            return Decision::Allow;
+        // All that a result depends on, so that a new password or user counts at once.
+        let tag = self.tag(&[name, hash.expose_secret(), password, &is_known.to_string()]);
+        if let Some(decision) = self.remembered(name, &tag) {
+            return decision;
         }
-        if Arc::strong_count(&self.queue) > CHECKS_AT_ONCE + CHECKS_WAITING {
-            return Decision::Overloaded;
-        }
-        let Ok(permit) = Arc::clone(&self.queue).acquire_owned().await else {
-            return Decision::Overloaded;
-        };
-        // The same credentials may have been verified while these waited.
-        if is_known && self.is_verified(name, &tag) {
-            return Decision::Allow;
+        let Some(turn) = self.turns.wait(client).await else { return Decision::Overloaded };
+        // The same credentials may have been checked while these waited.
+        if let Some(decision) = self.remembered(name, &tag) {
+            return decision;
         }
         let (auth, hash) = (Arc::clone(self), hash.clone());
-        // Runs to completion even if the client disconnects, and holds its permit until then: abandoned checks must not
+        // Runs to completion even if the client disconnects, and holds its turn until then: abandoned checks must not
         // exceed the limit.
         let checking = spawn_blocking(move || {
-            let _permit = permit;
+            let _turn = turn;
             tracing::trace!("a password is being checked");
             let is_right =
                 bcrypt::verify(credentials.password(), hash.expose_secret()).unwrap_or(false);
             tracing::trace!("a password was checked");
-            if !is_right || !is_known {
-                return Decision::Deny;
-            }
-            auth.verified().insert(credentials.username().to_owned(), tag);
-            Decision::Allow
+            auth.remember(credentials.username(), tag, is_right && is_known)
         });
         checking.await.unwrap_or(Decision::Deny)
     }
@@ -125,15 +122,29 @@ impl BasicAuth {
         users.values().nth(index)
     }
 
-    fn is_verified(&self, name: &str, tag: &Tag) -> bool {
-        let is_equal = |right: &Tag| {
-            constant_time::verify_slices_are_equal(right.as_ref(), tag.as_ref()).is_ok()
+    fn remembered(&self, name: &str, tag: &Tag) -> Option<Decision> {
+        let is_equal = |other: &Tag| {
+            constant_time::verify_slices_are_equal(other.as_ref(), tag.as_ref()).is_ok()
         };
-        self.verified().get(name).is_some_and(is_equal)
+        let results = lock(&self.results);
+        if results.right.get(name).is_some_and(is_equal) {
+            Some(Decision::Allow)
+        } else {
+            // Nobody else can make tags, so the time that a comparison takes tells nothing of them.
+            let is_wrong = results.wrong.iter().any(|wrong| wrong.as_ref() == tag.as_ref());
+            is_wrong.then_some(Decision::Deny)
+        }
     }
 
-    fn verified(&self) -> MutexGuard<'_, BTreeMap<String, Tag>> {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    fn remember(&self, name: &str, tag: Tag, is_right: bool) -> Decision {
+        let mut results = lock(&self.results);
+        if is_right {
+            results.right.insert(name.to_owned(), tag);
+            return Decision::Allow;
+        }
+        results.wrong.truncate(MAX_WRONG - 1);
+        results.wrong.push_front(tag);
+        Decision::Deny
     }
 
     /// A keyed hash of the parts, each with its length, so that none can run into the next.

@@ -13,14 +13,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs::{self, kx_group};
 use tokio_rustls::rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ServerConfig, SupportedCipherSuite};
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
+use super::client_verifier::client_verifier;
 use super::files::WatchedFiles;
 use super::web_config::{ClientAuth, Curve, TlsServerConfig, TlsVersion};
 use crate::config::{ConfigError, values};
@@ -34,6 +33,8 @@ pub(in crate::web) struct Tls {
     allowed_sans: Vec<String>,
     /// What each file of certificates holds, a line each.
     pub(super) certificate_counts: Vec<String>,
+    /// Of the certificate that is presented, as a Unix time; unknown where only rustls can read it.
+    pub(super) not_after: Option<i64>,
 }
 
 impl Tls {
@@ -76,13 +77,20 @@ impl Tls {
             Material::read("client_ca", (settings.client_ca, settings.client_ca_file), files)?;
         let authorities =
             client_ca.as_ref().map(|material| material.certificates(files)).transpose()?;
-        let authorities = client_ca.as_ref().zip(authorities.as_ref());
+        let listed = client_ca.as_ref().zip(authorities.as_ref());
         let certificate_counts = [(&cert, &chain)]
             .into_iter()
-            .chain(authorities)
+            .chain(listed)
             .map(|(material, held)| material.count(held))
             .collect();
-        let verifier = client_verifier(client_auth, authorities, &allowed_sans, files)?;
+        if let Some((material, held)) = listed {
+            pem::roots(held).map_err(|error| material.refuse(files, &error))?;
+        }
+        let listed = authorities.map(|held| held.into_iter().map(|item| item.der).collect());
+        let verifier = client_verifier(client_auth, listed, &allowed_sans)
+            .map_err(|(key, fault)| refuse(files, key, fault))?;
+        let leaf = chain.first().and_then(|leaf| parse_x509_certificate(&leaf.der).ok());
+        let not_after = leaf.map(|(_, leaf)| leaf.validity().not_after.timestamp());
 
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
@@ -97,7 +105,13 @@ impl Tls {
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
         config.ignore_client_order = settings.prefer_server_cipher_suites.unwrap_or(true);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), client_auth, allowed_sans, certificate_counts })
+        Ok(Self {
+            config: Arc::new(config),
+            client_auth,
+            allowed_sans,
+            certificate_counts,
+            not_after,
+        })
     }
 
     pub(super) fn has_san_allowlist(&self) -> bool {
@@ -233,44 +247,4 @@ impl Material {
     fn count(&self, held: &Certificates) -> String {
         format!("tls_server_config.{}: {} holds {}", self.key, self.name(), pem::count(held))
     }
-}
-
-fn client_verifier(
-    client_auth: ClientAuth,
-    authorities: Option<(&Material, &Certificates)>,
-    allowed_sans: &[String],
-    files: &WatchedFiles,
-) -> Result<Arc<dyn ClientCertVerifier>, ConfigError> {
-    if client_auth == ClientAuth::None {
-        let without_effect = [
-            ("client_ca_file", authorities.is_some()),
-            ("client_allowed_sans", !allowed_sans.is_empty()),
-        ];
-        return match without_effect.into_iter().find(|(_, is_set)| *is_set) {
-            Some((key, _)) => Err(refuse(
-                files,
-                key,
-                "has no effect without a client_auth_type that verifies clients",
-            )),
-            None => Ok(WebPkiClientVerifier::no_client_auth()),
-        };
-    }
-    let (material, authorities) = authorities.ok_or_else(|| {
-        refuse(
-            files,
-            "client_ca_file",
-            "is missing, and so is client_ca; client_auth_type needs one of them",
-        )
-    })?;
-    let roots = pem::roots(authorities).map_err(|error| material.refuse(files, &error))?;
-    // Of the provider only its signature algorithms count here.
-    let builder = WebPkiClientVerifier::builder_with_provider(
-        Arc::new(roots),
-        Arc::new(aws_lc_rs::default_provider()),
-    );
-    let builder =
-        if client_auth == ClientAuth::Optional { builder.allow_unauthenticated() } else { builder };
-    builder.build().map_err(|_| {
-        refuse(files, "client_ca_file", "has no certificate that clients can be verified with")
-    })
 }

@@ -3,29 +3,37 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::files::WatchedFiles;
-use super::{Rules, Tls};
+use super::{Metrics, Rules, Tls};
 use crate::blocking::spawn_blocking;
 use crate::config::ConfigError;
 
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Rereads the web configuration file when it or a file that it names changes. Not driven by SIGHUP. Nothing else writes
-/// the rules in force.
+/// Rereads the web configuration file when it or a file that it names changes. SIGHUP only makes it look at once. Nothing
+/// else writes the rules in force.
 pub struct RulesWatcher {
     /// As last read, also if the rules in them were rejected.
     pub(super) files: WatchedFiles,
     pub(super) rules: watch::Sender<Arc<Rules>>,
+    /// Each is answered once the files were looked at: whether what was read last is in force.
+    pub(super) requests: mpsc::Receiver<oneshot::Sender<bool>>,
+    pub(super) metrics: Metrics,
 }
 
 impl RulesWatcher {
-    /// Never ends. A file system that hangs holds one thread, not one more every second.
+    /// Ends with the port. A file system that hangs holds one thread, not one more every second.
     pub(in crate::web) async fn run(mut self) {
         loop {
-            sleep(WATCH_INTERVAL).await;
+            // Without anybody to ask, the port is no longer served.
+            let request = match timeout(WATCH_INTERVAL, self.requests.recv()).await {
+                Ok(None) => return,
+                Ok(request) => request,
+                Err(_) => None,
+            };
             let reloading = spawn_blocking(move || {
                 self.reload();
                 self
@@ -33,6 +41,9 @@ impl RulesWatcher {
             // An error means that the runtime is shutting down.
             let Ok(watcher) = reloading.await else { return };
             self = watcher;
+            if let Some(request) = request {
+                let _ = request.send(!self.metrics.is_refused());
+            }
         }
     }
 
@@ -47,10 +58,14 @@ impl RulesWatcher {
             .and_then(|rules| reject_weaker(rules, &in_force, &self.files));
         match rules {
             Ok(rules) => {
+                self.metrics.taken(&rules);
                 self.rules.send_replace(Arc::new(rules));
                 tracing::info!(file = %self.files.config.display(), "the web configuration has changed and is in force");
             }
-            Err(error) => tracing::error!("{error}; what was in force before stays so"),
+            Err(error) => {
+                self.metrics.refused();
+                tracing::error!("{error}; what was in force before stays so");
+            }
         }
     }
 }

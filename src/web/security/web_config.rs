@@ -27,8 +27,9 @@ pub(super) struct WebConfig {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct HttpServerConfig {
-    #[serde(deserialize_with = "boolean")]
-    http2: Option<bool>,
+    /// Without effect: a server that may speak HTTP/2 need not.
+    #[serde(rename = "http2", deserialize_with = "boolean")]
+    _http2: Option<bool>,
     #[serde(deserialize_with = "response_headers")]
     pub(super) headers: HeaderMap,
 }
@@ -88,12 +89,6 @@ impl WebConfig {
             values.remove("tls_server_config");
         }
         let config: Self = Figment::from(Layer { origin, values }).extract()?;
-        if config.http_server_config.as_ref().is_some_and(|http| http.http2 == Some(true)) {
-            return Err(files.refuse(
-                "http_server_config.http2",
-                "true is not supported; HTTP/1.1 is what is served",
-            ));
-        }
         if config.basic_auth_users.iter().flatten().any(|(name, _)| name.contains(':')) {
             return Err(files.refuse("basic_auth_users", "a user name cannot contain a colon"));
         }
