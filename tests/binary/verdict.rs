@@ -66,7 +66,7 @@ async fn what_was_never_read_is_a_warning_everywhere() {
         let Said { page, polls, scopes } = said(&exporter).await;
         assert_eq!((&polls["status"], &polls["up"]), (&"warning".into(), &false.into()), "{what}");
         assert!(page.contains("<title>Not everything is known ·"), "{what}: {page}");
-        let reason = format!("forbidden (answered 403 Forbidden) for {failed}, request ID req_7");
+        let reason = format!("api.mtls.read) for {failed}, request ID req_7");
         assert!(page.contains(told) && page.contains(&reason), "{what}: {page}");
         assert_eq!(page.matches(">Not read yet<").count(), unread, "{what}");
         assert_eq!(scopes.iter().filter(|scope| scope["read"] == false).count(), unread, "{what}");
