@@ -227,11 +227,13 @@ def the_readme_can_be_followed():
             (work / f"mine{n}").mkdir()
             (work / f"mine{n}/kustomization.yaml").write_text(text)
             found.append(kustomize(work / f"mine{n}"))
-            Rendering(found[-1], {}, "openai-cert-exporter").check()
-    demo, configured = found
+            Rendering(found[-1], {}, yaml.safe_load(text)["namespace"]).check()
+    demo, configured, second = found
     (container,) = pods_of(demo)["containers"]
     assert container["args"][-1] == "demo" and container["image"].startswith("registry.example.com/")
     assert {o["metadata"]["labels"]["release"] for o in demo} == {"kube-prometheus-stack"}
+    kinds = [o["kind"] for o in second]
+    assert "PodMonitor" in kinds and "PrometheusRule" not in kinds and kinds.count("ConfigMap") == 1
     assert pods_of(configured)["volumes"] != plain["volumes"], "a changed configuration restarts the pods"
     others = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(apiVersion: [\s\S]*?)```", README)]
     values = [o["spec"]["source"]["helm"]["valuesObject"] for o in others if o["kind"] == "Application"]
