@@ -134,6 +134,7 @@ httpGet:
 {{- $poll := dict -}}
 {{- $web := dict -}}
 {{- with .Values -}}
+{{- if .demo }}{{ $_ := set $api "admin_key" "demo" }}{{ end -}}
 {{- if and .adminKey.secret (not .demo) }}{{ $_ := set $api "admin_key_file" (printf "/run/secrets/admin-key/%s" .adminKey.key) }}{{ end -}}
 {{- if .clientCertificate.secret -}}
 {{- $_ := set $api "client_cert_file" (printf "/run/secrets/client-certificate/%s" .clientCertificate.certificate) -}}
