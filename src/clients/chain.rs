@@ -44,12 +44,11 @@ impl Chain {
         })
     }
 
-    /// Of an issuer's file (the certificate of the authority, and its chain): a leaf that the issuer signs now, presented
-    /// with that file. It is valid whenever its path is.
+    /// Of an issuer's file (the certificate of the authority first, and then its chain): a leaf that the issuer signs now,
+    /// presented with that file. It is valid whenever its path is.
     pub fn of_issuer_pem(content: &[u8]) -> Result<Self, ChainError> {
         let read = read(content)?;
-        let issuer = lowest(&read);
-        let leaf = fresh_leaf(&read[issuer]).ok_or(ChainError::Unreadable(issuer + 1))?;
+        let leaf = fresh_leaf(&read[0]).ok_or(ChainError::Unreadable(1))?;
         Ok(Self {
             leaf,
             intermediates: read.into_iter().map(Arc::new).collect(),
@@ -71,6 +70,7 @@ impl Chain {
     }
 }
 
+/// At least one certificate, each once.
 fn read(content: &[u8]) -> Result<Vec<X509>, ChainError> {
     let mut read: Vec<X509> = Vec::new();
     for (index, certificate) in certificates(content).enumerate() {

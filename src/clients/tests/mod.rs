@@ -1,3 +1,5 @@
 mod issue;
 mod material;
+mod model;
 mod table;
+mod world;
