@@ -63,7 +63,7 @@ impl Acceptance {
             has_unread: scope.has_unread(),
             in_effect: reach.anchors.iter().map(dates).collect(),
             certain: Box::default(),
-            has_loose_end: reach.out_of_reach.iter().any(|id| scope.dates(id).is_some()),
+            has_loose_end: reach.loose_ends.iter().any(|id| scope.dates(id).is_some()),
             reach: Arc::clone(reach),
         };
         acceptance.certain = acceptance.certain().into();
@@ -127,7 +127,7 @@ impl Acceptance {
     /// The paths by which the chain is let in, and when, whatever other anchors may be in the way.
     fn ways_in(&self) -> impl Iterator<Item = (&ReachedAnchor, &Path, Span)> {
         let leaf = &self.reach.chain.leaf;
-        let is_right = leaf.authority_key_id.is_some() && leaf.may_authenticate_clients;
+        let is_right = leaf.has_authority_key_id && leaf.may_authenticate_clients;
         let sound = self.paths().filter(move |(_, path, _)| is_right && path.is_sound);
         sound.filter_map(|(anchor, path, in_effect)| {
             Some((anchor, path, path.valid.and(in_effect?)))

@@ -5,7 +5,10 @@
 //!   valid from the leaf through intermediates that the client presents to an anchor in effect.
 //! - A path is valid while each of its certificates is, the anchor included: of an anchor the dates of the API and of
 //!   its PEM both count. Ends are exclusive, as `expires_at` is. Everything else about a path is rustls-webpki's to
-//!   check, but for key usage, which it ignores; of an anchor only name, key and name constraints count.
+//!   check, but for key usage, which it ignores; of an anchor only name, key and name constraints count. Where
+//!   the guide is silent and TLS libraries differ, the strictest counts: a leaf that is itself an authority is refused,
+//!   self-issued intermediates count towards a path length, and an issuer whose key identifier is not the one that a
+//!   certificate names has not signed it.
 //! - An anchor that has ended, but has the name and key of the leaf's direct issuer, may be looked at before its valid
 //!   twin: from its end on the client counts as refused, though nobody knows.
 //! - With an anchor in effect whose PEM has not been read, a client is known to be let in, or nothing is known.

@@ -25,7 +25,7 @@ pub struct Reach {
     pub(super) chain: Arc<Chain>,
     pub(super) anchors: Box<[ReachedAnchor]>,
     /// The anchors that something of the chain hangs on, but not its leaf.
-    pub(super) out_of_reach: Box<[Arc<str>]>,
+    pub(super) loose_ends: Box<[Arc<str>]>,
 }
 
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl KnownIssuers {
     }
 
     fn issuers_of(&self, certificate: &X509) -> &[Arc<X509>] {
-        let key_id = certificate.authority_key_id.as_ref().and_then(Option::as_ref);
+        let key_id = certificate.authority_key_id.as_ref();
         let found = key_id.and_then(|key_id| self.0.get(&sha256(&[certificate.issuer(), key_id])));
         found.map_or(&[], Vec::as_slice)
     }
@@ -93,7 +93,7 @@ impl Reach {
             let hanging = certificates().filter(|(_, anchor)| search.has_signed(anchor, loose));
             hanging.map(|(id, _)| Arc::clone(id))
         });
-        Self { chain: Arc::clone(chain), out_of_reach: loose.collect(), anchors }
+        Self { chain: Arc::clone(chain), loose_ends: loose.collect(), anchors }
     }
 
     pub fn chain(&self) -> &Arc<Chain> {
@@ -156,7 +156,7 @@ impl<'a> Search<'a> {
     }
 
     fn has_signed(&self, issuer: &X509, certificate: &X509) -> bool {
-        if issuer.subject() != certificate.issuer() {
+        if issuer.subject() != certificate.issuer() || !certificate.may_name_key_of(issuer) {
             return false;
         }
         let key = SubjectPublicKeyInfoDer::from(issuer.public_key());

@@ -30,7 +30,7 @@ impl Refusal {
     pub(super) fn of_leaf(chain: &Chain, instant: UnixSeconds) -> Option<Self> {
         let valid = chain.valid();
         let faults = [
-            (chain.leaf.authority_key_id.is_none(), Self::AuthorityKeyIdentifier),
+            (!chain.leaf.has_authority_key_id, Self::AuthorityKeyIdentifier),
             (valid.end <= instant, Self::Expired),
             (instant < valid.begin, Self::NotYetValid),
             (!chain.leaf.may_authenticate_clients, Self::Usage),

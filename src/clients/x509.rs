@@ -5,6 +5,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::KeyUsage;
 use x509_parser::oid_registry::{
     OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER, OID_X509_EXT_SUBJECT_KEY_IDENTIFIER,
 };
@@ -28,8 +29,9 @@ pub struct X509 {
     /// The identifier of the signature's algorithm begins with this.
     pub(super) signature_oid: Box<[u8]>,
     pub(super) subject_key_id: Option<Box<[u8]>>,
-    /// `Some(None)` if the extension names no key.
-    pub(super) authority_key_id: Option<Option<Box<[u8]>>>,
+    pub(super) has_authority_key_id: bool,
+    /// The key that the extension names, if it names one.
+    pub(super) authority_key_id: Option<Box<[u8]>>,
     pub(super) is_ca: bool,
     /// Whether its key usage allows to sign certificates; `None` without the extension.
     pub(super) signs_certificates: Option<bool>,
@@ -50,6 +52,7 @@ impl X509 {
         let oid = parsed.signature_algorithm.algorithm.as_bytes();
         let usage = parsed.key_usage().ok().flatten().map(|usage| usage.value);
         let common_name = parsed.subject().iter_common_name().next();
+        let authority_key_id = authority_key_id(&parsed);
         let name = common_name.and_then(|name| Some(name.as_str().ok()?.to_owned()));
         Some(Self {
             fingerprint: sha256(&[&der]),
@@ -65,9 +68,10 @@ impl X509 {
             signature: (*parsed.signature_value.data).into(),
             signature_oid: [&[0x06, u8::try_from(oid.len()).ok()?], oid].concat().into(),
             subject_key_id: subject_key_id(&parsed),
-            authority_key_id: authority_key_id(&parsed),
+            has_authority_key_id: authority_key_id.is_some(),
+            authority_key_id: authority_key_id.flatten(),
             is_ca: parsed.is_ca(),
-            signs_certificates: usage.map(|usage| usage.key_cert_sign()),
+            signs_certificates: usage.map(KeyUsage::key_cert_sign),
             may_authenticate_clients: may_authenticate_clients(&parsed, &der),
             der,
         })
@@ -110,6 +114,13 @@ impl X509 {
         &self.der[self.signed.clone()]
     }
 
+    /// Whether its Authority Key Identifier is that of the issuer's key, as far as both say. OpenSSL passes an issuer of
+    /// another identifier over, even if it has signed.
+    pub(super) fn may_name_key_of(&self, issuer: &Self) -> bool {
+        let both = self.authority_key_id.as_ref().zip(issuer.subject_key_id.as_ref());
+        both.is_none_or(|(named, own)| named == own)
+    }
+
     /// Whether the two are one authority: of one name and key.
     pub(super) fn is_twin_of(&self, other: &Self) -> bool {
         self.subject() == other.subject() && self.public_key() == other.public_key()
@@ -119,14 +130,15 @@ impl X509 {
 /// By name and fingerprint: the whole is long.
 impl fmt::Debug for X509 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, ..] = self.fingerprint;
-        write!(f, "X509({:?} {a:02x}{b:02x}{c:02x}{d:02x} {:?})", self.name, self.valid)
+        write!(f, "X509({:?} {:02x?} {:?})", self.name, &self.fingerprint[..4], self.valid)
     }
 }
 
 pub(super) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     let mut digest = Context::new(&SHA256);
-    parts.iter().for_each(|part| digest.update(part));
+    for part in parts {
+        digest.update(part);
+    }
     let mut array = [0; 32];
     array.copy_from_slice(digest.finish().as_ref());
     array
@@ -140,6 +152,8 @@ fn subject_key_id(parsed: &X509Certificate<'_>) -> Option<Box<[u8]>> {
     }
 }
 
+/// What the extension names, if there is one; it may name no key.
+#[expect(clippy::option_option, reason = "whether there is one is asked apart from what it names")]
 fn authority_key_id(parsed: &X509Certificate<'_>) -> Option<Option<Box<[u8]>>> {
     let extension = parsed.get_extension_unique(&OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER).ok()??;
     match extension.parsed_extension() {

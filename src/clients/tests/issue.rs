@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SigningKey as _,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, NameConstraints,
+    SigningKey as _,
 };
 use time::OffsetDateTime;
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -36,6 +37,8 @@ impl Authority {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Ca,
+    /// Without a Subject Key Identifier.
+    UnnamedCa,
     /// Without basic constraints.
     NoCa,
     /// An old form, which has no extensions.
@@ -55,6 +58,8 @@ pub(super) struct Plan {
     pub(super) extended: Vec<ExtendedKeyUsagePurpose>,
     pub(super) name_constraints: Option<NameConstraints>,
     pub(super) has_authority_key_id: bool,
+    /// Whether the Authority Key Identifier is of another key than the signer's.
+    pub(super) names_other_key: bool,
 }
 
 impl Plan {
@@ -69,6 +74,7 @@ impl Plan {
             extended: vec![],
             name_constraints: None,
             has_authority_key_id: true,
+            names_other_key: false,
         }
     }
 
@@ -91,7 +97,11 @@ impl Plan {
     }
 
     pub(super) fn pem(&self) -> String {
-        let issuer = Issuer::new(named(self.signer), &KEYS[usize::from(self.signer.key)]);
+        let mut signer = named(self.signer);
+        if self.names_other_key {
+            signer.key_identifier_method = KeyIdMethod::PreSpecified(vec![9; 20]);
+        }
+        let issuer = Issuer::new(signer, &KEYS[usize::from(self.signer.key)]);
         let key = &KEYS[usize::from(self.subject.key)];
         let certificate = self.params().signed_by(key, &issuer).unwrap();
         if self.kind == Kind::V1 { self.v1(certificate.der()) } else { certificate.pem() }
@@ -104,6 +114,11 @@ impl Plan {
         if self.kind == Kind::Ca {
             let length = self.path_length.map(BasicConstraints::Constrained);
             params.is_ca = IsCa::Ca(length.unwrap_or(BasicConstraints::Unconstrained));
+        }
+        if self.kind == Kind::UnnamedCa {
+            let is_ca = element(0x30, &[&[0x01, 0x01, 0xff]]);
+            let extension = CustomExtension::from_oid_content(&[2, 5, 29, 19], is_ca);
+            params.custom_extensions = vec![extension];
         }
         params.key_usages.clone_from(&self.usages);
         params.extended_key_usages.clone_from(&self.extended);
@@ -173,7 +188,7 @@ fn split(der: &[u8]) -> (&[u8], &[u8]) {
 
 /// The lengths of the head and of the contents of a DER element.
 fn length(der: &[u8]) -> (usize, usize) {
-    let bytes = usize::from(der[1].checked_sub(0x80).unwrap_or(0));
+    let bytes = usize::from(der[1].saturating_sub(0x80));
     let long = der[2..2 + bytes].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
     (2 + bytes, if der[1] < 0x80 { usize::from(der[1]) } else { long })
 }

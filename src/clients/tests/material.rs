@@ -1,13 +1,11 @@
 //! What is read out of PEM.
 
-use std::sync::Arc;
-
-use super::super::*;
-use super::issue::{Authority, Kind, Plan, day};
-use crate::fixture::certificate;
-
-const ROOT: Authority = Authority { name: 0, key: 0 };
-const MIDDLE: Authority = Authority { name: 2, key: 3 };
+use super::super::Problem::{
+    DatesDiffer, NoKeyCertSign, NoSubjectKeyIdentifier, NotACa, SeveralCertificates, Unreadable,
+};
+use super::super::{ChainError, ListedAnchor, Problem, problems};
+use super::issue::Kind;
+use super::*;
 
 #[test]
 fn what_is_no_chain_is_refused_by_what_it_is() {
@@ -60,15 +58,17 @@ fn the_problems_of_anchors_are_told() {
     let read = |plan: &Plan| AnchorContent::from_pem(plan.pem().as_bytes());
     let several = [root.pem(), "-----BEGIN CERTIFICATE-----".into()].concat();
     let dated = certificate("a").dated(Some(day(0)), Some(day(100)));
-    use Problem::{
-        DatesDiffer, NoKeyCertSign, NoSubjectKeyIdentifier, NotACa, SeveralCertificates, Unreadable,
-    };
     for (content, listed, told) in [
         (&good, dated.clone(), vec![]),
         (&good, certificate("a"), vec![]),
         (&good, certificate("a").dated(Some(day(0)), Some(day(99))), vec![DatesDiffer]),
         (&good, certificate("a").dated(Some(day(1)), None), vec![DatesDiffer]),
         (&read(&Plan { usages: vec![], ..root.clone() }), dated.clone(), vec![NoKeyCertSign]),
+        (
+            &read(&Plan { kind: Kind::UnnamedCa, ..root.clone() }),
+            dated.clone(),
+            vec![NoSubjectKeyIdentifier],
+        ),
         (
             &read(&Plan { kind: Kind::V1, ..root }),
             dated.clone(),

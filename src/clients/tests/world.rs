@@ -51,6 +51,10 @@ impl Made {
     fn new(plan: Plan) -> Self {
         Self { pem: plan.pem(), plan }
     }
+
+    fn without_path_length(self) -> Self {
+        Self::new(Plan { path_length: None, ..self.plan })
+    }
 }
 
 impl World {
@@ -63,9 +67,14 @@ impl World {
             signers.push(made.plan.subject);
             intermediates.push(made);
         }
+        // OpenSSL leaves certificates with one name for subject and issuer out when it counts, as RFC 5280 does; webpki
+        // counts them, which is stricter.
+        if intermediates.iter().any(|made| made.plan.subject.name == made.plan.signer.name) {
+            intermediates = intermediates.into_iter().map(Made::without_path_length).collect();
+        }
         let mut clients: Vec<_> = (0..LEAVES).map(|_| client(rng, &signers)).collect();
-        for issuer in 0..INTERMEDIATES {
-            let leaf = Plan::leaf(intermediates[issuer].plan.subject).days(-10, 1000);
+        for (issuer, made) in intermediates.iter().enumerate() {
+            let leaf = Plan::leaf(made.plan.subject).days(-10, 1000);
             let rest = some_of(rng).into_iter().filter(|other| *other != issuer);
             let presented = [issuer].into_iter().chain(rest).collect();
             clients.push(Client { leaf: Made::new(leaf), presented, is_fresh: true });
@@ -78,7 +87,9 @@ impl World {
 
     /// Whether OpenSSL accepts a client below an anchor: through any of what it presents, since OpenSSL itself takes the
     /// first way up and no other.
-    pub(super) fn is_accepted(&self, client: usize, anchor: usize, step: usize) -> bool {
+    pub(super) fn is_accepted(&self, client: usize, anchor: usize, step: i64) -> bool {
+        // Nothing is valid before the first step.
+        let Ok(step) = usize::try_from(step) else { return false };
         let presented = self.clients[client].presented.iter().map(|position| 1 << position);
         let presented: usize = presented.sum();
         let mut sets = (0..1 << INTERMEDIATES).filter(|set| set & !presented == 0);
@@ -91,7 +102,9 @@ impl World {
         for (index, anchor) in self.anchors.iter().enumerate() {
             // Of an anchor only its name, key and dates count.
             let plain = Plan::ca(anchor.plan.subject, anchor.plan.signer);
-            write(format!("anchor{index}"), &Plan { days: anchor.plan.days, ..plain }.pem());
+            let has_key_id = anchor.plan.kind == Kind::Ca;
+            let kind = if has_key_id { Kind::Ca } else { Kind::UnnamedCa };
+            write(format!("anchor{index}"), &Plan { days: anchor.plan.days, kind, ..plain }.pem());
         }
         for set in 0..1 << INTERMEDIATES {
             let pems = self.intermediates.iter().enumerate();
@@ -165,6 +178,7 @@ fn anchor(rng: &mut Rng) -> Plan {
         2 => plan.path_length = Some(0),
         3 => plan.extended = vec![Extended::ServerAuth],
         4 => plan.usages = vec![KeyUsagePurpose::CrlSign],
+        5 => plan.kind = Kind::UnnamedCa,
         _ => {}
     }
     Plan { days: days(rng), ..plan }
@@ -178,17 +192,15 @@ fn intermediate(rng: &mut Rng, signers: &[Authority]) -> Plan {
     let mut plan = Plan::ca(subject, signer);
     match rng.u8(0..16) {
         0 => plan.kind = Kind::NoCa,
-        // OpenSSL leaves out self-issued certificates when it counts.
-        1 | 2 if signer.name > 3 || subject.name > 3 => plan.path_length = Some(0),
+        1 | 2 => plan.path_length = Some(0),
         3 => plan.usages = vec![KeyUsagePurpose::CrlSign],
         4 => plan.usages = vec![],
         5 => plan.extended = vec![Extended::ServerAuth],
         6 => plan.extended = vec![Extended::ClientAuth, Extended::ServerAuth],
         7 => plan.extended = vec![Extended::Any],
+        8 => plan.names_other_key = true,
+        9 => plan.kind = Kind::UnnamedCa,
         _ => {}
-    }
-    if signer.name == subject.name {
-        plan.path_length = None
     }
     Plan { days: days(rng), ..plan }
 }
@@ -208,6 +220,7 @@ fn client(rng: &mut Rng, signers: &[Authority]) -> Client {
         4 => plan.usages = vec![KeyUsagePurpose::KeyEncipherment],
         5 => plan.usages = vec![],
         6 => plan.extended = vec![Extended::Any, Extended::ClientAuth],
+        7 => plan.names_other_key = true,
         _ => {}
     }
     Client { leaf: Made::new(plan), presented: some_of(rng), is_fresh: false }
