@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::iter;
 use std::sync::Arc;
@@ -152,7 +153,8 @@ impl Acceptance {
 
     fn way_in(&self, now: UnixSeconds) -> Option<HangsOn<'_>> {
         let open = self.ways_in().filter(|(_, _, valid)| valid.contains(now));
-        let (anchor, path, _) = open.max_by_key(|(_, _, valid)| valid.end)?;
+        // Of two that last as long the first is the shorter.
+        let (anchor, path, _) = open.min_by_key(|(_, _, valid)| Reverse(valid.end))?;
         Some(self.hangs_on(anchor, path))
     }
 

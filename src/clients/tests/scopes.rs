@@ -29,6 +29,18 @@ fn paths_count_each_in_its_time() {
 }
 
 #[test]
+fn the_path_with_the_fewest_faults_is_told() {
+    let ended = Plan::root(OTHER).days(0, 30);
+    let anchors = [("on", root().days(0, 40)), ("on_other", ended)];
+    let plans = [leaf(), middle(), Plan::ca(MIDDLE, OTHER).days(0, 9), root().days(0, 90)];
+    let (acceptance, _) = judge(chain(&plans), &anchors, &[]);
+    assert_eq!(at(&acceptance, day(50)), since(40, Refusal::AnchorExpired));
+    let at_fault = acceptance.at(day(50)).hangs_on.unwrap();
+    assert_eq!(at_fault.certificate_id(), "on");
+    assert_eq!(at_fault.names().count(), 3, "the root is presented too, which adds nothing");
+}
+
+#[test]
 fn an_anchor_that_has_ended_may_stand_before_its_twin() {
     let anchors = [("on_1", root().days(0, 60)), ("on_2", root())];
     let (direct, _) = judge(chain(&[Plan::leaf(ROOT).days(0, 90)]), &anchors, &[]);
