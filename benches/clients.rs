@@ -143,7 +143,11 @@ fn chains(anchors: &[Authority]) -> Vec<Arc<Chain>> {
     let intermediates: Vec<_> = (0..2 * ANCHORS).map(intermediate).collect();
     let client = |n: usize| {
         let issuer = &intermediates[n / 2 % intermediates.len()];
-        if n % 2 == 0 { leaf(&anchors[n / 2 % ANCHORS], None) } else { leaf(issuer, Some(issuer)) }
+        if n.is_multiple_of(2) {
+            leaf(&anchors[n / 2 % ANCHORS], None)
+        } else {
+            leaf(issuer, Some(issuer))
+        }
     };
     (0..CLIENTS).map(client).collect()
 }
