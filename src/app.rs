@@ -187,7 +187,7 @@ impl Reloading {
     }
 
     async fn log_success(&self) {
-        let what = "the configuration was read anew and is in force";
+        let what = "the configuration was read anew and holds from the next poll on";
         match &self.web_security {
             Some(security) if !security.reload().await => {
                 tracing::warn!("{what}, but for web.config_file: an earlier version of it stays");

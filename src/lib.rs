@@ -15,6 +15,7 @@
 //! | collect | [`openai`] | requests, retries, pages: a whole list or an error |
 //! | | [`poller`] | when to poll, what a poll reads, and what is published of it |
 //! | know | [`inventory`] | certificates, scopes, rotation, severity: pure data; `now` is an argument |
+//! | | [`clients`] | which client is let in where, and until when: pure data too |
 //! | | [`poll_state`] | the last good snapshot of it, and what became of the polls |
 //! | show | [`exposition`] | the metrics page |
 //! | | [`presentation`] | status, headline and rows for people, and the same as JSON |
@@ -35,6 +36,7 @@ mod atomic_file;
 mod blocking;
 pub mod check;
 pub mod cli;
+pub mod clients;
 pub mod config;
 pub mod demo;
 pub mod exposition;

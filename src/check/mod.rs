@@ -57,7 +57,7 @@ pub enum CheckError {
 }
 
 impl Status {
-    /// The exit code, as monitoring plugins have it.
+    /// The exit code of monitoring plugins: the variant's position in [`Status`].
     pub const fn code(self) -> u8 {
         self as u8
     }

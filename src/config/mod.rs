@@ -30,7 +30,7 @@ pub struct Loaded {
     pub credentials: Credentials,
 }
 
-/// The keys by section. Without the admin key, in whose place there is a placeholder.
+/// The keys by section. In place of the admin key it has a placeholder; the key itself is in [`Credentials`].
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -54,7 +54,7 @@ pub struct Api {
     /// The only roots that are trusted, instead of the system's.
     #[serde(default, deserialize_with = "values::path")]
     pub ca_file: Option<PathBuf>,
-    /// What an mTLS host is shown; never without `client_key_file`.
+    /// The certificate chain presented to a host that requires mTLS; never without `client_key_file`.
     #[serde(default, deserialize_with = "values::path")]
     pub client_cert_file: Option<PathBuf>,
     #[serde(default, deserialize_with = "values::path")]
@@ -64,7 +64,7 @@ pub struct Api {
     /// One request, its body included.
     #[serde(deserialize_with = "values::duration::<_, 10, 600_000>")]
     pub request_timeout: Duration,
-    /// Of one request, after its first attempt.
+    /// Repetitions of one request after its first attempt.
     #[serde(deserialize_with = "values::number::<_, 0, 10>")]
     pub max_retries: u32,
     #[serde(deserialize_with = "values::boolean")]
@@ -77,7 +77,7 @@ pub struct Poll {
     /// From start to start.
     #[serde(deserialize_with = "values::duration::<_, 100, 86_400_000>")]
     pub interval: Duration,
-    /// One whole poll. May exceed the interval.
+    /// Time-out of one whole poll. May exceed the interval.
     #[serde(deserialize_with = "values::duration::<_, 100, 86_400_000>")]
     pub timeout: Duration,
     /// Also poll every project's certificates.

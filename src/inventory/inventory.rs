@@ -8,7 +8,8 @@ use super::{
     Certificate, CertificateUse, Listing, Malformed, Project, RotationGroup, Scope, UnixSeconds,
 };
 
-/// Every list as it was last read whole.
+/// Every list as it was last read whole. Stored as it is in the state file: a changed field changes that format (`VERSION` in
+/// `poller/state_file.rs`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lists {
     pub organization: Arc<Listing<Certificate>>,
@@ -28,7 +29,7 @@ pub struct ProjectList {
     pub certificates: Arc<Listing<Certificate>>,
 }
 
-/// What was wrong with the list of projects.
+/// What was wrong with the list of projects, and with what followed from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProjectFaults {
     pub malformed: Malformed,

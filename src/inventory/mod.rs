@@ -23,6 +23,7 @@ pub use listing::{Identified, Listing, Malformed};
 pub use project::Project;
 pub use rotation::{CertificateUse, RotationGroup};
 pub use scope::Scope;
+pub(crate) use scope::merged;
 pub(crate) use severity::{Coverage, Severity, Thresholds};
 pub use snapshot::Snapshot;
 pub(crate) use time::{INSTANTS, SECONDS_PER_DAY, days_until, whole_second};

@@ -105,7 +105,7 @@ impl Scope {
 }
 
 /// Sorted spans, with those that overlap or touch made one.
-fn merged(spans: &[(UnixSeconds, UnixSeconds)]) -> Vec<(UnixSeconds, UnixSeconds)> {
+pub(crate) fn merged(spans: &[(UnixSeconds, UnixSeconds)]) -> Vec<(UnixSeconds, UnixSeconds)> {
     let mut merged: Vec<(UnixSeconds, UnixSeconds)> = Vec::new();
     for (begin, end) in spans {
         match merged.last_mut().filter(|(_, last_end)| begin <= last_end) {

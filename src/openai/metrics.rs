@@ -8,12 +8,13 @@ use prometheus::{
 
 use super::Endpoint;
 
+/// What the client counts about its requests. The metrics of certificates are in [`crate::exposition`].
 #[derive(Debug)]
 pub struct Metrics {
     requests: IntCounterVec,
     pub(super) retries: IntCounter,
     duration: Histogram,
-    /// No series until there is a client certificate.
+    /// A vector without labels: a plain gauge would export 0 where no client certificate is configured.
     pub(super) client_certificate_not_after: IntGaugeVec,
 }
 
@@ -23,8 +24,8 @@ const DURATION_BUCKETS: [f64; 10] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 impl Metrics {
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            // The library tells series apart by a hash over their label values joined without a separator; no two pairs
-            // of these two closed sets join to the same text.
+            // The library hashes label values joined without a separator. Endpoint names and codes are few and fixed, and
+            // no two pairs join to the same text.
             requests: register_int_counter_vec_with_registry!(
                 "openai_cert_exporter_api_requests_total",
                 "Requests to the OpenAI API, by endpoint and status code; the code is \"timeout\" or \"network\" where \

@@ -80,7 +80,7 @@ impl Collected {
     }
 }
 
-/// When reads of projects last failed after a [`SLOW_FAILURE`].
+/// By project: when a read last failed after more than [`SLOW_FAILURE`].
 pub(super) type SlowFailures = HashMap<Box<str>, f64>;
 /// A failure slower than this counts as a read when projects are ordered; otherwise projects that hang would come first in
 /// every poll, and could leave no time for the others.
@@ -255,7 +255,7 @@ async fn read_project(
     let started = Instant::now();
     let list_before = list_of(&project, before).map(|(list, _)| list);
     let list = session.project_certificates(&project.id, list_before.map(Arc::as_ref)).await;
-    // Compared at once, so that only one list is in memory twice.
+    // Compared at once, so that no more than `concurrency` unchanged lists are in memory twice.
     let certificates = list.map(|list| unchanged_or(list_before, list));
     ProjectRead {
         project,

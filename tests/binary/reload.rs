@@ -156,9 +156,9 @@ async fn refused_web_configuration_shows_until_it_is_mended() {
     let refused = "A change of the web configuration was refused.";
     // At once, and whether SIGHUP or its own look at the files comes first.
     for (file, is_refused, said) in [
-        (right.as_str(), false, "is in force"),
-        ("oops", true, "is in force, but for web.config_file: an earlier version of it stays"),
-        (right.as_str(), false, "is in force"),
+        (right.as_str(), false, "holds from the next poll on"),
+        ("oops", true, "holds from the next poll on, but for web.config_file: an earlier version of it stays"),
+        (right.as_str(), false, "holds from the next poll on"),
     ] {
         folder.write("web.yml", &users(file));
         let before = exporter.log_lines("the configuration was read anew").len();

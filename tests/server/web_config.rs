@@ -152,7 +152,7 @@ const MATERIAL: &[(&str, &str)] = &[
     ("tls_server_config: {cert_file: server.key, key_file: server.key}", "tls_server_config.cert_file: <folder>/server.key holds no certificate, but: private key; it may be swapped with the file of the key"),
     ("tls_server_config: {cert_file: junk.pem, key_file: server.key}", "tls_server_config.cert_file: <folder>/junk.pem cannot be used: block 1 (line 1) is damaged: something is missing or added in it"),
     ("tls_server_config: {cert_file: none.pem, key_file: server.key}", "tls_server_config.cert_file: <folder>/none.pem cannot be read: No such file or directory (os error 2)"),
-    ("tls_server_config: {cert_file: server.pem, key_file: <key>}", "tls_server_config.key_file: must be the path of a file, but looks like what is in one: PEM or a key; PEM in place belongs into key"),
+    ("tls_server_config: {cert_file: server.pem, key_file: <key>}", "tls_server_config.key_file: must be the path of a file, but looks like what is in one: PEM or a key; PEM in place belongs in key"),
     ("tls_server_config: {cert_file: ., key_file: server.key}", "tls_server_config.cert_file: <folder>/. cannot be read: it is not a regular file"),
     ("tls_server_config: {cert: <cert>, key: 'x'}", "tls_server_config.key: is not in PEM: it has no BEGIN line"),
     ("tls_server_config: {cert: <ca>, key: <key>}", "tls_server_config.key: is not the key of the first certificate in cert"),

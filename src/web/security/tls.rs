@@ -209,7 +209,7 @@ impl Material {
                 Ok(Some(Self { key: key.into(), path: None, text: text.into() }))
             }
             (None, Some(path)) if values::is_secret(&path) => {
-                let fault = format!("{}; PEM in place belongs into {key}", values::SECRET_AS_PATH);
+                let fault = format!("{}; PEM in place belongs in {key}", values::SECRET_AS_PATH);
                 Err(refuse(files, &file_key, fault))
             }
             (None, Some(path)) => {

@@ -1,0 +1,218 @@
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::iter;
+use std::sync::Arc;
+
+use super::reach::{Path, ReachedAnchor};
+use super::{EnforcedScope, Reach, Refusal, Span, X509};
+use crate::inventory::{UnixSeconds, merged};
+
+/// When one chain is let in in one scope.
+#[derive(Debug)]
+pub struct Acceptance {
+    reach: Arc<Reach>,
+    is_enforced: bool,
+    has_unread: bool,
+    /// Of each anchor of the reach: when it is valid, by the API and its PEM; `None` if it is not in effect.
+    in_effect: Box<[Option<Span>]>,
+    /// When the chain is let in for certain: sorted, none touching another.
+    certain: Box<[(UnixSeconds, UnixSeconds)]>,
+    /// Whether something of a chain that reaches no anchor hangs on one in effect.
+    has_loose_end: bool,
+}
+
+/// What is known of a chain in a scope at an instant.
+#[derive(Debug, Default)]
+pub struct Verdict<'a> {
+    /// `None` while it cannot be known.
+    pub accepted: Option<bool>,
+    /// The first instant from this one on at which it is refused, or the one at which acceptance ended. `None` if it
+    /// never was let in, nothing known ends it, or it cannot be known.
+    pub refused_from: Option<UnixSeconds>,
+    /// Why: at that instant, or at this one if it is refused at this one.
+    pub refusal: Option<Refusal>,
+    /// The path that it is let in by (the one that lasts longest), or the one that is at fault.
+    pub hangs_on: Option<HangsOn<'a>>,
+}
+
+/// A path to an anchor.
+#[derive(Clone, Copy, Debug)]
+pub struct HangsOn<'a> {
+    chain: &'a X509,
+    intermediates: &'a [Arc<X509>],
+    anchor: &'a ReachedAnchor,
+}
+
+impl<'a> HangsOn<'a> {
+    pub fn certificate_id(&self) -> &'a str {
+        &self.anchor.id
+    }
+
+    /// From the leaf to the anchor.
+    pub fn names(&self) -> impl Iterator<Item = &'a str> {
+        let intermediates = self.intermediates.iter().map(|passed| passed.name());
+        iter::once(self.chain.name()).chain(intermediates).chain([self.anchor.certificate.name()])
+    }
+}
+
+impl Acceptance {
+    pub fn new(reach: &Arc<Reach>, scope: &EnforcedScope) -> Self {
+        let dates =
+            |anchor: &ReachedAnchor| Some(scope.dates(&anchor.id)?.and(anchor.certificate.valid()));
+        let mut acceptance = Self {
+            is_enforced: scope.is_enforced(),
+            has_unread: scope.has_unread(),
+            in_effect: reach.anchors.iter().map(dates).collect(),
+            certain: Box::default(),
+            has_loose_end: reach.loose_ends.iter().any(|id| scope.dates(id).is_some()),
+            reach: Arc::clone(reach),
+        };
+        acceptance.certain = acceptance.certain().into();
+        acceptance
+    }
+
+    pub fn reach(&self) -> &Arc<Reach> {
+        &self.reach
+    }
+
+    pub fn at(&self, now: UnixSeconds) -> Verdict<'_> {
+        if !self.is_enforced {
+            return Verdict { accepted: Some(true), ..Verdict::default() };
+        }
+        let begun = self.certain.partition_point(|(begin, _)| *begin <= now);
+        let end = self.certain[..begun].last().map(|(_, end)| *end);
+        let is_accepted = end.is_some_and(|end| now < end);
+        let way_in = self.way_in(now);
+        if self.has_unread {
+            return Verdict {
+                accepted: is_accepted.then_some(true),
+                hangs_on: way_in,
+                ..Verdict::default()
+            };
+        }
+        let (refusal, at_fault) = self.refusal(end.filter(|_| is_accepted).unwrap_or(now));
+        Verdict {
+            // Where there is a way in that is not certain, an anchor that has ended may be in it.
+            accepted: (is_accepted || way_in.is_none()).then_some(is_accepted),
+            refused_from: end,
+            refusal: Some(refusal),
+            hangs_on: if is_accepted { way_in } else { at_fault },
+        }
+    }
+
+    /// The instants at which the verdict changes, in no order: between them it is the same.
+    pub fn boundaries(&self) -> impl Iterator<Item = UnixSeconds> {
+        let spans = self.paths().flat_map(|(_, path, in_effect)| [Some(path.valid), in_effect]);
+        let spans = spans.flatten().chain([self.reach.chain.valid()]);
+        spans.flat_map(|span| [span.begin, span.end])
+    }
+
+    /// The anchor of which the deactivation everywhere would have the client refused at once.
+    pub fn depends_on(&self, scope: &EnforcedScope, now: UnixSeconds) -> Option<&Arc<str>> {
+        let mut ways_in = self.ways_in().filter(|(_, _, valid)| valid.contains(now));
+        let (only, ..) = ways_in.next()?;
+        if ways_in.any(|(anchor, ..)| anchor.id != only.id) {
+            return None;
+        }
+        let without = Self::new(&self.reach, &scope.without(&[&only.id]));
+        (without.at(now).accepted == Some(false)).then_some(&only.id)
+    }
+
+    fn paths(&self) -> impl Iterator<Item = (&ReachedAnchor, &Path, Option<Span>)> {
+        let anchors = self.reach.anchors.iter().zip(&self.in_effect);
+        anchors.flat_map(|(anchor, in_effect)| {
+            anchor.paths.iter().map(move |path| (anchor, path, *in_effect))
+        })
+    }
+
+    /// The paths by which the chain is let in, and when, whatever other anchors may be in the way.
+    fn ways_in(&self) -> impl Iterator<Item = (&ReachedAnchor, &Path, Span)> {
+        let leaf = &self.reach.chain.leaf;
+        let is_right = leaf.has_authority_key_id && leaf.may_authenticate_clients;
+        let sound = self.paths().filter(move |(_, path, _)| is_right && path.is_sound);
+        sound.filter_map(|(anchor, path, in_effect)| {
+            Some((anchor, path, path.valid.and(in_effect?)))
+        })
+    }
+
+    /// When there is a way in, and no anchor with the name and key of the leaf's issuer has ended yet.
+    fn certain(&self) -> Vec<(UnixSeconds, UnixSeconds)> {
+        let until = self.shadows().map(|(_, _, end)| end).min().unwrap_or(UnixSeconds::MAX);
+        let spans = self.ways_in().map(|(_, _, valid)| valid.and(Span::new(None, Some(until))));
+        let mut spans: Vec<_> =
+            spans.filter(|span| !span.is_empty()).map(|span| (span.begin, span.end)).collect();
+        spans.sort_unstable();
+        merged(&spans)
+    }
+
+    /// The anchors in effect that have signed the leaf itself, each with its end.
+    fn shadows(&self) -> impl Iterator<Item = (&ReachedAnchor, &Path, UnixSeconds)> {
+        let direct = self.paths().filter(|(_, path, _)| path.intermediates.is_empty());
+        direct.filter_map(|(anchor, path, in_effect)| Some((anchor, path, in_effect?.end)))
+    }
+
+    fn way_in(&self, now: UnixSeconds) -> Option<HangsOn<'_>> {
+        let open = self.ways_in().filter(|(_, _, valid)| valid.contains(now));
+        // Of two that last as long the first is the shorter.
+        let (anchor, path, _) = open.min_by_key(|(_, _, valid)| Reverse(valid.end))?;
+        Some(self.hangs_on(anchor, path))
+    }
+
+    fn hangs_on<'a>(&'a self, anchor: &'a ReachedAnchor, path: &'a Path) -> HangsOn<'a> {
+        HangsOn { chain: &self.reach.chain.leaf, intermediates: &path.intermediates, anchor }
+    }
+
+    /// Why the chain is refused at an instant, and the path that is at fault.
+    fn refusal(&self, instant: UnixSeconds) -> (Refusal, Option<HangsOn<'_>>) {
+        let is_shadowed = self.way_in(instant).is_some();
+        let shadow = self.shadows().find(|(_, _, end)| is_shadowed && *end <= instant);
+        if let Some((anchor, path, _)) = shadow {
+            return (Refusal::AnchorExpired, Some(self.hangs_on(anchor, path)));
+        }
+        let ranked = self.paths().map(|(anchor, path, in_effect)| {
+            (Rank::new(path, in_effect, instant), self.hangs_on(anchor, path))
+        });
+        let (rank, at_fault) = ranked.min_by_key(|(rank, _)| *rank).unzip();
+        let of_leaf = Refusal::of_leaf(&self.reach.chain, instant);
+        let of_path = rank.and_then(|rank| rank.first_fault);
+        let of_rest = if self.has_loose_end { Refusal::Chain } else { Refusal::UnknownIssuer };
+        (of_leaf.or(of_path).unwrap_or(of_rest), at_fault)
+    }
+}
+
+/// How near to acceptance a path is: one to an anchor in effect before any other, then the one with fewer faults.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    is_inactive: bool,
+    faults: usize,
+    first_fault: Option<Refusal>,
+}
+
+impl Rank {
+    fn new(path: &Path, in_effect: Option<Span>, instant: UnixSeconds) -> Self {
+        let faults = [
+            (!path.is_sound || !path.valid.contains(instant), Refusal::Chain),
+            (in_effect.is_some_and(|span| !span.contains(instant)), Refusal::AnchorExpired),
+            (in_effect.is_none(), Refusal::AnchorInactive),
+        ];
+        let faults = faults.into_iter().filter(|(holds, _)| *holds).map(|(_, refusal)| refusal);
+        Self {
+            is_inactive: in_effect.is_none(),
+            faults: faults.clone().count(),
+            first_fault: faults.min(),
+        }
+    }
+}
+
+/// How many of these pairs of a chain and a scope would be refused at once, were a certificate deactivated everywhere:
+/// by certificate id, and only those on which anybody depends.
+pub fn dependent_clients<'a>(
+    pairs: impl Iterator<Item = (&'a Acceptance, &'a EnforcedScope)>,
+    now: UnixSeconds,
+) -> BTreeMap<&'a str, u64> {
+    let mut dependent = BTreeMap::new();
+    for id in pairs.filter_map(|(acceptance, scope)| acceptance.depends_on(scope, now)) {
+        *dependent.entry(&**id).or_default() += 1;
+    }
+    dependent
+}

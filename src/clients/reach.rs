@@ -1,0 +1,196 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_rustls::rustls::pki_types::{
+    SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, UnixTime,
+};
+use webpki::{EndEntityCert, KeyUsage, RawPublicKeyEntity, anchor_from_trusted_cert};
+
+use super::x509::sha256;
+use super::{Chain, Contents, Signatures, Span, X509};
+
+/// As many as webpki follows.
+const MAX_INTERMEDIATES: usize = 6;
+/// Ways up that are looked at, the shortest first. A chain that somebody made for use has a handful.
+const MAX_CLIMBS: usize = 64;
+/// Authorities of one name and key identifier that are looked at for a missing intermediate.
+const MAX_NAMESAKES: usize = 4;
+
+/// The anchors that a chain hangs on by names and signatures, whatever their dates, and wherever they are active.
+#[derive(Debug)]
+pub struct Reach {
+    pub(super) chain: Arc<Chain>,
+    pub(super) anchors: Box<[ReachedAnchor]>,
+    /// The anchors that something of the chain hangs on, but not its leaf.
+    pub(super) loose_ends: Box<[Arc<str>]>,
+}
+
+#[derive(Debug)]
+pub(super) struct ReachedAnchor {
+    pub(super) id: Arc<str>,
+    pub(super) certificate: Arc<X509>,
+    pub(super) paths: Box<[Path]>,
+}
+
+/// A way from a leaf to an anchor on which each certificate is signed by the next.
+#[derive(Debug)]
+pub(super) struct Path {
+    pub(super) intermediates: Box<[Arc<X509>]>,
+    /// When the leaf and all intermediates are valid.
+    pub(super) valid: Span,
+    /// Whether the client presents it, and webpki accepts it while it is valid.
+    pub(super) is_sound: bool,
+}
+
+/// The intermediates that anybody presents, since a chain that lacks one may find it here. Nobody is let in by them.
+#[derive(Debug, Default)]
+pub struct KnownIssuers(HashMap<[u8; 32], Vec<Arc<X509>>>);
+
+impl KnownIssuers {
+    pub fn new<'a>(chains: impl Iterator<Item = &'a Chain>) -> Self {
+        let mut known: HashMap<_, Vec<Arc<X509>>> = HashMap::new();
+        for issuer in chains.flat_map(Chain::intermediates) {
+            let Some(key_id) = &issuer.subject_key_id else { continue };
+            let namesakes = known.entry(sha256(&[issuer.subject(), key_id])).or_default();
+            if namesakes.len() < MAX_NAMESAKES && !namesakes.contains(issuer) {
+                namesakes.push(Arc::clone(issuer));
+            }
+        }
+        Self(known)
+    }
+
+    fn issuers_of(&self, certificate: &X509) -> &[Arc<X509>] {
+        let key_id = certificate.authority_key_id.as_ref();
+        let found = key_id.and_then(|key_id| self.0.get(&sha256(&[certificate.issuer(), key_id])));
+        found.map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Reach {
+    pub fn new(
+        chain: &Arc<Chain>,
+        contents: &Contents,
+        known: &KnownIssuers,
+        signatures: &Signatures,
+    ) -> Self {
+        let algorithms = signatures.algorithms(chain.is_presumed.then_some(&chain.leaf));
+        let algorithms: Vec<_> = algorithms.iter().map(|algorithm| algorithm as _).collect();
+        let search = Search { chain, known, algorithms: &algorithms };
+        let climbs = search.climbs(&chain.leaf);
+        let certificates =
+            || contents.iter().filter_map(|(id, content)| Some((id, content.certificate()?)));
+        let reached = certificates().filter_map(|(id, certificate)| {
+            let paths = search.paths(&climbs, certificate);
+            let anchor =
+                ReachedAnchor { id: Arc::clone(id), certificate: Arc::clone(certificate), paths };
+            (!anchor.paths.is_empty()).then_some(anchor)
+        });
+        let anchors: Box<[_]> = reached.collect();
+        let loose = chain.intermediates.iter().filter(|_| anchors.is_empty()).flat_map(|loose| {
+            let hanging = certificates().filter(|(_, anchor)| search.has_signed(anchor, loose));
+            hanging.map(|(id, _)| Arc::clone(id))
+        });
+        Self { chain: Arc::clone(chain), loose_ends: loose.collect(), anchors }
+    }
+
+    pub fn chain(&self) -> &Arc<Chain> {
+        &self.chain
+    }
+}
+
+struct Search<'a> {
+    chain: &'a Chain,
+    known: &'a KnownIssuers,
+    algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
+}
+
+/// Intermediates, each of which has signed the one before.
+type Climb<'a> = Vec<&'a Arc<X509>>;
+
+impl<'a> Search<'a> {
+    /// Every way up from the leaf, that of no step included, without passing an authority twice.
+    fn climbs(&self, leaf: &X509) -> Vec<Climb<'a>> {
+        let (mut climbs, mut next) = (vec![Climb::new()], 0);
+        while let Some(climb) = climbs.get(next).cloned() {
+            next += 1;
+            if climb.len() == MAX_INTERMEDIATES {
+                break;
+            }
+            let top = climb.last().map_or(leaf, |top| top);
+            let known = self.known.issuers_of(top).iter();
+            let known = known.filter(|known| !self.is_presented(known));
+            for issuer in self.chain.intermediates.iter().chain(known) {
+                let is_passed = climb.iter().any(|passed| passed.is_twin_of(issuer));
+                if climbs.len() < MAX_CLIMBS && !is_passed && self.has_signed(issuer, top) {
+                    climbs.push(climb.iter().copied().chain([issuer]).collect());
+                }
+            }
+        }
+        climbs
+    }
+
+    /// The climbs that end below an anchor. One that passes an authority of the anchor's name and key is a detour: from
+    /// there the anchor is reached at once.
+    fn paths(&self, climbs: &[Climb<'_>], anchor: &X509) -> Box<[Path]> {
+        let hanging = climbs.iter().filter(|climb| {
+            let top = climb.last().map_or(&self.chain.leaf, |top| top);
+            self.has_signed(anchor, top) && !climb.iter().any(|passed| passed.is_twin_of(anchor))
+        });
+        let path = |climb: &Climb<'_>| {
+            let valid =
+                climb.iter().fold(self.chain.valid(), |valid, passed| valid.and(passed.valid()));
+            Path {
+                intermediates: climb.iter().copied().map(Arc::clone).collect(),
+                valid,
+                is_sound: self.is_sound(climb, anchor, valid),
+            }
+        };
+        hanging.map(path).collect()
+    }
+
+    fn is_presented(&self, certificate: &Arc<X509>) -> bool {
+        self.chain.intermediates.contains(certificate)
+    }
+
+    fn has_signed(&self, issuer: &X509, certificate: &X509) -> bool {
+        if issuer.subject() != certificate.issuer() || !certificate.may_name_key_of(issuer) {
+            return false;
+        }
+        let key = SubjectPublicKeyInfoDer::from(issuer.public_key());
+        let Ok(key) = RawPublicKeyEntity::try_from(&key) else { return false };
+        let mut algorithms = self.algorithms.iter().filter(|algorithm| {
+            algorithm.signature_alg_id().starts_with(&certificate.signature_oid)
+        });
+        algorithms.any(|algorithm| {
+            key.verify_signature(*algorithm, certificate.signed(), &certificate.signature).is_ok()
+        })
+    }
+
+    /// Whether a path would be let in while it is valid. webpki checks everything at one instant, and dates apart nothing
+    /// depends on the instant; it ignores the dates of the anchor. Should it find a shorter way, that is let in as long.
+    fn is_sound(&self, climb: &Climb<'_>, anchor: &X509, valid: Span) -> bool {
+        let may_sign = |issuer: &Arc<X509>| issuer.signs_certificates.unwrap_or(true);
+        if valid.is_empty() || !climb.iter().all(|c| may_sign(c) && self.is_presented(c)) {
+            return false;
+        }
+        let (leaf, anchor) = (self.chain.leaf.der(), anchor.der());
+        let intermediates: Vec<_> = climb.iter().map(|issuer| issuer.der()).collect();
+        let (Ok(leaf), Ok(anchor)) =
+            (EndEntityCert::try_from(&leaf), anchor_from_trusted_cert(&anchor))
+        else {
+            return false;
+        };
+        let begin = Duration::from_secs(valid.begin.try_into().unwrap_or(0));
+        leaf.verify_for_usage(
+            self.algorithms,
+            &[anchor],
+            &intermediates,
+            UnixTime::since_unix_epoch(begin),
+            KeyUsage::client_auth(),
+            None,
+            None,
+        )
+        .is_ok()
+    }
+}

@@ -1,0 +1,106 @@
+//! What is read out of PEM.
+
+use super::super::Problem::{
+    DatesDiffer, NoKeyCertSign, NoSubjectKeyIdentifier, NotACa, SeveralCertificates, Unreadable,
+};
+use super::super::{ChainError, ListedAnchor, Problem, problems};
+use super::issue::Kind;
+use super::*;
+
+#[test]
+fn what_is_no_chain_is_refused_by_what_it_is() {
+    let leaf = Plan::leaf(ROOT).pem();
+    let broken = leaf.replacen("MII", "MIJ", 1);
+    let der = [0x30, 0x82, 0x01, 0x00, 0x30];
+    let many: String = (0..33).map(|_| Plan::leaf(ROOT).pem()).collect();
+    for (content, error) in [
+        (b"".as_slice(), ChainError::Empty),
+        (b"\n", ChainError::NoCertificate),
+        (b"no PEM at all", ChainError::NoCertificate),
+        (
+            b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+            ChainError::NoCertificate,
+        ),
+        (&der, ChainError::Der),
+        (broken.as_bytes(), ChainError::Unreadable(1)),
+        ([&leaf, &broken[..]].concat().as_bytes(), ChainError::Unreadable(2)),
+        (&leaf.as_bytes()[..leaf.len() / 2], ChainError::Unreadable(1)),
+        (many.as_bytes(), ChainError::TooMany),
+    ] {
+        assert_eq!(Chain::from_pem(content), Err(error));
+        assert_eq!(Chain::of_issuer_pem(content), Err(error));
+    }
+    let twice = Chain::from_pem([&leaf[..], &leaf].concat().as_bytes()).unwrap();
+    assert_eq!(twice.intermediates().len(), 0, "the same one");
+}
+
+#[test]
+fn what_else_stands_in_a_file_is_passed_over() {
+    let (leaf, middle) = (Plan::leaf(MIDDLE), Plan::ca(MIDDLE, ROOT));
+    let (leaf, middle) = (leaf.pem(), middle.pem());
+    let key = "-----BEGIN PRIVATE KEY-----\nnot even base64\n-----END PRIVATE KEY-----\n";
+    let plain = Chain::from_pem([&leaf[..], &middle].concat().as_bytes());
+    let windows = [&leaf[..], &middle].concat().replace('\n', "\r\n");
+    for mixed in [
+        [key, &leaf, "subject=/CN=x\n", &middle].concat(),
+        [&middle[..], key, &leaf].concat(),
+        windows,
+    ] {
+        assert_eq!(Chain::from_pem(mixed.as_bytes()), plain);
+    }
+    assert_eq!(plain.unwrap().leaf().name(), "name 99");
+}
+
+#[test]
+fn the_problems_of_anchors_are_told() {
+    let root = Plan::root(ROOT);
+    let good = AnchorContent::from_pem(root.pem().as_bytes());
+    let read = |plan: &Plan| AnchorContent::from_pem(plan.pem().as_bytes());
+    let several = [root.pem(), "-----BEGIN CERTIFICATE-----".into()].concat();
+    let dated = certificate("a").dated(Some(day(0)), Some(day(100)));
+    for (content, listed, told) in [
+        (&good, dated.clone(), vec![]),
+        (&good, certificate("a"), vec![]),
+        (&good, certificate("a").dated(Some(day(0)), Some(day(99))), vec![DatesDiffer]),
+        (&good, certificate("a").dated(Some(day(1)), None), vec![DatesDiffer]),
+        (&read(&Plan { usages: vec![], ..root.clone() }), dated.clone(), vec![NoKeyCertSign]),
+        (
+            &read(&Plan { kind: Kind::UnnamedCa, ..root.clone() }),
+            dated.clone(),
+            vec![NoSubjectKeyIdentifier],
+        ),
+        (
+            &read(&Plan { kind: Kind::V1, ..root }),
+            dated.clone(),
+            vec![NotACa, NoKeyCertSign, NoSubjectKeyIdentifier],
+        ),
+        (&AnchorContent::from_pem(several.as_bytes()), dated.clone(), vec![SeveralCertificates]),
+        (&AnchorContent::from_pem(b""), dated, vec![Unreadable]),
+    ] {
+        let anchor = ListedAnchor { listed: &listed, content, is_active: true };
+        assert_eq!(problems(&[anchor]), [told]);
+    }
+}
+
+#[test]
+fn one_key_in_two_active_anchors_is_a_problem_of_both() {
+    let read = |plan: Plan| Arc::new(AnchorContent::from_pem(plan.pem().as_bytes()));
+    let contents = [
+        read(Plan::root(ROOT)),
+        read(Plan::root(Authority { name: 7, ..ROOT })),
+        read(Plan::root(MIDDLE)),
+    ];
+    let listed = ["a", "b", "c"].map(certificate);
+    let told = |active: [bool; 3]| -> Vec<_> {
+        let anchors: Vec<_> = (0..3)
+            .map(|n| ListedAnchor {
+                listed: &listed[n],
+                content: &contents[n],
+                is_active: active[n],
+            })
+            .collect();
+        problems(&anchors).iter().map(|told| told == &[Problem::SameKey]).collect()
+    };
+    assert_eq!(told([true, true, true]), [true, true, false]);
+    assert_eq!(told([true, false, true]), [false, false, false]);
+}
