@@ -157,7 +157,11 @@ async fn refused_web_configuration_shows_until_it_is_mended() {
     // At once, and whether SIGHUP or its own look at the files comes first.
     for (file, is_refused, said) in [
         (right.as_str(), false, "holds from the next poll on"),
-        ("oops", true, "holds from the next poll on, but for web.config_file: an earlier version of it stays"),
+        (
+            "oops",
+            true,
+            "holds from the next poll on, but for web.config_file: an earlier version of it stays",
+        ),
         (right.as_str(), false, "holds from the next poll on"),
     ] {
         folder.write("web.yml", &users(file));
