@@ -114,6 +114,10 @@ pub(super) fn json_failure(message: &str, now: f64) -> serde_json::Result<String
 pub(super) fn table(summary: &Summary<'_>) -> String {
     let style = style(summary.color);
     let mut text = format!("{style}{}{style:#}  {}\n", summary.status, summary.message());
+    if let Some(next) = &summary.next_step {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "Do next: {}.", next.text);
+    }
     if !summary.scopes.is_empty() {
         let rows = summary.scopes.iter().map(|row| {
             let (end, left) = (

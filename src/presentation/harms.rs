@@ -79,10 +79,10 @@ pub(super) fn certificate_item(
 
 /// A certificate's name, or its identifier, with its successor.
 pub(super) fn title(row: &CertificateRow<'_>) -> String {
-    let title = row.name.as_ref().unwrap_or(&row.id);
+    let title = row.name_or_id();
     match &row.successor {
         Some(successor) => format!("{title} (superseded by {successor})"),
-        None => title.clone(),
+        None => title.into(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod harms;
 mod json;
+mod next_step;
 mod rows;
 mod sanitize;
 mod sentences;

@@ -125,6 +125,10 @@ pub(crate) struct CertificateRow<'a> {
 }
 
 impl<'a> CertificateRow<'a> {
+    pub(super) fn name_or_id(&self) -> &str {
+        self.name.as_ref().unwrap_or(&self.id)
+    }
+
     /// Every certificate: those that are active before the others, and what ends first first.
     pub(super) fn all(inventory: &'a Inventory, now: f64, thresholds: Thresholds) -> Vec<Self> {
         let uses = inventory.certificates().iter();

@@ -101,8 +101,9 @@ fn healthy(
     now: f64,
 ) -> (Option<String>, Option<String>) {
     let covered = coverage(scopes, now);
-    let nothing = if is_complete { "Nothing" } else { "Nothing known" };
     let active = certificates.iter().filter(|row| row.used.is_active());
+    let is_dated = active.clone().all(|row| row.used.certificate.expires_at.is_some());
+    let nothing = if is_complete && is_dated { "Nothing" } else { "Nothing known" };
     let ends = active.filter_map(|row| Some((row.used.certificate.expires_at?, title(row))));
     let next = ends.clone().map(|(end, _)| end).min();
     let expiring: Vec<_> = ends.filter(|(end, _)| Some(*end) == next).collect();
@@ -144,8 +145,12 @@ fn coverage(scopes: &[ScopeRow<'_>], now: f64) -> Option<String> {
             "mutual TLS is not enforced at the organization: no certificate is active there".into()
         }
         Coverage::NotEnforced => "mutual TLS is not enforced: no certificate is active".into(),
-        Coverage::Covered { until } => {
-            format!("{all} is covered until {}", format_date(*until, now))
+        first @ Coverage::Covered { until } => {
+            let row = scopes.iter().find(|row| row.coverage == Some(*first));
+            let again = row.and_then(|row| row.resumes_at).map_or_else(String::new, |at| {
+                format!(", and again only from {}", format_date(at, now))
+            });
+            format!("{all} is covered until {}{again}", format_date(*until, now))
         }
         _ => format!("{all} is covered by certificates without a known end"),
     })

@@ -1,5 +1,6 @@
 use serde::Serialize;
 
+use super::next_step::NextStep;
 use super::rows::{CertificateRow, ScopeRow};
 use super::sentences::{caveats, nothing_known, sentences};
 use crate::inventory::{Coverage, Severity, Snapshot, Thresholds, whole_second};
@@ -28,6 +29,8 @@ pub(crate) struct Summary<'a> {
     pub headline: String,
     /// What else matters, a sentence each.
     pub detail: Vec<String>,
+    /// None if nobody has to do anything.
+    pub next_step: Option<NextStep>,
     /// Why what is shown may not be the present state, a sentence each.
     pub caveats: Vec<String>,
     /// Whether `caveats` alone decide the status.
@@ -150,6 +153,7 @@ impl<'a> Summary<'a> {
             badge,
             headline,
             detail,
+            next_step: NextStep::new(state, &scopes, &certificates, now),
             caveats: caveats(state, now),
             is_doubt_decisive: status == Status::Unknown
                 || is_doubtful && !is_incomplete && known < Severity::Warning,

@@ -1,0 +1,276 @@
+//! What to do first about a state, in a sentence.
+
+use super::rows::{CertificateRow, ScopeRow};
+use super::text::format_date;
+use crate::inventory::{Coverage, Severity, Snapshot, UnixSeconds, whole_second};
+use crate::poll_state::{FailureReason, PollState};
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NextStep {
+    pub text: String,
+    /// The section of the runbook that says more, if there is one. It has the name of the alert.
+    pub runbook: Option<&'static str>,
+}
+
+impl NextStep {
+    /// None if nobody has to do anything. Rows come sorted by what ends first.
+    pub(super) fn new(
+        state: &PollState,
+        scopes: &[ScopeRow<'_>],
+        certificates: &[CertificateRow<'_>],
+        now: f64,
+    ) -> Option<Self> {
+        let api_time = state.api_time(now);
+        let (text, runbook) = of_scopes(scopes, certificates, api_time)
+            .or_else(|| of_certificates(certificates, api_time))
+            .map(|(text, alert)| (text, Some(alert)))
+            .or_else(|| of_polls(state, now))?;
+        Some(Self { text, runbook })
+    }
+}
+
+type Step = (String, &'static str);
+
+/// About the scope whose requests are refused, or will be first.
+fn of_scopes(
+    scopes: &[ScopeRow<'_>],
+    certificates: &[CertificateRow<'_>],
+    now: f64,
+) -> Option<Step> {
+    let (row, coverage) = scopes
+        .iter()
+        .filter(|row| row.severity >= Severity::Warning)
+        .find_map(|row| Some((row, row.coverage.filter(|it| *it != Coverage::Unknown)?)))?;
+    let second = whole_second(now);
+    let end = coverage.end().filter(|_| matches!(coverage, Coverage::Covered { .. }));
+    let from = end.unwrap_or(second);
+    let place = match &row.id {
+        None => "the organization".into(),
+        Some(id) => format!("project {}", row.name.as_ref().unwrap_or(id)),
+    };
+    let before = end.map_or_else(String::new, |end| format!(" before {}", format_date(end, now)));
+    let text = match uploaded(certificates, from) {
+        Some(name) => format!("activate {name}, which is uploaded, at {place}{before}"),
+        None => format!("upload a new certificate and activate it at {place}{before}"),
+    };
+    Some(match coverage {
+        Coverage::Refused { .. } => (text, "OpenAIMTLSNotCovered"),
+        _ => (text, "OpenAIMTLSRunwayShort"),
+    })
+}
+
+/// The inactive certificate that is valid at `instant` and ends last.
+fn uploaded<'a>(certificates: &'a [CertificateRow<'_>], instant: UnixSeconds) -> Option<&'a str> {
+    let is_valid = |row: &&CertificateRow<'_>| {
+        let (begin, end) = row.spans[0];
+        begin <= instant && instant < end
+    };
+    let usable = certificates.iter().filter(|row| !row.used.is_active()).filter(is_valid);
+    usable.max_by_key(|row| row.spans[0].1).map(CertificateRow::name_or_id)
+}
+
+/// About a certificate, while nothing ends soon for any scope.
+fn of_certificates(certificates: &[CertificateRow<'_>], now: f64) -> Option<Step> {
+    let active = certificates.iter().filter(|row| row.used.is_active());
+    let concerned = active.filter(|row| row.severity >= Severity::Warning);
+    // What has expired does no further harm.
+    let row = concerned.min_by_key(|row| row.used.has_expired(now))?;
+    let (name, certificate) = (row.name_or_id(), &row.used.certificate);
+    if row.used.is_never_valid() {
+        let text = format!("deactivate {name}, which is never valid");
+        return Some((text, "OpenAICertificateNotYetValid"));
+    }
+    if row.used.is_not_yet_valid(now) {
+        let begin = format_date(certificate.valid_at?, now);
+        let text = format!("keep another certificate active until {name} begins on {begin}");
+        return Some((text, "OpenAICertificateNotYetValid"));
+    }
+    let date = format_date(certificate.expires_at?, now);
+    let text = match &row.successor {
+        _ if row.used.has_expired(now) => {
+            format!("deactivate {name}: it has expired, and every scope is covered without it")
+        }
+        Some(successor) => format!(
+            "move the clients of {name} to {successor} before {date}, then deactivate {name}"
+        ),
+        None => {
+            let place = row.active_at.as_deref().unwrap_or_default();
+            format!("upload a successor of {name} and activate it at {place} before {date}")
+        }
+    };
+    Some((text, "OpenAICertificateExpiry"))
+}
+
+/// About what keeps the exporter from seeing everything.
+fn of_polls(state: &PollState, now: f64) -> Option<(String, Option<&'static str>)> {
+    const POLL_FAILING: Option<&str> = Some("OpenAICertExporterPollFailing");
+    let inventory = state.snapshot.as_deref().map(|Snapshot { inventory, .. }| inventory);
+    if let Some(failed) = state.failed().first() {
+        return Some((of_failure(failed.reason).into(), POLL_FAILING));
+    }
+    let (text, runbook) = if state.is_stale(now) {
+        ("look into the exporter's log: no poll ends", POLL_FAILING)
+    } else if state.clock_error().is_some() {
+        ("correct the clock of this machine", None)
+    } else if inventory.is_some_and(|inventory| inventory.selects_no_project()) {
+        ("correct poll.project_include or poll.project_exclude", None)
+    } else if inventory.is_some_and(|inventory| inventory.malformed().count() > 0) {
+        let text = "check by hand, in OpenAI's console, the entries that could not be read; the log names the fields";
+        (text, Some("OpenAICertExporterMalformed"))
+    } else {
+        return None;
+    };
+    Some((text.into(), runbook))
+}
+
+fn of_failure(reason: FailureReason) -> &'static str {
+    match reason {
+        FailureReason::Unauthorized => "replace the admin key (api.admin_key_file)",
+        FailureReason::Credentials => {
+            "put the admin key into the file that api.admin_key_file names"
+        }
+        FailureReason::Forbidden => "give the admin key the permission api.mtls.read",
+        FailureReason::MtlsRequired => "check api.client_cert_file and api.client_key_file",
+        FailureReason::Timeout | FailureReason::Network => {
+            "check the way to the API: DNS, proxy, firewall"
+        }
+        FailureReason::RateLimited => {
+            "wait; if it goes on, find out what else uses this key, or raise poll.interval"
+        }
+        FailureReason::Server => "wait; if it goes on, look at OpenAI's status page",
+        FailureReason::Client | FailureReason::Decode | FailureReason::Pagination => {
+            "check api.base_url and what stands between here and the API; the log has the answer's details"
+        }
+        FailureReason::Projects => {
+            "look the project up in OpenAI's console; if it was deleted, wait"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::fixture::{DAY, NOW, certificate, snapshot};
+    use crate::inventory::{Certificate, Thresholds};
+    use crate::poll_state::{FailedList, ListName, PollResult, PollTiming};
+    use crate::presentation::Summary;
+
+    fn state(read: Option<&[Vec<Certificate>]>, failed: &[FailureReason]) -> PollState {
+        let (interval, timeout) = (Duration::from_secs(300), Duration::from_secs(240));
+        let mut state = PollState::new(Instant::now(), PollTiming { interval, timeout });
+        let failed = failed.iter().map(|reason| FailedList {
+            list: ListName::Organization,
+            reason: *reason,
+            status: None,
+            request_id: None,
+            message: "".into(),
+        });
+        let failed = failed.collect();
+        let result = PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed };
+        state.record(read.map(snapshot), result);
+        state
+    }
+
+    #[test]
+    fn each_state_says_what_to_do_first() {
+        let ending = |id: &str, days: i64| certificate(id).valid(-300..days);
+        let named = |id: &str, name: &str, span| certificate(id).named(name).valid(span);
+        let covered = || ending("far", 300);
+        let undated = || certificate("undated").dated(Some(NOW - DAY), None);
+        let scopes = |organization: Vec<Certificate>| vec![organization];
+        for (read, text, runbook) in [
+            (scopes(vec![]), None, None),
+            (scopes(vec![covered()]), None, None),
+            // A scope comes before any certificate.
+            (
+                scopes(vec![ending("a", -1)]),
+                Some("upload a new certificate and activate it at the organization"),
+                Some("OpenAIMTLSNotCovered"),
+            ),
+            (
+                scopes(vec![
+                    ending("a", -1),
+                    ending("b", 90).inactive(),
+                    ending("c", 80).inactive(),
+                ]),
+                Some("activate b, which is uploaded, at the organization"),
+                Some("OpenAIMTLSNotCovered"),
+            ),
+            (
+                scopes(vec![ending("a", 8), ending("b", 7).inactive()]),
+                Some(
+                    "upload a new certificate and activate it at the organization before 23 January 2027",
+                ),
+                Some("OpenAIMTLSRunwayShort"),
+            ),
+            (
+                vec![vec![], vec![ending("a", 8)], vec![covered()]],
+                Some(
+                    "upload a new certificate and activate it at project proj_0 before 23 January 2027",
+                ),
+                Some("OpenAIMTLSRunwayShort"),
+            ),
+            // What expires comes before what has expired.
+            (
+                scopes(vec![covered(), ending("a", -1)]),
+                Some("deactivate a: it has expired, and every scope is covered without it"),
+                Some("OpenAICertificateExpiry"),
+            ),
+            (
+                scopes(vec![covered(), ending("a", -1), ending("b", 8)]),
+                Some(
+                    "upload a successor of b and activate it at Organization before 23 January 2027",
+                ),
+                Some("OpenAICertificateExpiry"),
+            ),
+            (
+                scopes(vec![named("a", "edge-2026", -300..8), named("b", "edge-2027", -3..300)]),
+                Some(
+                    "move the clients of edge-2026 to edge-2027 before 23 January 2027, then deactivate edge-2026",
+                ),
+                Some("OpenAICertificateExpiry"),
+            ),
+            (
+                scopes(vec![covered(), certificate("a").valid(3..300)]),
+                Some(
+                    "keep another certificate active until a begins on 18 January 2027, 08:00 UTC",
+                ),
+                Some("OpenAICertificateNotYetValid"),
+            ),
+            (
+                scopes(vec![
+                    undated(),
+                    certificate("a").dated(Some(NOW + 3 * DAY), Some(NOW + DAY)),
+                ]),
+                Some("deactivate a, which is never valid"),
+                Some("OpenAICertificateNotYetValid"),
+            ),
+        ] {
+            let state = state(Some(&read), &[]);
+            let summary = Summary::new(&state, NOW as f64, Thresholds::default());
+            let next = summary.next_step.as_ref();
+            assert_eq!(next.map(|next| &*next.text), text, "{}", summary.headline);
+            assert_eq!(next.and_then(|next| next.runbook), runbook);
+        }
+    }
+
+    #[test]
+    fn what_ends_soon_comes_before_a_failed_poll() {
+        let first = |state: &PollState| {
+            let summary = Summary::new(state, NOW as f64, Thresholds::default());
+            summary.next_step.map(|next| next.text)
+        };
+        let failed = [FailureReason::Unauthorized];
+        let replace = Some("replace the admin key (api.admin_key_file)");
+        assert_eq!(first(&state(None, &failed)).as_deref(), replace);
+        let far = [vec![certificate("far").valid(-300..300)]];
+        assert_eq!(first(&state(Some(&far), &failed)).as_deref(), replace);
+        let near = [vec![certificate("near").valid(-300..3)]];
+        assert!(first(&state(Some(&near), &failed)).unwrap().starts_with("upload"));
+        let mut wrong = state(Some(&far), &[]);
+        wrong.clock_offset = Some(-(DAY as f64));
+        assert_eq!(first(&wrong).as_deref(), Some("correct the clock of this machine"));
+    }
+}
