@@ -108,7 +108,8 @@ pub(crate) fn report(
     Ok(match format {
         Format::Table => output::table(summary),
         Format::Json => output::json(summary, state, now)?,
-        Format::Nagios => output::nagios(summary, thresholds, now),
+        // By the same clock as the summary's words.
+        Format::Nagios => output::nagios(summary, thresholds, state.api_time(now)),
         Format::Prometheus => textfile::page(state, None, "", now)?,
     })
 }
@@ -139,6 +140,9 @@ pub fn tell_failure(report: &Report, message: &str) {
         (Format::Prometheus, Ok(labels)) => {
             let file = report.output_file.as_deref();
             textfile::page(&failed_poll(message, now), file, &labels, now).ok()
+        }
+        (Format::Table, _) if report.output_file.is_some() => {
+            Some(format!("{}  {message}\n", Status::Unknown))
         }
         (Format::Table, _) | (Format::Prometheus, Err(_)) => None,
     };

@@ -47,7 +47,31 @@ pub(super) fn page(
     let earlier = file.and_then(|file| regular_file::read(file, MAX_KIB).ok());
     let earlier = earlier.and_then(|earlier| String::from_utf8(earlier).ok()).unwrap_or_default();
     let facts = exposition::facts(&earlier, labels, state, now);
-    Ok(with_labels(&page, labels) + &facts)
+    Ok(joined(&with_labels(&page, labels), &facts))
+}
+
+/// Two pages as one, on which the series of each family stand together.
+fn joined(page: &str, facts: &str) -> String {
+    let mut families: Vec<(&str, String)> = Vec::new();
+    for family in split(page).chain(split(facts)) {
+        let name = family.split(' ').nth(2).unwrap_or_default();
+        match families.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, there)) => {
+                there.extend(family.split_inclusive('\n').filter(|line| !line.starts_with('#')));
+            }
+            None => families.push((name, family.to_owned())),
+        }
+    }
+    families.into_iter().map(|(_, family)| family).collect()
+}
+
+/// The families of a page, each with its head.
+fn split(page: &str) -> impl Iterator<Item = &str> {
+    let begins = page.match_indices("# HELP ").map(|(begin, _)| begin);
+    let begins: Vec<_> =
+        begins.filter(|begin| *begin == 0 || page[..*begin].ends_with('\n')).collect();
+    let ends: Vec<_> = begins.iter().skip(1).copied().chain([page.len()]).collect();
+    begins.into_iter().zip(ends).map(|(begin, end)| &page[begin..end])
 }
 
 fn with_labels(page: &str, labels: &str) -> String {
@@ -94,6 +118,17 @@ mod tests {
         ] {
             assert_eq!(labels(given).as_deref(), expected, "{given:?}");
         }
+    }
+
+    #[test]
+    fn series_of_a_family_stand_together() {
+        let (a, b) = ("# HELP a A # HELP b.\n# TYPE a gauge\n", "# HELP b B.\n# TYPE b gauge\n");
+        assert_eq!(
+            joined(&format!("{a}a 1\n{b}b 1\n"), &format!("{a}a{{x=\"1\"}} 2\n")),
+            format!("{a}a 1\na{{x=\"1\"}} 2\n{b}b 1\n")
+        );
+        assert_eq!(joined(&format!("{a}a 1\n"), &format!("{b}b 1\n")), format!("{a}a 1\n{b}b 1\n"));
+        assert_eq!(joined("", ""), "");
     }
 
     #[test]

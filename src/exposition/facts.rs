@@ -6,29 +6,58 @@ use std::fmt::Write as _;
 use regex::Regex;
 
 use super::metrics::{Lifetime, METRICS, Metric};
+use super::series::push_label;
 use crate::inventory::{days_until, whole_second};
-use crate::poll_state::PollState;
+use crate::poll_state::{ListName, PollState};
 
 const LAST_SUCCESS: &str = "openai_cert_exporter_last_success_timestamp_seconds";
 const NOT_AFTER: &str = "openai_certificate_not_after_timestamp_seconds";
-/// It changes with time, and nothing on the page says when.
-const VALID_NOW: &str = "openai_mtls_active_certificates";
 
 /// The series that the page of `state` lacks since its poll has failed, as an `earlier` page had them: when a poll last
-/// succeeded and, if no list was read, all that is known of certificates and scopes. Days are counted to `now`. Each series
-/// begins with `constant_labels`, a comma after each of them; one that does not is of somebody else.
+/// succeeded, and all that is known of the lists that were not read. Days are counted to `now`. Each series begins with
+/// `constant_labels`, a comma after each of them; one that does not is of somebody else.
 pub(crate) fn facts(earlier: &str, constant_labels: &str, state: &PollState, now: f64) -> String {
-    let is_lacking = |metric: &&Metric| match metric.name {
+    let failed = state.failed().iter();
+    let of_failed: Vec<_> = failed.filter_map(|failed| label_of(&failed.list)).collect();
+    let is_lacking = |metric: &Metric, labels: &str| match metric.name {
         LAST_SUCCESS => !state.up(),
-        VALID_NOW => false,
-        _ => state.snapshot.is_none() && metric.series.lifetime() != Lifetime::Poll,
+        _ if metric.series.lifetime() == Lifetime::Poll => false,
+        _ if state.snapshot.is_none() => true,
+        _ if labels.contains(OF_ORGANIZATION) => false,
+        _ => of_failed.iter().any(|label| labels.contains(&**label)),
     };
-    let lacking = METRICS.iter().filter(is_lacking);
-    lacking.map(|metric| family(metric, earlier, constant_labels, now)).collect()
+    let family =
+        |metric| family(metric, earlier, constant_labels, now, |labels| is_lacking(metric, labels));
+    METRICS.iter().map(family).collect()
+}
+
+/// In the labels of the organization's scope.
+const OF_ORGANIZATION: &str = "project_id=\"\"";
+
+/// What is in the labels of every series that rests on a list of projects or of a project. Quotes in the values of other
+/// labels are escaped.
+fn label_of(list: &ListName) -> Option<String> {
+    let mut label = "project_id=\"".to_owned();
+    match list {
+        // Without it there is no snapshot.
+        ListName::Organization => return None,
+        ListName::Projects => {}
+        ListName::Project(id) => {
+            push_label(&mut label, id);
+            label.push('"');
+        }
+    }
+    Some(label)
 }
 
 /// Nothing of `page` is taken that this program does not write: the file may be anybody's.
-fn family(metric: &Metric, page: &str, constant_labels: &str, now: f64) -> String {
+fn family(
+    metric: &Metric,
+    page: &str,
+    constant_labels: &str,
+    now: f64,
+    is_lacking: impl Fn(&str) -> bool,
+) -> String {
     let is_days = metric.series.lifetime() == Lifetime::Second;
     let source = if is_days { NOT_AFTER } else { metric.name };
     let mut labels = regex::escape(constant_labels);
@@ -44,7 +73,7 @@ fn family(metric: &Metric, page: &str, constant_labels: &str, now: f64) -> Strin
     let mut written = BTreeSet::new();
     for (_, [labels, value]) in line.captures_iter(page).map(|captures| captures.extract()) {
         let Ok(mut value) = value.parse::<f64>() else { continue };
-        if !written.insert(labels) {
+        if !is_lacking(labels) || !written.insert(labels) {
             continue;
         }
         if text.is_empty() {
@@ -100,11 +129,10 @@ mod tests {
             (polled(Some(snapshot(&lists)), None), polled(None, Some(FailureReason::Server)));
         let later = NOW + DAY;
         let kept = facts(&page(&good, NOW), "", &failed, later as f64);
-        // As a daemon that has read the same would say it later, but for what is valid then.
+        // As a daemon that has read the same would say it later.
         let is_kept = |line: &&str| {
             let name = line.trim_start_matches("# HELP ").trim_start_matches("# TYPE ");
-            !name.starts_with(VALID_NOW)
-                && (name.starts_with(LAST_SUCCESS) || !name.starts_with("openai_cert_exporter"))
+            name.starts_with(LAST_SUCCESS) || !name.starts_with("openai_cert_exporter")
         };
         let page_later = page(&good, later);
         assert_eq!(

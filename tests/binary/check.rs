@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::api::{
-    Answer, Api, DAY, DemoCertificate, With as _, certificate, certificates, now, organization,
-    project,
+    Answer, Api, DAY, DemoCertificate, List, Request, With as _, certificate, certificates, now,
+    organization, project,
 };
 use crate::binary::{Ended, KEY, Launch};
 use crate::page::Page;
@@ -327,9 +327,7 @@ async fn textfile_tells_of_its_last_run_and_keeps_what_was_known() {
     let mode = std::fs::metadata(textfile.path()).unwrap().permissions().mode();
     assert_ne!(mode & 0o044, 0, "others can read it");
 
-    // How many of them are valid now changes with time.
-    let kept = good.facts().into_iter().filter(|line| !line.contains("openai_mtls_active_"));
-    let kept: Vec<_> = kept.collect();
+    let kept = good.facts();
 
     // A poll that fails, twice, and runs that cannot even begin.
     api.answers(|_| Some(Answer::status(500)));
@@ -361,17 +359,45 @@ async fn textfile_tells_of_its_last_run_and_keeps_what_was_known() {
 }
 
 #[tokio::test]
-async fn textfile_of_a_partial_poll_has_what_was_read() {
+async fn textfile_of_a_partial_poll_has_what_was_read_and_what_was_known_of_the_rest() {
     let mut has = organization(certificates(1));
     has.projects.push(project("proj_a", vec![certificate("a")]));
     has.projects.push(project("proj_b", vec![certificate("b")]));
     let api = Api::of(has).await;
-    api.answers(|request| request.is_of("proj_b").then(|| Answer::status(500)));
-    let (_, page) = Textfile::new().after(launch(&api.base_url(), &[]).projects()).await;
+    let of_b = |request: &Request| request.is_of("proj_b").then(|| Answer::status(500));
+    api.answers(of_b);
+    let textfile = Textfile::new();
+    let polled = || launch(&api.base_url(), &[]).projects();
+    let (_, page) = textfile.after(polled()).await;
     assert_eq!((page.is_up(), page.reasons()), (false, vec!["server"]));
     let active = "openai_project_certificate_active";
     assert_eq!(page.find(active, &[("project_id", "proj_a")]), Some(1.0));
-    assert_eq!(page.find(active, &[("project_id", "proj_b")]), None);
+    assert_eq!(page.find(active, &[("project_id", "proj_b")]), None, "never read");
+
+    api.answers_well();
+    let (_, good) = textfile.after(polled()).await;
+    // Which certificate of a project is superseded rests on all lists.
+    let facts = |page: &Page| -> Vec<String> {
+        let facts = page.facts().into_iter();
+        facts
+            .filter(|line| !line.starts_with("openai_certificate_superseded"))
+            .map(Into::into)
+            .collect()
+    };
+    let of_projects =
+        |request: &Request| (request.list == List::Projects).then(|| Answer::status(500));
+    let faults: [fn(&Request) -> Option<Answer>; 2] = [of_b, of_projects];
+    for fault in faults {
+        api.answers(fault);
+        let (_, page) = textfile.after(polled()).await;
+        assert!(!page.is_up());
+        assert_eq!(facts(&page), facts(&good));
+    }
+    api.now_lists(vec![]);
+    api.answers(of_projects);
+    let (_, page) = textfile.after(polled()).await;
+    assert_eq!(page.certificates().len(), 0, "what was read counts");
+    assert_eq!(page.find(active, &[("project_id", "proj_a")]), Some(1.0));
 }
 
 #[tokio::test]
