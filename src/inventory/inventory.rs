@@ -40,6 +40,9 @@ pub struct ProjectFaults {
     /// Projects that were listed, but are left out by the filters.
     #[serde(default)]
     pub unselected: u64,
+    /// Entries without a readable identifier that cannot be projects known from before.
+    #[serde(default)]
+    pub hidden: u64,
 }
 
 /// The lists, and everything derived from them. Built whole, never changed.
@@ -260,7 +263,7 @@ mod tests {
         lists.organization = Arc::clone(&list);
         lists.projects[0].certificates = list;
         lists.project_faults =
-            ProjectFaults { malformed, duplicates: 1, vanished: 7, unselected: 0 };
+            ProjectFaults { malformed, duplicates: 1, vanished: 7, ..ProjectFaults::default() };
         let inventory = Inventory::new(lists, &group("(.*)"));
         assert_eq!((inventory.malformed().count(), inventory.duplicates()), (3, 5));
     }

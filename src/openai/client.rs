@@ -105,10 +105,12 @@ impl Session<'_> {
     }
 
     /// Without archived projects. The API has no order for this list.
-    pub async fn projects(&self) -> Result<Listing<Project>, Error> {
+    pub async fn projects(
+        &self,
+        before: Option<&Listing<Project>>,
+    ) -> Result<Listing<Project>, Error> {
         let path = ["organization", "projects"];
-        // The only field that a project cannot do without is its identifier, so none is known from before.
-        self.list(Endpoint::Projects, &path, ("include_archived", "false"), None).await
+        self.list(Endpoint::Projects, &path, ("include_archived", "false"), before).await
     }
 
     /// For a project that is listed. Entries that cannot be read are as they were `before`.

@@ -114,13 +114,22 @@ impl<'a, T: Entry> Pager<'a, T> {
     }
 
     /// The whole list, once [`Pager::push`] has returned that it goes on nowhere. An entry that cannot be read is as the list had
-    /// it `before`, if it did.
+    /// it `before`, if it did. While more entries than before have no readable identifier, nothing is gone: they may be what
+    /// is missing.
     pub fn finish(self, before: Option<&Listing<T>>) -> Listing<T> {
         let last_good = self.unreadable.iter().filter_map(|id| before?.get(id).cloned());
         let mut read: Vec<_> = last_good.collect();
-        let hidden = self.unidentified + (self.unreadable.len() - read.len()) as u64;
+        let mut hidden = self.unidentified + (self.unreadable.len() - read.len()) as u64;
         // Later, and so kept by the list in place of last good ones.
         read.extend(self.items);
+        let more = self.unidentified.saturating_sub(before.map_or(0, |before| before.hidden));
+        if let Some(before) = before.filter(|_| more > 0) {
+            let listed: HashSet<&str> = read.iter().map(T::id).collect();
+            let missing = before.items.iter().filter(|item| !listed.contains(item.id()));
+            let missing: Vec<_> = missing.cloned().collect();
+            hidden -= more.min(missing.len() as u64);
+            read.extend(missing);
+        }
         Listing { hidden, ..Listing::new(read, self.malformed) }
     }
 
@@ -304,12 +313,21 @@ mod tests {
     fn entry_that_cannot_be_read_is_as_it_was_before() {
         let before = list(page(&["a", "b"], r#""has_more":false"#).as_bytes()).unwrap();
         let odd = |id: &str| format!(r#"{{"id":"{id}","active":"yes"}}"#);
-        for (entries, ids, hidden) in [
-            (vec![odd("a")], vec!["a"], 0),
-            (vec![odd("a"), odd("c")], vec!["a"], 1),
-            (vec![odd("c"), "7".into()], vec![], 2),
-            (vec![odd("a"), entry("c")], vec!["a", "c"], 0),
+        let nameless = || "7".to_owned();
+        for (hidden_before, entries, ids, hidden) in [
+            (0, vec![odd("a")], vec!["a"], 0),
+            (0, vec![odd("a"), odd("c")], vec!["a"], 1),
+            (0, vec![odd("a"), entry("c")], vec!["a", "c"], 0),
+            // It may be what is missing.
+            (0, vec![nameless()], vec!["a", "b"], 0),
+            (0, vec![entry("a"), nameless()], vec!["a", "b"], 0),
+            (0, vec![entry("a"), nameless(), nameless()], vec!["a", "b"], 1),
+            (0, vec![odd("c"), nameless()], vec!["a", "b"], 1),
+            (1, vec![entry("a"), nameless(), nameless()], vec!["a", "b"], 1),
+            // As many were there before, beside what is missing.
+            (1, vec![entry("a"), nameless()], vec!["a"], 1),
         ] {
+            let before = Listing { hidden: hidden_before, ..before.clone() };
             let secret = SecretString::default();
             let mut pager = Pager::new(&secret);
             let body = format!(r#"{{"data":[{}],"has_more":false}}"#, entries.join(","));

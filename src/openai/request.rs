@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap};
 use reqwest::{Response, StatusCode};
 use secrecy::ExposeSecret as _;
@@ -269,7 +269,7 @@ async fn read(response: &mut Response, limit: usize) -> Result<Vec<u8>, Error> {
         return Ok(body);
     }
     let mut unpacked = Vec::new();
-    match GzDecoder::new(&*body).take(limit as u64 + 1).read_to_end(&mut unpacked) {
+    match MultiGzDecoder::new(&*body).take(limit as u64 + 1).read_to_end(&mut unpacked) {
         Ok(length) if length > limit => Err(too_large()),
         Ok(_) => Ok(unpacked),
         // Damaged or cut short on its way: whoever asks again may get it whole.
@@ -523,7 +523,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
         let client = Arc::new(Client::new(&toml::from_str(&config).unwrap(), metrics).unwrap());
         let session = client.session("key".into(), Instant::now() + POLL_TIMEOUT).await;
-        let list = || session.projects();
+        let list = || session.projects(None);
         let (a, b, c, d) = tokio::join!(list(), list(), list(), list());
         assert!([a, b, c, d].iter().all(Result::is_ok));
         assert_eq!(api.accepted.load(Ordering::SeqCst), 4);
@@ -535,7 +535,7 @@ mod tests {
 
         drop(session);
         let session = client.session("key".into(), Instant::now() + POLL_TIMEOUT).await;
-        assert!(session.projects().await.is_ok());
+        assert!(session.projects(None).await.is_ok());
         assert_eq!(api.accepted.load(Ordering::SeqCst), 6);
     }
 }

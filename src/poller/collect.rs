@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::state_file::SavedState;
 use crate::inventory::{
-    Certificate, Inventory, Listing, Lists, Project, ProjectFaults, ProjectList, RotationGroup,
-    Snapshot, unchanged_or, unix_now,
+    Certificate, Inventory, Listing, Lists, Malformed, Project, ProjectFaults, ProjectList,
+    RotationGroup, Snapshot, unchanged_or, unix_now,
 };
 use crate::openai::{Error, Session};
 use crate::poll_state::{FailedList, FailureReason, ListName};
@@ -109,6 +109,13 @@ impl Projects {
     }
 }
 
+/// The projects of a snapshot, as a list.
+fn listed_projects(snapshot: &Snapshot) -> Listing<Project> {
+    let Lists { projects, unread, project_faults, .. } = snapshot.inventory.lists();
+    let read = projects.iter().map(|list| &list.project).chain(unread).cloned().collect();
+    Listing { hidden: project_faults.hidden, ..Listing::new(read, Malformed::default()) }
+}
+
 /// What came of reading a project's list.
 struct ProjectRead {
     project: Project,
@@ -158,7 +165,8 @@ impl CollectOptions {
         before: Option<&Snapshot>,
         slow_failures: &mut SlowFailures,
     ) -> Projects {
-        let mut listed = match session.projects().await {
+        let listed_before = before.map(listed_projects);
+        let mut listed = match session.projects(listed_before.as_ref()).await {
             Ok(listed) => listed,
             Err(error) => {
                 let failed = vec![(ListName::Projects, error)];
@@ -178,6 +186,7 @@ impl CollectOptions {
         let faults = ProjectFaults {
             malformed: listed.malformed,
             duplicates: listed.duplicates,
+            hidden: listed.hidden,
             vanished: 0,
             unselected: unselected.len() as u64,
         };

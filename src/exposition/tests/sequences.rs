@@ -122,6 +122,7 @@ fn some_lists() -> impl Strategy<Value = Lists> {
                     duplicates: faults,
                     vanished: faults,
                     unselected: 0,
+                    hidden: 0,
                 },
             }
         },
