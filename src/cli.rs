@@ -11,6 +11,7 @@ use clap::{
 use figment::value::Value;
 
 use crate::config::ListenAddress;
+use crate::config::values::is_secret;
 
 /// `--version`, with what a bug report needs.
 const VERSION: &str = concat!(
@@ -155,6 +156,14 @@ impl Cli {
         let flags = Flags::augment_args(clap::Command::default());
         let key_flags = flags.get_arguments().filter_map(|flag| key_flag(flag, &matches)).collect();
         Ok((Self::from_arg_matches(&matches)?, key_flags))
+    }
+
+    /// Whether any of the arguments looks like PEM or a key, which no message may repeat.
+    pub fn hold_secrets(arguments: &[OsString]) -> bool {
+        let texts = arguments.iter().map(|argument| argument.to_string_lossy());
+        texts.skip(1).any(|text| {
+            is_secret(&text) || text.split_once('=').is_some_and(|(_, value)| is_secret(value))
+        })
     }
 
     /// Whether arguments that cannot be parsed are those of a check, whatever unknown ones stand before the command.

@@ -41,15 +41,21 @@ fn main() -> ExitCode {
 
 /// Ends with what clap says of arguments that cannot be parsed, or with the help that they ask for.
 fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    const SECRET: &str = "an argument looks like PEM or a key, and is not repeated here";
+    let has_secret = Cli::hold_secrets(arguments);
+    let print = || {
+        // A closed stderr is no further error: the exit code still tells.
+        let _ = if has_secret { writeln!(io::stderr(), "error: {SECRET}") } else { error.print() };
+    };
     if error.exit_code() == 0 || !Cli::is_check(arguments) {
-        let _ = error.print();
+        print();
         return ExitCode::from(if error.exit_code() == 0 { 0 } else { 2 }); // as clap does
     }
     let report = Report::of_arguments(arguments);
+    let text = if has_secret { SECRET.into() } else { error.to_string() };
     if report.output == Format::Table {
-        let _ = error.print();
+        print();
     } else {
-        let text = error.to_string();
         let line = text.lines().next().unwrap_or_default();
         check::tell_failure(&report, line.trim_start_matches("error: "));
     }

@@ -94,12 +94,14 @@ pub(crate) fn is_secret(text: &str) -> bool {
     const MIN_BASE64: usize = 40;
     let is_around_a_key = |char: char| char.is_whitespace() || "\"'`=<>:".contains(char);
     let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
-    // As the DER of certificates and keys does.
-    let begins_as_der = matches!(text.as_bytes(), [b'M', b'A'..=b'P', ..]);
+    // As the DER of certificates and keys does, and as PEM and admin keys do in the `data` of a Secret of Kubernetes.
+    let begins_as_secret =
+        matches!(text.as_bytes(), [b'M', b'A'..=b'P', ..]) || text.starts_with("LS0t");
     text.contains(char::is_control)
         || text.contains("-----")
         || text.split(is_around_a_key).any(|part| part.starts_with("sk-"))
-        || (text.len() >= MIN_BASE64 && begins_as_der && text.bytes().all(is_base64))
+        || (text.len() >= MIN_BASE64 && begins_as_secret && text.bytes().all(is_base64))
+        || (text.starts_with("c2st") && text.bytes().all(is_base64))
 }
 
 /// A whole number within bounds, both included.

@@ -7,10 +7,16 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use rustls_native_certs::load_certs_from_paths;
 use tokio_rustls::rustls::RootCertStore;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::ClientError;
+use crate::config::values::{SECRET_AS_PATH, is_secret};
+use crate::pem::{self, PemError};
+use crate::regular_file;
+
+/// Ten times the bundles that systems have.
+const MAX_KIB: u64 = 4096;
 
 /// Files and folders of certificates.
 #[derive(Debug)]
@@ -19,18 +25,25 @@ pub(super) struct SystemRoots(Vec<PathBuf>);
 impl SystemRoots {
     /// What `SSL_CERT_FILE` and `SSL_CERT_DIR` name, as OpenSSL reads them; where both are empty or not set, what the
     /// system's packages install. `variable` looks one up in the environment.
-    pub(super) fn find(variable: impl Fn(&str) -> Option<OsString>) -> Self {
-        let named =
-            ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(|name| variable(name).unwrap_or_default());
-        let [file, folders] = &named;
-        let folders = env::split_paths(folders);
-        let mut paths: Vec<_> = [PathBuf::from(file)].into_iter().chain(folders).collect();
+    pub(super) fn find(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, ClientError> {
+        let named = |name| {
+            let value = variable(name).unwrap_or_default();
+            if is_secret(&value.to_string_lossy()) {
+                return Err(ClientError(format!(
+                    "{name}: {SECRET_AS_PATH} (environment variable)"
+                )));
+            }
+            Ok(value)
+        };
+        let (file, folders) = (named("SSL_CERT_FILE")?, named("SSL_CERT_DIR")?);
+        let mut paths: Vec<_> =
+            [PathBuf::from(file)].into_iter().chain(env::split_paths(&folders)).collect();
         paths.retain(|path| !path.as_os_str().is_empty());
         if paths.is_empty() {
             let found = openssl_probe::probe();
             paths = found.cert_file.into_iter().chain(found.cert_dir).collect();
         }
-        Self(paths)
+        Ok(Self(paths))
     }
 
     /// Differs once a file or folder has been written, replaced or removed; takes less time than to read them. Blocks.
@@ -47,31 +60,53 @@ impl SystemRoots {
         paths.map(stamp).fold(0, u64::wrapping_add)
     }
 
-    /// Reads them, each once, and says in words where they come from. Blocks.
+    /// Reads them, each once, and says in words where they come from. A file that is named must be whole; what is missing, or
+    /// cannot be used in a folder, is left out and said to be. Blocks.
     pub(super) fn load(&self) -> Result<(RootCertStore, String), ClientError> {
-        let (mut certificates, mut faults) = (HashSet::new(), Vec::new());
+        let (mut certificates, mut left_out) = (HashSet::new(), Vec::new());
         for path in &self.0 {
-            let path: &Path = path;
-            let found = if path.is_dir() {
-                load_certs_from_paths(None, Some(path))
-            } else {
-                load_certs_from_paths(Some(path), None)
+            let Ok(folder) = fs::read_dir(path) else {
+                match read(path) {
+                    Err(Fault::Pem(fault)) => return Err(ClientError(fault)),
+                    Err(Fault::Io(fault)) => left_out.push(fault),
+                    Ok(found) => certificates.extend(found),
+                }
+                continue;
             };
-            certificates.extend(found.certs);
-            faults.extend(found.errors.iter().map(ToString::to_string));
+            for entry in folder.flatten().filter(|entry| entry.path().is_file()) {
+                match read(&entry.path()) {
+                    Err(Fault::Pem(fault) | Fault::Io(fault)) => left_out.push(fault),
+                    Ok(found) => certificates.extend(found),
+                }
+            }
         }
         let mut roots = RootCertStore::empty();
-        let (count, unusable) = roots.add_parsable_certificates(certificates);
+        let (count, _) = roots.add_parsable_certificates(certificates);
         let paths: Vec<_> = self.0.iter().map(|path| path.display().to_string()).collect();
-        let place = format!("the system's ({})", paths.join(", "));
-        let fault = faults.first().map(|fault| format!(": {fault}")).unwrap_or_default();
+        let first = left_out.first();
+        let without = first.map(|first| format!(", {} left out: {first}", left_out.len()));
+        let place = format!("the system's ({}){}", paths.join(", "), without.unwrap_or_default());
         if count == 0 {
             let hint = "set api.ca_file or SSL_CERT_FILE";
-            return Err(ClientError(format!("there are no trusted roots, {place}{fault}; {hint}")));
-        }
-        if unusable + faults.len() > 0 {
-            tracing::warn!(unusable, "some trusted roots cannot be read, {place}{fault}");
+            return Err(ClientError(format!("there are no trusted roots, {place}; {hint}")));
         }
         Ok((roots, format!("{count} of {place}")))
+    }
+}
+
+enum Fault {
+    Io(String),
+    Pem(String),
+}
+
+/// The certificates of a file; none if it holds something else.
+fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let name = path.display();
+    let content = regular_file::read(path, MAX_KIB)
+        .map_err(|error| Fault::Io(format!("{name} cannot be read: {error}")))?;
+    match pem::certificates(&content) {
+        Ok(certificates) => Ok(certificates.into_iter().map(|item| item.der).collect()),
+        Err(PemError::Empty | PemError::NoBlock | PemError::Missing { .. }) => Ok(Vec::new()),
+        Err(fault) => Err(Fault::Pem(format!("{name} {fault}"))),
     }
 }

@@ -67,8 +67,9 @@ impl Transport {
         let proxy = Proxy::for_api(&api.base_url, |name| var_os(name))?;
         let speaks_tls =
             api.base_url.scheme() == "https" || proxy.as_ref().is_some_and(Proxy::speaks_tls);
+        let uses_system_roots = speaks_tls && api.ca_file.is_none();
         let system_roots =
-            (speaks_tls && api.ca_file.is_none()).then(|| SystemRoots::find(|name| var_os(name)));
+            uses_system_roots.then(|| SystemRoots::find(|name| var_os(name))).transpose()?;
         let files = TlsFiles::read(api)?;
         let seen = Some(digest(&files, system_roots.as_ref()));
         let (config, roots) = configure(&files, system_roots.as_ref(), metrics)?;

@@ -244,8 +244,16 @@ fn lock(path: &Path, held: &OnceLock<File>) -> io::Result<()> {
         .write(true)
         .mode(0o600)
         .custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-    // Where there is no folder to write to, the write says so.
-    let Ok(file) = options.open(beside) else { return Ok(()) };
+    let file = match options.open(&beside) {
+        Ok(file) => file,
+        Err(error) => {
+            let lock = Path::new(&beside).display();
+            tracing::warn!(
+                "{lock} cannot be opened, so nothing keeps another process from the state file: {error}"
+            );
+            return Ok(());
+        }
+    };
     if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
         return Err(io::Error::new(ErrorKind::ResourceBusy, "another process uses it"));
     }

@@ -536,6 +536,23 @@ async fn secret_in_the_place_of_a_path_is_refused_and_not_repeated() {
     }
     let ended = check_config().arg(&format!("--config.file={KEY}")).until_it_ends().await;
     assert_refused("flag", &ended, &format!("--config.file: {looks_so} (flag --config.file)"));
+    // Base64 of what is secret, as a Secret of Kubernetes has it, and where no path belongs.
+    let base64 = format!("LS0tLS1CRUdJTiBQUklWQVRF{}", "QUJD".repeat(9));
+    let ended = check_config().set("api.client_key_file", &base64).until_it_ends().await;
+    assert!(ended.stderr.contains(looks_so) && !ended.stderr.contains(&base64), "{}", ended.stderr);
+    for arguments in [
+        &["check-config", pem][..],
+        &[pem],
+        &["check", "--timeout", KEY],
+        &["check", "--output=nagios", "--timeout", KEY],
+        &["check-config", "--config.file", pem, pem],
+    ] {
+        let ended = Launch::bare(arguments).until_it_ends().await;
+        assert!(matches!(ended.code(), Some(2 | 3)), "{arguments:?}");
+        let said = ended.stderr + &ended.stdout;
+        assert!(said.contains("an argument looks like PEM or a key"), "{said}");
+        assert!(!said.contains("PLANTED") && !said.contains(KEY), "{said}");
+    }
 }
 
 #[tokio::test]

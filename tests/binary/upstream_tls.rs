@@ -262,3 +262,33 @@ async fn roots_of_the_system_are_read_again_when_their_files_change() {
     let faults = ["no trusted roots", "/nonexistent", "set api.ca_file or SSL_CERT_FILE"];
     assert!(faults.iter().all(|fault| ended.stderr.contains(fault)), "{}", ended.stderr);
 }
+
+#[tokio::test]
+async fn roots_of_the_system_are_whole_regular_files_or_refused_without_a_secret() {
+    let authority = Authority::new();
+    let folder = files(&authority, None);
+    let good = &authority.certificate;
+    folder.write("cut.pem", &format!("{good}{}", &good[..good.len() / 2]));
+    let made = std::process::Command::new("mkfifo").arg(folder.name("pipe")).status().unwrap();
+    assert!(made.success());
+    let key = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwPLANTED\n-----END PRIVATE KEY-----\n";
+    for (variable, value, fault) in [
+        ("SSL_CERT_FILE", folder.name("cut.pem"), "block 2 (line "),
+        ("SSL_CERT_FILE", folder.name("pipe"), "pipe cannot be read: it is not a regular file"),
+        ("SSL_CERT_FILE", "/dev/zero".into(), "/dev/zero cannot be read: it is not a regular file"),
+        ("SSL_CERT_FILE", key.into(), "SSL_CERT_FILE: must be the path of a file, but looks like"),
+        ("SSL_CERT_DIR", key.into(), "SSL_CERT_DIR: must be the path of a file, but looks like"),
+    ] {
+        let launch = Launch::once("https://127.0.0.1:1/v1").env(variable, &value);
+        let ended = launch.until_it_ends().await;
+        assert_eq!(ended.code(), Some(1), "{value}");
+        assert!(ended.stderr.contains(fault), "{value}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("PLANTED"));
+    }
+    // In a folder they are left out.
+    let api = api(server(&authority, None, BOTH)).await;
+    let place = folder.path().display().to_string();
+    let exporter = api.once().env("SSL_CERT_DIR", &place).start().await;
+    exporter.page_when_up().await;
+    exporter.line_saying("1 left out: ").await;
+}
