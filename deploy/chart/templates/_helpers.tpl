@@ -52,7 +52,7 @@ web: {{ .web.secret | quote }}
 - name: {{ $name }}
   secret:
     secretName: {{ $secret }}
-    defaultMode: 292 # 0444: whoever the pod runs as; the volume is its alone
+    defaultMode: 292 # 0444: readable for any user that the pod runs as; no other pod has the volume
 {{- end }}
 {{- end }}
 {{- with .Values.volumes }}
@@ -144,7 +144,7 @@ httpGet:
 {{- if .state.enabled }}{{ $_ := set $poll "state_file" "/var/lib/openai-cert-exporter/state" }}{{ end -}}
 {{- if .web.secret }}{{ $_ := set $web "config_file" (printf "/run/secrets/web/%s" .web.key) }}{{ end -}}
 {{- if .web.probePort }}{{ $_ := set $web "probe_listen_address" (printf ":%d" (int .web.probePort)) }}{{ end -}}
-# What differs from the program's defaults.
+# Settings that differ from the program's defaults.
 {{- range $section, $content := merge (deepCopy .config) (dict "api" $api "poll" $poll "web" $web) }}
 {{- range $keys := ternary $content (list $content) (kindIs "slice" $content) }}
 {{- if $keys }}
