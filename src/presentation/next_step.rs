@@ -59,11 +59,11 @@ fn of_scopes(
     })
 }
 
-/// The inactive certificate that is valid at `instant` and ends last.
+/// The inactive certificate that is valid at `instant` and ends last. One without a known end prolongs no runway.
 fn uploaded<'a>(certificates: &'a [CertificateRow<'_>], instant: UnixSeconds) -> Option<&'a str> {
     let is_valid = |row: &&CertificateRow<'_>| {
         let (begin, end) = row.spans[0];
-        begin <= instant && instant < end
+        begin <= instant && instant < end && end < UnixSeconds::MAX
     };
     let usable = certificates.iter().filter(|row| !row.used.is_active()).filter(is_valid);
     usable.max_by_key(|row| row.spans[0].1).map(CertificateRow::name_or_id)
@@ -192,6 +192,7 @@ mod tests {
             (
                 scopes(vec![
                     ending("a", -1),
+                    certificate("z").inactive(),
                     ending("b", 90).inactive(),
                     ending("c", 80).inactive(),
                 ]),
