@@ -6,6 +6,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use super::turns::{Group, Turns};
 use crate::blocking::spawn_blocking;
@@ -24,6 +27,9 @@ use serde::{Deserialize, Deserializer};
 
 /// At 2^16 rounds one check takes seconds; beyond, a scrape would time out before it is over.
 const MAX_COST: u32 = 16;
+/// How long the refusal of wrong credentials is held back while others of the same group wait for a check. At 30 checks a second
+/// (a cost of 10, two cores), 150 connections that guess are kept out of the queue by it.
+const WRONG_DELAY: Duration = Duration::from_secs(5);
 /// More than the clients of a port that go on with an old password.
 const MAX_WRONG: usize = 1_024;
 
@@ -47,6 +53,7 @@ impl<'de> Deserialize<'de> for PasswordHash {
 }
 
 /// What becomes of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
     Allow,
     Deny,
@@ -112,7 +119,12 @@ impl BasicAuth {
             tracing::trace!("a password was checked");
             auth.remember(credentials.username(), tag, is_right && is_known)
         });
-        checking.await.unwrap_or(Decision::Deny)
+        let decision = checking.await.unwrap_or(Decision::Deny);
+        if decision == Decision::Deny && self.turns.has_waiting(client) {
+            // Whoever guesses does not join the queue again at once, so that it stays short for the others.
+            sleep(WRONG_DELAY).await;
+        }
+        decision
     }
 
     /// The hash that the password of an unknown user is checked against, the same one for the same name. The result does not

@@ -63,6 +63,11 @@ impl Turns {
         timeout(MAX_WAIT, waiting).await.ok().flatten()
     }
 
+    /// Whether a request of the group may be waiting.
+    pub(super) fn has_waiting(&self, group: Group) -> bool {
+        self.semaphore(group).available_permits() == 0
+    }
+
     fn semaphore(&self, group: Group) -> Arc<Semaphore> {
         let mut groups = lock(&self.groups);
         groups.get(&group).and_then(Weak::upgrade).unwrap_or_else(|| {
