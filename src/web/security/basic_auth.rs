@@ -27,7 +27,7 @@ use serde::{Deserialize, Deserializer};
 
 /// At 2^16 rounds one check takes seconds; beyond, a scrape would time out before it is over.
 const MAX_COST: u32 = 16;
-/// How long the refusal of wrong credentials is held back while others of the same group wait for a check. At 30 checks a second
+/// How long the refusal of wrong credentials is held back while others wait for a check. At 30 checks a second
 /// (a cost of 10, two cores), 150 connections that guess are kept out of the queue by it.
 const WRONG_DELAY: Duration = Duration::from_secs(5);
 /// More than the clients of a port that go on with an old password.
@@ -120,7 +120,7 @@ impl BasicAuth {
             auth.remember(credentials.username(), tag, is_right && is_known)
         });
         let decision = checking.await.unwrap_or(Decision::Deny);
-        if decision == Decision::Deny && self.turns.has_waiting(client) {
+        if decision == Decision::Deny && self.turns.are_all_taken() {
             // Whoever guesses does not join the queue again at once, so that it stays short for the others.
             sleep(WRONG_DELAY).await;
         }

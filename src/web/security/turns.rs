@@ -63,9 +63,9 @@ impl Turns {
         timeout(MAX_WAIT, waiting).await.ok().flatten()
     }
 
-    /// Whether a request of the group may be waiting.
-    pub(super) fn has_waiting(&self, group: Group) -> bool {
-        self.semaphore(group).available_permits() == 0
+    /// Whether requests of any group may be waiting.
+    pub(super) fn are_all_taken(&self) -> bool {
+        self.queue.available_permits() == 0
     }
 
     fn semaphore(&self, group: Group) -> Arc<Semaphore> {
