@@ -175,6 +175,11 @@ impl Connector {
             // `request` retries; retries here would multiply its attempts.
             .retry(retry::never())
             .connect_timeout(self.connect_timeout)
+            // Connections end with their poll, and every request has a time-out.
+            .tcp_keepalive(None)
+            .tcp_keepalive_interval(None)
+            .tcp_keepalive_retries(None)
+            .tcp_user_timeout(None)
             .http1_max_headers(MAX_HEADERS)
             .dns_resolver(SystemResolver)
             .tls_backend_preconfigured(self.tls.clone())
