@@ -14,7 +14,8 @@ fn setting(name: &str) -> Option<u64> {
 
 #[test]
 fn clients_are_let_in_as_openssl_and_the_rules_say() {
-    let seed = setting("CLIENT_SEED").unwrap_or_else(|| fastrand::u64(..));
+    // The same for everyone, so that a change fails for what it changes.
+    let seed = setting("CLIENT_SEED").unwrap_or(1);
     for seed in (0..setting("CLIENT_WORLDS").unwrap_or(1)).map(|n| seed.wrapping_add(n)) {
         let mut rng = Rng::with_seed(seed);
         let world = World::new(&mut rng);
