@@ -120,6 +120,7 @@ fn listed(anchor: usize) -> Certificate {
         created_at: None,
         valid_at: None,
         expires_at: None,
+        dated_by_pem: false,
     }
 }
 

@@ -40,7 +40,8 @@ fn label_of(list: &ListName) -> Option<String> {
     let mut label = "project_id=\"".to_owned();
     match list {
         // Without it there is no snapshot.
-        ListName::Organization => return None,
+        // Nor does any series rest on a PEM that could not be read.
+        ListName::Organization | ListName::Content(_) => return None,
         ListName::Projects => {}
         ListName::Project(id) => {
             push_label(&mut label, id);
