@@ -78,7 +78,7 @@ fn certificates() -> Vec<Certificate> {
             created_at: Some(begin - 60),
             valid_at: Some(begin),
             expires_at: Some(begin + 365 * 86_400),
-            dated_by_pem: false,
+            expires_at_from_pem: false,
         }
     };
     (0..CERTIFICATES).map(certificate).collect()

@@ -50,6 +50,21 @@ impl ClientFiles {
         clients
     }
 
+    /// What the files of each client hold, a line each, and what is wrong with others. Blocks.
+    pub(crate) fn counts(&mut self) -> Vec<String> {
+        let lines = |client: Client| {
+            let (name, certificates) = (&client.name, client.certificates().count());
+            let issuers = client.files.len() - certificates;
+            let counts =
+                format!("client {name}: {certificates} certificate files, {issuers} issuer files");
+            let faults = client.failed.iter();
+            let faults =
+                faults.map(|failed| format!("client {name}: {} {}", failed.path, failed.message));
+            [counts].into_iter().chain(faults).collect::<Vec<_>>()
+        };
+        self.read().into_iter().flat_map(lines).collect()
+    }
+
     fn read_client(&self, client: &ClientConfig, seen: &mut KnownContents) -> Client {
         let (mut files, mut failed) = (Vec::new(), Vec::new());
         let certificates = find(&client.certificate_files, &mut failed);
@@ -116,7 +131,10 @@ fn find(patterns: &[String], failed: &mut Vec<FailedFile>) -> BTreeSet<PathBuf> 
             0 if is_path => fail(pattern, "does not exist"),
             0 => fail(pattern, "matches no file"),
             _ if found.len() == MAX_FILES && before < MAX_FILES => {
-                fail(pattern, &format!("matches more than {MAX_FILES} files, of which the first are read"));
+                fail(
+                    pattern,
+                    &format!("matches more than {MAX_FILES} files, of which the first are read"),
+                );
             }
             _ => {}
         }

@@ -20,8 +20,8 @@ pub struct Assessment {
     /// The scopes of any client, by their positions among those of the inventory.
     scopes: BTreeMap<usize, EnforcedScope>,
     judged: Vec<Judged>,
-    /// Of each certificate of the inventory.
-    problems: Vec<Vec<Problem>>,
+    /// Of each certificate of the inventory; none if its PEM has not been read.
+    problems: Vec<Option<Vec<Problem>>>,
     /// The instants at which a verdict may change, sorted.
     boundaries: Vec<UnixSeconds>,
 }
@@ -63,13 +63,16 @@ impl Assessment {
     ) -> Arc<Self> {
         let before = before.filter(|it| it.clients == clients && it.contents == *contents);
         let reaches = match before {
-            Some(before) if before.inventory.as_ref().map(Arc::as_ptr) == inventory.map(Arc::as_ptr) => {
+            Some(before)
+                if before.inventory.as_ref().map(Arc::as_ptr) == inventory.map(Arc::as_ptr) =>
+            {
                 return Arc::clone(before);
             }
             Some(before) => before.reaches.clone(),
             None => reaches(&clients, contents, signatures),
         };
-        let assessment = Self { clients, contents: Arc::clone(contents), reaches, ..Self::default() };
+        let assessment =
+            Self { clients, contents: Arc::clone(contents), reaches, ..Self::default() };
         Arc::new(match inventory {
             Some(inventory) => assessment.judged_by(inventory),
             None => assessment,
@@ -90,9 +93,10 @@ impl Assessment {
 
     fn judged_by(mut self, inventory: &Arc<Inventory>) -> Self {
         for ClientReach { client, file, reach } in &self.reaches {
-            let own = inventory.scopes().enumerate().filter(|(_, (project, _))| {
-                self.clients[*client].is_in(*project)
-            });
+            let own = inventory
+                .scopes()
+                .enumerate()
+                .filter(|(_, (project, _))| self.clients[*client].is_in(*project));
             for (scope, _) in own {
                 let anchors = self.scopes.entry(scope).or_insert_with(|| {
                     let (in_effect, may_hold_more) = inventory.in_effect(scope);
@@ -128,19 +132,20 @@ impl Assessment {
         (0..self.judged.len()).filter_map(|position| self.get(position))
     }
 
-    /// Each certificate whose PEM has been read, with what is odd about it.
-    pub fn problems(&self) -> impl Iterator<Item = (&Certificate, &[Problem])> {
+    /// Each certificate, with what is odd about its PEM if that has been read.
+    pub fn problems(&self) -> impl Iterator<Item = (&Certificate, Option<&[Problem]>)> {
         let certificates = self.inventory.iter().flat_map(|inventory| inventory.certificates());
         let certificates = certificates.map(|used| &used.certificate);
-        certificates.zip(self.problems.iter().map(Vec::as_slice))
+        certificates.zip(self.problems.iter().map(Option::as_deref))
     }
 
     /// Of each certificate: how many pairs of a client's certificate and a scope would be refused at once, were it
     /// deactivated everywhere.
     pub fn dependent_clients(&self, now: UnixSeconds) -> Vec<(&Certificate, u64)> {
-        let judged = self.judged.iter().filter(|it| {
-            self.clients[it.client].files[it.file].kind == FileKind::Certificate
-        });
+        let judged = self
+            .judged
+            .iter()
+            .filter(|it| self.clients[it.client].files[it.file].kind == FileKind::Certificate);
         let pairs = judged.filter_map(|it| Some((&it.acceptance, self.scopes.get(&it.scope)?)));
         let dependent = dependent_clients(pairs, now);
         let count = |certificate: &Certificate| dependent.get(&*certificate.id).copied();
@@ -169,17 +174,20 @@ fn reaches(clients: &[Client], contents: &Contents, signatures: &Signatures) -> 
 }
 
 /// Of each certificate of the inventory; none if its PEM has not been read.
-fn anchor_problems(inventory: &Inventory, contents: &Contents) -> Vec<Vec<Problem>> {
+fn anchor_problems(inventory: &Inventory, contents: &Contents) -> Vec<Option<Vec<Problem>>> {
     let listed = |position: usize| {
         let used = &inventory.certificates()[position];
         let content = contents.get(&*used.certificate.id)?;
-        Some((position, ListedAnchor { listed: &used.certificate, content, is_active: used.is_active() }))
+        Some((
+            position,
+            ListedAnchor { listed: &used.certificate, content, is_active: used.is_active() },
+        ))
     };
     let (positions, anchors): (Vec<_>, Vec<_>) =
         (0..inventory.certificates().len()).filter_map(listed).unzip();
-    let mut found = vec![Vec::new(); inventory.certificates().len()];
+    let mut found = vec![None; inventory.certificates().len()];
     for (position, problems) in positions.into_iter().zip(problems(&anchors)) {
-        found[position] = problems;
+        found[position] = Some(problems);
     }
     found
 }

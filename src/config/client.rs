@@ -46,7 +46,10 @@ impl Config {
                 return refuse("certificate_files", "must not be empty without issuer_files");
             }
             if client.projects.is_some() && !self.poll.projects {
-                return refuse("projects", "needs poll.projects = true: no project is read without it");
+                return refuse(
+                    "projects",
+                    "needs poll.projects = true: no project is read without it",
+                );
             }
         }
         Ok(())

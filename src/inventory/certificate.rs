@@ -19,15 +19,15 @@ pub struct Certificate {
     pub valid_at: Option<UnixSeconds>,
     /// The first instant at which it is no longer valid. Missing: it stays valid.
     pub expires_at: Option<UnixSeconds>,
-    /// Whether one of these two is from its PEM, since the list does not give it.
+    /// Whether `expires_at` is that of its PEM, since the list gives none.
     #[serde(default, skip_serializing_if = "Not::not")]
-    pub dated_by_pem: bool,
+    pub expires_at_from_pem: bool,
 }
 
 impl Certificate {
     /// Takes the dates of its PEM where the list gives none.
     pub(super) fn fill_dates(&mut self, (valid_at, expires_at): (UnixSeconds, UnixSeconds)) {
-        self.dated_by_pem |= self.valid_at.is_none() || self.expires_at.is_none();
+        self.expires_at_from_pem |= self.expires_at.is_none();
         self.valid_at.get_or_insert(valid_at);
         self.expires_at.get_or_insert(expires_at);
     }

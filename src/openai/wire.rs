@@ -253,9 +253,7 @@ pub(super) fn content(answer: &str, id: &str) -> Result<Box<str>, PageError> {
     let is_of_id = fields.optional("id", identifier).is_some_and(|own| *own == *id);
     let of_details = |json| Ok(Fields::of(json).optional("content", text));
     let content = fields.optional("certificate_details", of_details).flatten();
-    content
-        .filter(|pem| is_of_id && pem.len() <= MAX_CONTENT_BYTES)
-        .ok_or(PageError::NoContent)
+    content.filter(|pem| is_of_id && pem.len() <= MAX_CONTENT_BYTES).ok_or(PageError::NoContent)
 }
 
 impl Entry for Certificate {
@@ -268,9 +266,15 @@ impl Entry for Certificate {
         let (valid_at, expires_at) =
             fields.required("certificate_details", validity).unwrap_or_default();
         let item = match (id, active) {
-            (Some(id), Some(active)) => {
-                Ok(Self { id, name, active, created_at, valid_at, expires_at, dated_by_pem: false })
-            }
+            (Some(id), Some(active)) => Ok(Self {
+                id,
+                name,
+                active,
+                created_at,
+                valid_at,
+                expires_at,
+                expires_at_from_pem: false,
+            }),
             (id, _) => Err(id),
         };
         Decoded { item, fault: fields.fault }
@@ -320,7 +324,7 @@ mod tests {
             created_at: Some(1),
             valid_at: Some(2),
             expires_at: Some(3),
-            dated_by_pem: false,
+            expires_at_from_pem: false,
         }
     }
 

@@ -177,8 +177,10 @@ impl CollectOptions {
     ) -> Arc<Contents> {
         let of_projects = lists.projects.iter().map(|list| &list.certificates);
         let mut listed: BTreeMap<&str, bool> = BTreeMap::new();
-        for certificate in
-            of_projects.chain([&lists.organization]).flat_map(|list| &list.items).filter(|_| self.content)
+        for certificate in of_projects
+            .chain([&lists.organization])
+            .flat_map(|list| &list.items)
+            .filter(|_| self.content)
         {
             *listed.entry(&certificate.id).or_default() |= certificate.active;
         }
@@ -197,7 +199,9 @@ impl CollectOptions {
         contents.retain(|id, _| is_listed(id));
         for (id, content) in reads {
             match content {
-                Ok(pem) => drop(contents.insert(id.into(), Arc::new(AnchorContent::from_pem(&pem)))),
+                Ok(pem) => {
+                    drop(contents.insert(id.into(), Arc::new(AnchorContent::from_pem(&pem))))
+                }
                 Err(error) => failed.push((ListName::Content(id.into()), error)),
             }
         }
@@ -425,7 +429,7 @@ mod tests {
         ) -> Collected {
             self.change(|organization| organization.requested.clear());
             let session = self.client.session("key".into(), Instant::now() + time).await;
-            options().collect(&session, before, slow_failures).await
+            options().collect(&session, before, &Arc::default(), slow_failures).await
         }
 
         async fn collect(&self, before: Option<&Snapshot>) -> Collected {
@@ -446,7 +450,7 @@ mod tests {
     fn options() -> CollectOptions {
         let exclude = vec![Regex::new("^excluded").unwrap()];
         let projects = Some(ProjectFilter { include: Vec::new(), exclude });
-        CollectOptions { projects, concurrency: 1, rotation_group: group("(.*)") }
+        CollectOptions { projects, content: false, concurrency: 1, rotation_group: group("(.*)") }
     }
 
     /// Each project with its name, its certificates, and when they were read.
@@ -471,7 +475,7 @@ mod tests {
     async fn lists_are_read_in_stages() {
         let api = Api::start(&["b", "excluded-1", "a"]).await;
         let started_at = unix_now();
-        let Collected { snapshot, failed, pause } = api.collect(None).await;
+        let Collected { snapshot, failed, pause, .. } = api.collect(None).await;
         let snapshot = snapshot.unwrap();
         assert_eq!(api.requested(), ["certificates", "projects", "a", "b"]);
         assert_eq!(texts(&snapshot), ["name of a: cert of a", "name of b: cert of b"]);
@@ -676,7 +680,7 @@ mod tests {
         let saved = || {
             let mut before = Snapshot::clone(&snapshot(&[vec![], vec![], vec![]]));
             before.projects_read_at[1] += 1.0;
-            SavedState::new("", &before, None)
+            SavedState::new("", &before, &Arc::default(), None)
         };
         let filter =
             ProjectFilter { include: Vec::new(), exclude: vec![Regex::new("_0$").unwrap()] };

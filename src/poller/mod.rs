@@ -189,7 +189,6 @@ impl Poller {
         }
     }
 
-
     /// The clients as their files are, by the lists of the last good snapshot.
     async fn judge_clients(
         &self,
