@@ -114,7 +114,7 @@ impl Assessment {
         self
     }
 
-    /// In the order of their configuration.
+    /// Sorted by name.
     pub fn clients(&self) -> &[Client] {
         &self.clients
     }

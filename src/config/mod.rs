@@ -264,6 +264,8 @@ mod tests {
         let mut known: Vec<_> =
             ["api", "poll", "certificates", "web", "log"].into_iter().flat_map(keys_of).collect();
         let lines = DEFAULTS.lines().map(|line| line.strip_prefix("# ").unwrap_or(line));
+        // What follows is not of a section, and has no defaults.
+        let lines = lines.take_while(|line| *line != "[[clients]]");
         let mut named: Vec<_> =
             lines.filter_map(|line| line.split_once(" = ")).map(|(name, _)| name).collect();
         known.sort_unstable();

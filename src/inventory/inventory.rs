@@ -54,13 +54,12 @@ impl Lists {
         let of_projects = self.projects.iter_mut().map(|list| &mut list.certificates);
         for list in of_projects.chain([&mut self.organization]) {
             let lacks_date = |it: &Certificate| it.valid_at.is_none() || it.expires_at.is_none();
-            if !list.items.iter().any(lacks_date) {
-                continue;
-            }
-            for certificate in &mut Arc::make_mut(list).items {
-                if let Some(dates) = dates_in_pem(&certificate.id) {
-                    certificate.fill_dates(dates);
-                }
+            let missing = list.items.iter().enumerate().filter(|(_, it)| lacks_date(it));
+            let found =
+                missing.filter_map(|(position, it)| Some((position, dates_in_pem(&it.id)?)));
+            // Changed only if there is something to change: readers share it.
+            for (position, dates) in found.collect::<Vec<_>>() {
+                Arc::make_mut(list).items[position].fill_dates(dates);
             }
         }
     }
