@@ -139,6 +139,13 @@ impl Assessment {
         certificates.zip(self.problems.iter().map(Option::as_deref))
     }
 
+    /// A certificate as a list shows it.
+    pub fn certificate(&self, id: &str) -> Option<&Certificate> {
+        let certificates = self.inventory.as_ref()?.certificates();
+        let position = certificates.binary_search_by(|used| (*used.certificate.id).cmp(id)).ok()?;
+        Some(&certificates[position].certificate)
+    }
+
     /// Of each certificate: how many pairs of a client's certificate and a scope would be refused at once, were it
     /// deactivated everywhere.
     pub fn dependent_clients(&self, now: UnixSeconds) -> Vec<(&Certificate, u64)> {
