@@ -3,6 +3,7 @@
 
 mod harms;
 mod json;
+mod links;
 mod next_step;
 mod rows;
 mod sanitize;
@@ -11,6 +12,7 @@ mod summary;
 mod text;
 
 pub(crate) use json::{Document, Instants};
+pub(crate) use links::{Link, pieces};
 pub(crate) use rows::{CertificateRow, ScopeRow};
 pub(crate) use sentences::name_failures;
 pub use summary::Status;
