@@ -3,7 +3,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::rotation::uses;
-use super::scope::{active, in_effect};
+use super::scope::{active, in_effect, validity};
 use super::{
     Certificate, CertificateUse, Listing, Malformed, Project, RotationGroup, Scope, UnixSeconds,
 };
@@ -181,6 +181,22 @@ impl Inventory {
         };
         let own = &self.lists.projects[project].certificates;
         (in_effect(own, organization).collect(), own.hidden > 0 || organization.hidden > 0)
+    }
+
+    /// A certificate in effect at a project, or at the organization, that expires at `end`.
+    pub(crate) fn ending_at(
+        &self,
+        project: Option<&str>,
+        end: UnixSeconds,
+    ) -> Option<&Certificate> {
+        let organization = &self.lists.organization;
+        let ends = |certificate: &&Certificate| {
+            certificate.expires_at == Some(end) && validity(certificate).is_some()
+        };
+        match project {
+            None => active(organization).find(ends),
+            Some(id) => in_effect(&self.project(id)?.1.certificates, organization).find(ends),
+        }
     }
 
     /// Every certificate of any list once, sorted by identifier.

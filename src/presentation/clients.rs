@@ -2,15 +2,18 @@
 
 use std::cmp::Reverse;
 
-use super::next_step::NextStep;
-use super::sanitize::{display_name, name_or_id, sanitize};
+use super::links::Link;
+use super::sanitize::{display_name, sanitize};
 use super::text::{format_date, format_timestamp, relative};
-use crate::clients::{Assessment, FailedFile, FileKind, HangsOn, Judgement, Refusal, Verdict};
-use crate::inventory::{Severity, Thresholds, UnixSeconds, whole_second};
+use crate::clients::{
+    Assessment, FailedFile, FileKind, HangsOn, Judgement, Refusal, Span, Verdict,
+};
+use crate::inventory::{Project, Severity, Thresholds, UnixSeconds, whole_second};
 
 /// A file of a client in one of its scopes, or one that cannot be used.
 #[derive(Debug)]
-pub(crate) struct ClientRow {
+pub(crate) struct ClientRow<'a> {
+    project: Option<&'a Project>,
     pub label: &'static str,
     pub severity: Severity,
     pub client: String,
@@ -28,8 +31,8 @@ pub(crate) struct ClientRow {
     pub reason: Option<String>,
     /// The names from its certificate to the anchor.
     pub path: Vec<String>,
-    /// That anchor: its identifier and its name.
-    pub anchor: Option<(String, String)>,
+    /// That anchor.
+    pub anchor: Option<Link>,
     refusal: Option<Refusal>,
     refused_from: Option<UnixSeconds>,
     state: ClientState,
@@ -49,9 +52,9 @@ enum ClientState {
     NotAsked,
 }
 
-impl ClientRow {
+impl<'a> ClientRow<'a> {
     /// What is refused first comes first.
-    pub(super) fn all(assessment: &Assessment, now: f64, thresholds: Thresholds) -> Vec<Self> {
+    pub(super) fn all(assessment: &'a Assessment, now: f64, thresholds: Thresholds) -> Vec<Self> {
         let judged = assessment.iter().map(|it| Self::new(assessment, it, now, thresholds));
         let failed = assessment.clients().iter().flat_map(|client| {
             client.failed.iter().map(|failed| Self::failed(&client.name, failed))
@@ -65,8 +68,8 @@ impl ClientRow {
     }
 
     fn new(
-        assessment: &Assessment,
-        Judgement { client, file, project, acceptance }: Judgement<'_>,
+        assessment: &'a Assessment,
+        Judgement { client, file, project, acceptance }: Judgement<'a>,
         now: f64,
         thresholds: Thresholds,
     ) -> Self {
@@ -84,12 +87,11 @@ impl ClientRow {
         let thresholds = of_lifetime(thresholds, file.chain.valid());
         let severity = severity(state, is_issuer, refused_from, now, thresholds);
         let names = hangs_on.iter().flat_map(HangsOn::names);
-        let anchor = hangs_on.map(|hangs_on| {
-            let id = hangs_on.certificate_id();
-            let name = assessment.certificate(id).and_then(|listed| listed.name.as_deref());
-            (sanitize(id), name_or_id(name, id))
-        });
+        let anchor = hangs_on
+            .and_then(|hangs_on| assessment.certificate(hangs_on.certificate_id()))
+            .map(Link::certificate);
         Self {
+            project,
             label: match state {
                 ClientState::Refused => "Refused",
                 ClientState::Doubtful => "May be refused",
@@ -123,6 +125,7 @@ impl ClientRow {
 
     fn failed(client: &str, FailedFile { path, message }: &FailedFile) -> Self {
         Self {
+            project: None,
             label: "Not readable",
             severity: Severity::Warning,
             client: sanitize(client),
@@ -141,15 +144,25 @@ impl ClientRow {
         }
     }
 
+    /// The client with its scope, within a sentence.
+    fn in_words(&self) -> String {
+        format!("client {} at {}", self.client, self.place())
+    }
+
     fn place(&self) -> String {
-        match &self.scope_id {
-            None => "the organization".into(),
-            Some(id) => format!("project {}", self.scope.as_ref().unwrap_or(id)),
+        match self.project {
+            None => Link::organization("the organization").mark(),
+            Some(project) => format!("project {}", Link::project(project).mark()),
         }
     }
 
-    fn anchor_name(&self) -> &str {
-        self.anchor.as_ref().map_or("an anchor", |(_, name)| name)
+    fn anchor_name(&self) -> String {
+        self.anchor.as_ref().map_or_else(|| "an anchor".into(), Link::mark)
+    }
+
+    /// Whether its severity is that of a client that is refused, or will be.
+    fn is_known(&self) -> bool {
+        !matches!(self.state, ClientState::Failed | ClientState::Unknown)
     }
 }
 
@@ -180,29 +193,117 @@ fn severity(
     }
 }
 
-/// The worst of the clients, and whether anything of them is not known, without a row of them.
+/// The worst of the clients, and whether anything of them is not known.
 pub(super) fn worst(assessment: &Assessment, now: f64, thresholds: Thresholds) -> (Severity, bool) {
-    let (mut worst, mut is_incomplete) = (Severity::Off, false);
-    for row in ClientRow::all(assessment, now, thresholds) {
-        if matches!(row.state, ClientState::Failed | ClientState::Unknown) {
-            is_incomplete = true;
-        } else {
-            worst = worst.max(row.severity);
+    let rows = ClientRow::all(assessment, now, thresholds);
+    let (known, unknown): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.is_known());
+    let worst = known.iter().map(|row| row.severity).max().unwrap_or(Severity::Off);
+    (worst, !unknown.is_empty())
+}
+
+/// What somebody has to act on, as clauses of a sentence, each with its severity. Rows come sorted.
+pub(super) fn clauses(rows: &[ClientRow<'_>], now: f64) -> Vec<(Severity, String)> {
+    let to_act_on: Vec<_> = rows.iter().filter(|row| row.severity >= Severity::Warning).collect();
+    let alike = to_act_on.chunk_by(|a, b| (a.severity, a.state) == (b.severity, b.state));
+    alike.map(|alike| (alike[0].severity, clause(alike, now))).collect()
+}
+
+/// Rows of one state: one by name, otherwise how many.
+fn clause(alike: &[&ClientRow<'_>], now: f64) -> String {
+    let (row, count) = (alike[0], alike.len());
+    let one = count == 1;
+    let reason = row.reason.as_deref().unwrap_or_default();
+    let from = row.refused_from.map(|at| format_date(at, now)).unwrap_or_default();
+    match row.state {
+        ClientState::Refused if one => format!("{} is refused: {reason}", row.in_words()),
+        ClientState::Refused => format!("{count} client certificates are refused"),
+        ClientState::Doubtful if one => {
+            format!("{} may be refused since {from}: {reason}", row.in_words())
+        }
+        ClientState::Doubtful => format!("{count} client certificates may be refused"),
+        ClientState::IssuerNotTrusted if one => {
+            format!("what the issuer of {} signs now would be refused: {reason}", row.in_words())
+        }
+        ClientState::IssuerNotTrusted => {
+            format!("what {count} issuers of clients sign now would be refused")
+        }
+        ClientState::Accepted if one => {
+            format!("{} will be refused from {from}: {reason}", row.in_words())
+        }
+        ClientState::Accepted => {
+            format!("{count} client certificates will be refused, the first from {from}")
+        }
+        ClientState::Failed if one => {
+            format!("a file of client {} cannot be used: {} {reason}", row.client, row.file)
+        }
+        ClientState::Failed => format!("{count} files of clients cannot be used"),
+        ClientState::Unknown | ClientState::NotAsked if one => {
+            format!("whether {} is let in is not known", row.in_words())
+        }
+        ClientState::Unknown | ClientState::NotAsked => {
+            format!("whether {count} client certificates are let in is not known")
         }
     }
-    (worst, is_incomplete)
+}
+
+/// What to do about the first row, if it is as bad as `severity`. Rows come sorted.
+pub(super) fn next_step(
+    rows: &[ClientRow<'_>],
+    severity: Severity,
+    now: f64,
+) -> Option<(String, &'static str)> {
+    let row = rows.first().filter(|row| row.severity >= severity)?;
+    let alert = match row.state {
+        ClientState::Refused => "OpenAIClientCertificateRefused",
+        ClientState::Doubtful | ClientState::Accepted => "OpenAIClientCertificateRefusedSoon",
+        ClientState::IssuerNotTrusted => "OpenAIClientIssuerNotTrusted",
+        ClientState::Failed => {
+            let text = format!("correct {}, or the files of client {}", row.file, row.client);
+            return Some((text, "OpenAIClientFilesFailed"));
+        }
+        ClientState::Unknown | ClientState::NotAsked => return None,
+    };
+    let (client, place, anchor) = (&row.client, row.place(), row.anchor_name());
+    let by = row.refused_from.filter(|at| *at as f64 > now);
+    let by = by.map_or_else(String::new, |at| format!(" before {}", format_date(at, now)));
+    let text = match row.refusal? {
+        Refusal::UnknownIssuer if row.is_issuer => {
+            format!("upload the CA certificate in {} and activate it at {place}, before client {client} renews", row.file)
+        }
+        Refusal::AnchorInactive => format!("activate {anchor}, which is uploaded, at {place}"),
+        Refusal::AnchorExpired => {
+            format!("move client {client} to an anchor that stays valid{by}: {anchor} does not")
+        }
+        Refusal::Expired => format!("renew the certificate of client {client}{by}"),
+        Refusal::NotYetValid => {
+            format!("give client {client} a certificate that is valid already")
+        }
+        Refusal::Usage => format!(
+            "have the certificate of client {client} issued for client authentication (clientAuth)"
+        ),
+        Refusal::AuthorityKeyIdentifier => format!(
+            "have the certificate of client {client} issued with an Authority Key Identifier"
+        ),
+        Refusal::Chain => {
+            format!("let client {client} present every intermediate, each of them valid{by}")
+        }
+        Refusal::UnknownIssuer => format!(
+            "upload the CA certificate that issues for client {client} and activate it at {place}"
+        ),
+    };
+    Some((text, alert))
 }
 
 /// What stands after "refused:".
 fn reason(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::AuthorityKeyIdentifier => "its certificate has no Authority Key Identifier",
-        Refusal::Expired => "its certificate expires",
+        Refusal::Expired => "its certificate has ended",
         Refusal::NotYetValid => "its certificate is not yet valid",
-        Refusal::Usage => "its certificate is not for client authentication",
-        Refusal::Chain => "its chain breaks: an intermediate is missing, expired or not a CA",
-        Refusal::AnchorExpired => "the anchor that it hangs on is not valid",
-        Refusal::AnchorInactive => "the anchor that it hangs on is not active in this scope",
-        Refusal::UnknownIssuer => "no uploaded anchor has issued its certificate",
+        Refusal::Usage => "its certificate is not made for client authentication",
+        Refusal::Chain => "an intermediate is missing, expired or not a CA",
+        Refusal::AnchorExpired => "its anchor is not valid",
+        Refusal::AnchorInactive => "its anchor is not active here",
+        Refusal::UnknownIssuer => "no uploaded anchor has issued it",
     }
 }

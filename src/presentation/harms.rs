@@ -37,6 +37,7 @@ pub(super) struct Item {
     pub severity: Severity,
     /// When it comes, or came; `UnixSeconds::MAX` if that is not known.
     at: UnixSeconds,
+    /// Marked, as all texts that are made of it.
     subject: String,
     /// When a scope is covered again.
     resumes_at: Option<UnixSeconds>,
@@ -51,12 +52,11 @@ pub(super) fn scope_item(row: &ScopeRow<'_>) -> Option<Item> {
         Some(Coverage::Covered { until }) => (Harm::Ends, Some(until)),
         Some(Coverage::Unknown | Coverage::NotEnforced) => (Harm::Unknown, None),
     };
-    let project = row.id.as_ref().map(|id| row.name.as_ref().unwrap_or(id));
     Some(Item {
         harm,
         severity: row.severity,
         at: at.unwrap_or(UnixSeconds::MAX),
-        subject: project.map_or("the organization".into(), |name| format!("project {name}")),
+        subject: row.in_words(),
         resumes_at: row.resumes_at,
     })
 }
@@ -79,10 +79,10 @@ pub(super) fn certificate_item(
 
 /// A certificate's name, or its identifier, with its successor.
 pub(super) fn title(row: &CertificateRow<'_>) -> String {
-    let title = row.name_or_id();
-    match &row.successor {
-        Some(successor) => format!("{title} (superseded by {successor})"),
-        None => title.into(),
+    let title = row.link().mark();
+    match row.successor_link() {
+        Some(successor) => format!("{title} (superseded by {})", successor.mark()),
+        None => title,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What to do first about a state, in a sentence.
 
+use super::links::{Link, plain};
 use super::rows::{CertificateRow, ScopeRow};
 use super::text::format_date;
 use crate::inventory::{Coverage, Severity, Snapshot, UnixSeconds, whole_second};
@@ -8,6 +9,8 @@ use crate::poll_state::{FailureReason, PollState};
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NextStep {
     pub text: String,
+    /// The same, with its names marked.
+    pub marked: String,
     /// The section of the runbook that says more, if there is one. It has the name of the alert.
     pub runbook: Option<&'static str>,
 }
@@ -21,11 +24,11 @@ impl NextStep {
         now: f64,
     ) -> Option<Self> {
         let api_time = state.api_time(now);
-        let (text, runbook) = of_scopes(scopes, certificates, api_time)
+        let (marked, runbook) = of_scopes(scopes, certificates, api_time)
             .or_else(|| of_certificates(certificates, api_time))
             .map(|(text, alert)| (text, Some(alert)))
             .or_else(|| of_polls(state, now))?;
-        Some(Self { text, runbook })
+        Some(Self { text: plain(&marked), marked, runbook })
     }
 }
 
@@ -44,13 +47,10 @@ fn of_scopes(
     let second = whole_second(now);
     let end = coverage.end().filter(|_| matches!(coverage, Coverage::Covered { .. }));
     let from = end.unwrap_or(second);
-    let place = match &row.id {
-        None => "the organization".into(),
-        Some(id) => format!("project {}", row.name.as_ref().unwrap_or(id)),
-    };
+    let place = row.in_words();
     let before = end.map_or_else(String::new, |end| format!(" before {}", format_date(end, now)));
     let text = match uploaded(certificates, from) {
-        Some(name) => format!("activate {name}, which is uploaded, at {place}{before}"),
+        Some(link) => format!("activate {}, which is uploaded, at {place}{before}", link.mark()),
         None => format!("upload a new certificate and activate it at {place}{before}"),
     };
     Some(match coverage {
@@ -60,13 +60,13 @@ fn of_scopes(
 }
 
 /// The inactive certificate that is valid at `instant` and ends last. One without a known end prolongs no runway.
-fn uploaded<'a>(certificates: &'a [CertificateRow<'_>], instant: UnixSeconds) -> Option<&'a str> {
+fn uploaded(certificates: &[CertificateRow<'_>], instant: UnixSeconds) -> Option<Link> {
     let is_valid = |row: &&CertificateRow<'_>| {
         let (begin, end) = row.spans[0];
         begin <= instant && instant < end && end < UnixSeconds::MAX
     };
     let usable = certificates.iter().filter(|row| !row.used.is_active()).filter(is_valid);
-    usable.max_by_key(|row| row.spans[0].1).map(CertificateRow::name_or_id)
+    usable.max_by_key(|row| row.spans[0].1).map(CertificateRow::link)
 }
 
 /// About a certificate, while nothing ends soon for any scope.
@@ -75,7 +75,7 @@ fn of_certificates(certificates: &[CertificateRow<'_>], now: f64) -> Option<Step
     let concerned = active.filter(|row| row.severity >= Severity::Warning);
     // What has expired does no further harm.
     let row = concerned.min_by_key(|row| row.used.has_expired(now))?;
-    let (name, certificate) = (row.name_or_id(), &row.used.certificate);
+    let (name, certificate) = (row.link().mark(), &row.used.certificate);
     if row.used.is_never_valid() {
         let text = format!("deactivate {name}, which is never valid");
         return Some((text, "OpenAICertificateNotYetValid"));
@@ -86,15 +86,16 @@ fn of_certificates(certificates: &[CertificateRow<'_>], now: f64) -> Option<Step
         return Some((text, "OpenAICertificateNotYetValid"));
     }
     let date = format_date(certificate.expires_at?, now);
-    let text = match &row.successor {
+    let text = match row.successor_link() {
         _ if row.used.has_expired(now) => {
             format!("deactivate {name}: it has expired, and every scope is covered without it")
         }
-        Some(successor) => format!(
-            "move the clients of {name} to {successor} before {date}, then deactivate {name}"
-        ),
+        Some(successor) => {
+            let to = successor.mark();
+            format!("move the clients of {name} to {to} before {date}, then deactivate {name}")
+        }
         None => {
-            let place = row.active_at.as_deref().unwrap_or_default();
+            let place = row.places_in_words();
             format!("upload a successor of {name} and activate it at {place} before {date}")
         }
     };
@@ -222,7 +223,7 @@ mod tests {
             (
                 scopes(vec![covered(), ending("a", -1), ending("b", 8)]),
                 Some(
-                    "upload a successor of b and activate it at Organization before 23 January 2027",
+                    "upload a successor of b and activate it at the organization before 23 January 2027",
                 ),
                 Some("OpenAICertificateExpiry"),
             ),

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use super::harms::{
     Harm, Item, certificate_item, clause, first_clause, scope_item, take_first, title,
 };
+use super::links::capitalize;
 use super::rows::{CertificateRow, ScopeRow};
 use super::sanitize::sanitize;
 use super::text::{format_date, humanize};
@@ -37,7 +38,7 @@ impl Clause {
 
 /// The state in a sentence: what comes first, then how much else there is that is as bad; if there is nothing of the kind,
 /// what covers the scopes. And what else matters, a sentence each. Rows come sorted by what ends first; `gaps` are clauses
-/// about what no row shows.
+/// about what no row shows. All of it is marked.
 pub(super) fn sentences(
     scopes: &[ScopeRow<'_>],
     certificates: &[CertificateRow<'_>],
@@ -77,8 +78,8 @@ fn sentence(clauses: &[Clause]) -> Option<String> {
     let first = clauses.first()?;
     let texts: Vec<_> = clauses.iter().map(|clause| &*clause.text).collect();
     let mut sentence = texts.join("; ") + ".";
-    if let Some(initial) = sentence.get_mut(..1).filter(|_| !first.begins_with_name) {
-        initial.make_ascii_uppercase();
+    if !first.begins_with_name {
+        capitalize(&mut sentence);
     }
     Some(sentence)
 }

@@ -1,5 +1,6 @@
 use serde::Serialize;
 
+use super::links::plain;
 use super::next_step::NextStep;
 use super::rows::{CertificateRow, ScopeRow};
 use super::sentences::{caveats, nothing_known, sentences};
@@ -29,6 +30,8 @@ pub(crate) struct Summary<'a> {
     pub headline: String,
     /// What else matters, a sentence each.
     pub detail: Vec<String>,
+    /// The headline, then the detail, with their names marked.
+    pub marked: Vec<String>,
     /// None if nobody has to do anything.
     pub next_step: Option<NextStep>,
     /// Why what is shown may not be the present state, a sentence each.
@@ -147,12 +150,14 @@ impl<'a> Summary<'a> {
             let how = "set poll.projects = true to include them";
             detail.push(format!("Projects are not monitored ({how})."));
         }
+        let marked = [vec![headline], detail].concat();
         Self {
             status,
             color,
             badge,
-            headline,
-            detail,
+            headline: plain(&marked[0]),
+            detail: marked[1..].iter().map(|text| plain(text)).collect(),
+            marked,
             next_step: NextStep::new(state, &scopes, &certificates, now),
             caveats: caveats(state, now),
             is_doubt_decisive: status == Status::Unknown
