@@ -22,7 +22,7 @@ pub(super) fn poll(state: &PollState, snapshot: Option<&Snapshot>, before: Optio
     let Some(PollResult { ended_at, duration, failed }) = &state.last_poll else { return };
     let duration_seconds = duration.as_secs_f64();
     let verdict = Status::of(state, *ended_at, Thresholds::default()).to_string().to_lowercase();
-    let Some(Snapshot { inventory, .. }) = snapshot else {
+    let Some(snapshot) = snapshot else {
         for FailedList { list, reason, status, request_id, message } in failed {
             // Without a key, nothing was requested.
             let endpoint = (*reason != FailureReason::Credentials).then(|| endpoint(list));
@@ -40,12 +40,17 @@ pub(super) fn poll(state: &PollState, snapshot: Option<&Snapshot>, before: Optio
         }
         return;
     };
+    let inventory = &snapshot.inventory;
+    let listed_none = before.is_some_and(Snapshot::lists_no_project);
     let before = before.map(|before| &before.inventory);
     if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, inventory)) {
         list_changes(inventory.organization(), before.organization(), None);
         project_changes(inventory, before);
     }
     list_faults(inventory, before);
+    if state.projects && snapshot.lists_no_project() && !listed_none {
+        tracing::warn!("poll.projects is set, but the API lists no project");
+    }
     failures(failed);
 
     let (certificates, active) = (inventory.certificates().len(), inventory.active());
@@ -231,8 +236,18 @@ mod tests {
         }
     }
 
-    /// What is logged of a poll, without what every line has.
+    /// What is logged of a poll, without what every line has. Projects are monitored if it has any.
     fn logged(
+        snapshot: Option<&Arc<Snapshot>>,
+        before: Option<&Snapshot>,
+        failed: Vec<FailedList>,
+    ) -> Vec<Value> {
+        let has_projects = snapshot.is_some_and(|snapshot| !snapshot.lists_no_project());
+        logged_by(has_projects, snapshot, before, failed)
+    }
+
+    fn logged_by(
+        monitors_projects: bool,
         snapshot: Option<&Arc<Snapshot>>,
         before: Option<&Snapshot>,
         failed: Vec<FailedList>,
@@ -247,6 +262,7 @@ mod tests {
         let [interval, timeout] = [300, 240].map(Duration::from_secs);
         let mut state = PollState::new(Instant::now(), PollTiming { interval, timeout });
         state.record(snapshot.cloned(), result);
+        state.projects = monitors_projects;
         let snapshot = snapshot.map(|snapshot| &**snapshot);
         tracing::subscriber::with_default(subscriber, || poll(&state, snapshot, before));
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
@@ -333,6 +349,16 @@ mod tests {
         assert_eq!(told(&none, Some(&none)), [json!(null); 0]);
         assert_eq!(told(&all, None), [json!(null); 0]);
         assert_eq!(told(&few, None), [json!(null); 0]);
+    }
+
+    #[test]
+    fn an_empty_list_of_projects_is_told_once() {
+        let (none, one) = (snapshot(&[vec![]]), snapshot(&[vec![], vec![]]));
+        for (before, told) in [(None, true), (Some(&one), true), (Some(&none), false)] {
+            let lines = logged_by(true, Some(&none), before.map(Arc::as_ref), vec![]);
+            let message = json!("poll.projects is set, but the API lists no project");
+            assert_eq!(lines.iter().any(|line| line["message"] == message), told, "{lines:?}");
+        }
     }
 
     #[test]

@@ -65,12 +65,12 @@ impl Verdict {
         let inventory = &snapshot.inventory;
         let coverages: Vec<_> =
             inventory.scopes().map(|(_, scope)| Coverage::of(scope, whole_second(now))).collect();
-        let known = coverages.iter().filter(|coverage| **coverage != Coverage::Unknown);
+        let known = coverages.iter().filter(|coverage| coverage.is_known());
         let known = known
             .map(|coverage| coverage.severity(now, thresholds))
             .chain(inventory.certificates().iter().map(|used| used.severity(now, thresholds)))
             .fold(Severity::Off, Severity::max);
-        let is_incomplete = coverages.contains(&Coverage::Unknown)
+        let is_incomplete = !coverages.iter().all(|coverage| coverage.is_known())
             || !inventory.unread_projects().is_empty()
             || !gaps(state, snapshot).is_empty();
         let status = match known {
@@ -102,12 +102,14 @@ fn gaps(state: &PollState, snapshot: &Snapshot) -> Vec<String> {
         };
         format!("the filters poll.project_include and poll.project_exclude leave out {all}")
     });
+    let no_project = state.projects && snapshot.lists_no_project();
+    let no_project = no_project.then(|| "the API lists no project (poll.projects)".into());
     let malformed = match inventory.malformed().count() {
         0 => None,
         1 => Some("1 list entry could not be read in full".into()),
         many => Some(format!("{many} list entries could not be read in full")),
     };
-    [unlisted, unselected, malformed].into_iter().flatten().collect()
+    [unlisted, unselected, no_project, malformed].into_iter().flatten().collect()
 }
 
 impl<'a> Summary<'a> {
@@ -140,7 +142,9 @@ impl<'a> Summary<'a> {
                 scopes = ScopeRow::all(state, snapshot, now, thresholds);
                 let now = state.api_time(now);
                 certificates = CertificateRow::all(&snapshot.inventory, now, thresholds);
-                sentences(&scopes, &certificates, gaps(state, snapshot), now, thresholds)
+                let gaps = gaps(state, snapshot);
+                let hides_projects = snapshot.inventory.lists().project_faults.hidden > 0;
+                sentences(&scopes, &certificates, gaps, hides_projects, now, thresholds)
             }
         };
         if !state.projects {
@@ -191,6 +195,7 @@ mod tests {
         let timing =
             PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
         let mut state = PollState::new(Instant::now(), timing);
+        state.projects = !snapshot.as_deref().is_some_and(Snapshot::lists_no_project);
         state.record(
             snapshot,
             PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed },
@@ -209,6 +214,9 @@ mod tests {
         }
     }
 
+    const NOT_MONITORED: &str =
+        " Projects are not monitored (set poll.projects = true to include them).";
+
     fn ending(id: &str, days: i64) -> Certificate {
         certificate(id).dated(None, Some(NOW + days * DAY))
     }
@@ -217,7 +225,7 @@ mod tests {
     fn said(read: &[Vec<Certificate>]) -> (Status, String) {
         let state = state(Some(snapshot(read)), vec![]);
         let summary = Summary::new(&state, NOW as f64, Thresholds::default());
-        (summary.status, summary.message())
+        (summary.status, summary.message().replace(NOT_MONITORED, ""))
     }
 
     #[test]
@@ -435,6 +443,15 @@ mod tests {
         unselected.project_faults.unselected = 3;
         let mut selected = lists(&[vec![ending("a", 90)], vec![]]);
         selected.project_faults.unselected = 3;
+        let hiding = |read: &[Vec<Certificate>]| {
+            let mut lists = lists(read);
+            Arc::make_mut(&mut lists.organization).malformed.add("id");
+            Arc::make_mut(&mut lists.organization).hidden = 1;
+            lists
+        };
+        let mut hidden_project = lists(&[vec![ending("a", 90)], vec![]]);
+        hidden_project.project_faults.malformed.add("id");
+        hidden_project.project_faults.hidden = 1;
         let incomplete = "Not everything is known";
         let covered = "until 15 April 2027, when a expires";
         let known = "Wherever mutual TLS is known to be enforced, everything is covered";
@@ -497,6 +514,37 @@ mod tests {
                      {known} until 15 April 2027, when b expires. {due}"
                 ),
             ),
+            // What cannot be read may be what lets requests in.
+            (
+                hiding(&[vec![ending("a", -2)]]),
+                Status::Critical,
+                "Act now",
+                "a is active but expired 2 days ago. Whether requests of the organization are refused is not known; \
+                 1 list entry could not be read in full."
+                    .into(),
+            ),
+            (
+                hiding(&[vec![certificate("a").valid(1..90)], vec![]]),
+                Status::Warning,
+                "Act soon",
+                "a is active but not valid before 16 January 2027, 08:00 UTC; whether requests of 2 scopes are refused is \
+                 not known; 1 list entry could not be read in full."
+                    .into(),
+            ),
+            (
+                hiding(&[vec![ending("a", 90)]]),
+                Status::Warning,
+                incomplete,
+                format!(
+                    "1 list entry could not be read in full. The organization is covered {covered}. {due}"
+                ),
+            ),
+            (
+                hidden_project,
+                Status::Warning,
+                incomplete,
+                format!("1 list entry could not be read in full. {known} {covered}. {due}"),
+            ),
             (
                 unselected,
                 Status::Warning,
@@ -515,8 +563,8 @@ mod tests {
         ] {
             let state = state_of(lists, vec![]);
             let summary = Summary::new(&state, NOW as f64, Thresholds::default());
-            let said = (summary.status, &*summary.badge, summary.message());
-            assert_eq!(said, (status, badge, message));
+            let said = summary.message().replace(NOT_MONITORED, "");
+            assert_eq!((summary.status, &*summary.badge, said), (status, badge, message));
         }
     }
 
@@ -525,6 +573,7 @@ mod tests {
         let mut state = state(Some(snapshot(&[vec![ending("a", 90)]])), vec![]);
         let mut read = Snapshot::clone(state.snapshot.as_ref().unwrap());
         read.projects_listed_at = None;
+        state.projects = true;
         state.snapshot = Some(Arc::new(read));
         let said = |state: &PollState| {
             let summary = Summary::new(state, NOW as f64, Thresholds::default());
@@ -542,16 +591,25 @@ mod tests {
             )
         );
         state.projects = false;
-        let not_monitored =
-            "Projects are not monitored (set poll.projects = true to include them).";
         assert_eq!(
             said(&state),
             (
                 Status::Ok,
                 "Healthy".into(),
-                format!("{covered}. Nothing is due before then. {not_monitored}")
+                format!("{covered}. Nothing is due before then.{NOT_MONITORED}")
             )
         );
+    }
+
+    #[test]
+    fn an_empty_list_of_projects_is_a_warning_where_they_are_monitored() {
+        let mut state = state(Some(snapshot(&[vec![ending("a", 90)]])), vec![]);
+        state.projects = true;
+        let summary = Summary::new(&state, NOW as f64, Thresholds::default());
+        let said = "The API lists no project (poll.projects).";
+        assert_eq!((summary.status, &*summary.headline), (Status::Warning, said));
+        let next = summary.next_step.unwrap().text;
+        assert!(next.starts_with("see whether the admin key may list"), "{next}");
     }
 
     #[test]
