@@ -54,7 +54,10 @@ pub(super) fn poll(state: &PollState, snapshot: Option<&Snapshot>, before: Optio
     failures(failed);
 
     let (certificates, active) = (inventory.certificates().len(), inventory.active());
-    let (scopes, unread) = (scopes(inventory), inventory.unread_projects().len());
+    // Nobody knows how many while the projects themselves are not known.
+    let is_listed = !state.projects || snapshot.projects_listed_at.is_some();
+    let unread = is_listed.then(|| inventory.unread_projects().len());
+    let scopes = scopes(inventory);
     let (malformed, duplicates) = (inventory.malformed().count(), inventory.duplicates());
     if failed.is_empty() {
         tracing::info!(
