@@ -170,8 +170,9 @@ fn contradictions(
     before: Option<&Listing<Certificate>>,
     project_id: Option<&str>,
 ) {
-    let is_new = |id: &&Box<str>| before.is_none_or(|before| !before.contradicted.contains(id));
-    for certificate in now.contradicted.iter().filter(is_new).filter_map(|id| now.get(id)) {
+    let is_known = |id| before.is_some_and(|before| before.contradicted.contains(id));
+    let ids = now.contradicted.iter().filter(|id| !is_known(*id));
+    for certificate in ids.filter_map(|id| now.get(id)) {
         tracing::warn!(
             project_id,
             certificate_id = &*certificate.id,

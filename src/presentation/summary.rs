@@ -426,6 +426,13 @@ mod tests {
         state(Some(Arc::new(read)), failed)
     }
 
+    /// What is said of these lists, read just now, but that projects are not monitored.
+    fn said_of(lists: Lists) -> (Status, String, String) {
+        let state = state_of(lists, vec![]);
+        let summary = Summary::new(&state, NOW as f64, Thresholds::default());
+        (summary.status, summary.badge.clone(), summary.message().replace(NOT_MONITORED, ""))
+    }
+
     #[test]
     fn what_is_not_known_is_not_well() {
         let well = |days| lists(&[vec![ending("a", days)]]);
@@ -443,15 +450,6 @@ mod tests {
         unselected.project_faults.unselected = 3;
         let mut selected = lists(&[vec![ending("a", 90)], vec![]]);
         selected.project_faults.unselected = 3;
-        let hiding = |read: &[Vec<Certificate>]| {
-            let mut lists = lists(read);
-            Arc::make_mut(&mut lists.organization).malformed.add("id");
-            Arc::make_mut(&mut lists.organization).hidden = 1;
-            lists
-        };
-        let mut hidden_project = lists(&[vec![ending("a", 90)], vec![]]);
-        hidden_project.project_faults.malformed.add("id");
-        hidden_project.project_faults.hidden = 1;
         let incomplete = "Not everything is known";
         let covered = "until 15 April 2027, when a expires";
         let known = "Wherever mutual TLS is known to be enforced, everything is covered";
@@ -514,7 +512,42 @@ mod tests {
                      {known} until 15 April 2027, when b expires. {due}"
                 ),
             ),
-            // What cannot be read may be what lets requests in.
+            (
+                unselected,
+                Status::Warning,
+                incomplete,
+                format!(
+                    "The filters poll.project_include and poll.project_exclude leave out all 3 projects. \
+                     The organization is covered {covered}. {due}"
+                ),
+            ),
+            (
+                selected,
+                Status::Ok,
+                "Healthy",
+                format!("Everything is covered {covered}. Nothing is due before then."),
+            ),
+        ] {
+            assert_eq!(said_of(lists), (status, badge.into(), message));
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_that_rests_on_an_entry_that_cannot_be_read() {
+        let hiding = |read: &[Vec<Certificate>]| {
+            let mut lists = lists(read);
+            Arc::make_mut(&mut lists.organization).malformed.add("id");
+            Arc::make_mut(&mut lists.organization).hidden = 1;
+            lists
+        };
+        let mut hidden_project = lists(&[vec![ending("a", 90)], vec![]]);
+        hidden_project.project_faults.malformed.add("id");
+        hidden_project.project_faults.hidden = 1;
+        let incomplete = "Not everything is known";
+        let covered = "covered until 15 April 2027, when a expires";
+        let known = "Wherever mutual TLS is known to be enforced, everything is";
+        let due = "Nothing known is due before then.";
+        for (lists, status, badge, message) in [
             (
                 hiding(&[vec![ending("a", -2)]]),
                 Status::Critical,
@@ -536,7 +569,7 @@ mod tests {
                 Status::Warning,
                 incomplete,
                 format!(
-                    "1 list entry could not be read in full. The organization is covered {covered}. {due}"
+                    "1 list entry could not be read in full. The organization is {covered}. {due}"
                 ),
             ),
             (
@@ -545,26 +578,8 @@ mod tests {
                 incomplete,
                 format!("1 list entry could not be read in full. {known} {covered}. {due}"),
             ),
-            (
-                unselected,
-                Status::Warning,
-                incomplete,
-                format!(
-                    "The filters poll.project_include and poll.project_exclude leave out all 3 projects. \
-                     The organization is covered {covered}. {due}"
-                ),
-            ),
-            (
-                selected,
-                Status::Ok,
-                "Healthy",
-                format!("Everything is covered {covered}. Nothing is due before then."),
-            ),
         ] {
-            let state = state_of(lists, vec![]);
-            let summary = Summary::new(&state, NOW as f64, Thresholds::default());
-            let said = summary.message().replace(NOT_MONITORED, "");
-            assert_eq!((summary.status, &*summary.badge, said), (status, badge, message));
+            assert_eq!(said_of(lists), (status, badge.into(), message));
         }
     }
 
