@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
 const TEMP_SUFFIX: &str = ".tmp";
 
 /// Replaces the content of a file. Readers find the old content or the new one, whole, also after a crash. The file behind
@@ -17,17 +19,26 @@ pub(crate) fn replace(path: &Path, content: &[&[u8]], mode: u32) -> io::Result<(
     }
     let path = target(path);
     // Dropping the temporary file deletes it if a write fails, so that a full disk gets the space back.
-    let mut file = tempfile::Builder::new()
-        .prefix(&temp_prefix(&path))
-        .suffix(TEMP_SUFFIX)
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(folder(&path))?;
+    let mut file = temporary(&path, mode)?;
     content.iter().try_for_each(|part| file.write_all(part))?;
     // Without the fsync, a crash could leave an empty file under the new name.
     file.as_file().sync_all()?;
     file.persist(&path)?;
     // The rename is durable only once the folder is.
     File::open(folder(&path))?.sync_all()
+}
+
+/// Whether a regular file, or a new one, can be replaced. It stays as it is.
+pub(crate) fn check(path: &Path) -> io::Result<()> {
+    temporary(&target(path), 0o600).map(drop)
+}
+
+fn temporary(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(&temp_prefix(path))
+        .suffix(TEMP_SUFFIX)
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(folder(path))
 }
 
 /// Removes what a process that was killed while it replaced this file has left beside it.

@@ -66,7 +66,8 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
 fn run(cli: Cli, flags: Vec<KeyFlag>, logs: &Logs) -> anyhow::Result<ExitCode> {
     // One thread for everything that waits: a request that hops between threads costs more than its work. What takes its
     // time (compressing a large snapshot, files, names) has threads of its own.
-    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = signals::require_descriptors()
+        .and_then(|()| Builder::new_current_thread().enable_all().build());
     let runtime = runtime.map_err(|error| anyhow!("there can be no runtime: {error}"))?;
     let command = cli.command.unwrap_or(Command::Run);
     let api_address = match &command {

@@ -209,8 +209,10 @@ mod tests {
             snapshot,
             PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed },
         );
+        state.projects = false;
         let thresholds = Thresholds::default();
         nagios(&Summary::new(&state, NOW as f64, thresholds), thresholds, NOW as f64)
+            .replace(" Projects are not monitored (set poll.projects = true to include them).", "")
     }
 
     #[test]

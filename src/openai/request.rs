@@ -269,18 +269,27 @@ async fn read(response: &mut Response, limit: usize) -> Result<Vec<u8>, Error> {
         body.extend_from_slice(&chunk);
     }
     if !is_gzip {
-        return Ok(body);
+        return Ok(without_byte_order_mark(body));
     }
     let mut unpacked = Vec::new();
     match MultiGzDecoder::new(&*body).take(limit as u64 + 1).read_to_end(&mut unpacked) {
         Ok(length) if length > limit => Err(too_large()),
-        Ok(_) => Ok(unpacked),
+        Ok(_) => Ok(without_byte_order_mark(unpacked)),
         // Damaged or cut short on its way: whoever asks again may get it whole.
         Err(error) => Err(Error {
             retryable: true,
             ..undecodable(format!("gave an answer that cannot be decompressed: {error}"))
         }),
     }
+}
+
+/// Readers of JSON may ignore the mark rather than treat it as an error (RFC 8259, section 8.1).
+fn without_byte_order_mark(mut body: Vec<u8>) -> Vec<u8> {
+    const MARK: &[u8] = b"\xef\xbb\xbf";
+    if body.starts_with(MARK) {
+        body.drain(..MARK.len());
+    }
+    body
 }
 
 /// Whether a body is compressed with gzip; `None`: it is in another coding.

@@ -6,7 +6,7 @@ use super::links::Link;
 use super::sanitize::{display_name, sanitize};
 use super::text::{format_date, format_timestamp, relative};
 use crate::clients::{
-    Assessment, FailedFile, FileKind, HangsOn, Judgement, Refusal, Span, Verdict,
+    Assessment, ClientFile, FailedFile, FileKind, HangsOn, Judgement, Refusal, Span, Verdict,
 };
 use crate::inventory::{Project, Severity, Thresholds, UnixSeconds, whole_second};
 
@@ -73,19 +73,10 @@ impl<'a> ClientRow<'a> {
         now: f64,
         thresholds: Thresholds,
     ) -> Self {
-        let Verdict { accepted, refused_from, refusal, hangs_on } =
-            acceptance.at(whole_second(now));
+        let verdict = acceptance.at(whole_second(now));
+        let (state, severity) = judge(file, &verdict, now, thresholds);
+        let Verdict { refused_from, refusal, hangs_on, .. } = verdict;
         let is_issuer = file.kind == FileKind::Issuer;
-        let state = match (accepted, refused_from, refusal) {
-            (Some(true), _, None) => ClientState::NotAsked,
-            (Some(true), ..) => ClientState::Accepted,
-            (Some(false), ..) if is_issuer => ClientState::IssuerNotTrusted,
-            (Some(false), ..) => ClientState::Refused,
-            (None, Some(_), _) => ClientState::Doubtful,
-            (None, None, _) => ClientState::Unknown,
-        };
-        let thresholds = of_lifetime(thresholds, file.chain.valid());
-        let severity = severity(state, is_issuer, refused_from, now, thresholds);
         let names = hangs_on.iter().flat_map(HangsOn::names);
         let anchor = hangs_on
             .and_then(|hangs_on| assessment.certificate(hangs_on.certificate_id()))
@@ -159,10 +150,34 @@ impl<'a> ClientRow<'a> {
     fn anchor_name(&self) -> String {
         self.anchor.as_ref().map_or_else(|| "an anchor".into(), Link::mark)
     }
+}
 
-    /// Whether its severity is that of a client that is refused, or will be.
-    fn is_known(&self) -> bool {
-        !matches!(self.state, ClientState::Failed | ClientState::Unknown)
+fn judge(
+    file: &ClientFile,
+    verdict: &Verdict<'_>,
+    now: f64,
+    thresholds: Thresholds,
+) -> (ClientState, Severity) {
+    let is_issuer = file.kind == FileKind::Issuer;
+    match *verdict {
+        // A certificate is not even asked for.
+        Verdict { accepted: Some(true), refusal: None, hangs_on: None, .. } => {
+            (ClientState::NotAsked, Severity::Off)
+        }
+        Verdict { accepted: Some(true), refused_from: Some(end), .. } if !is_issuer => {
+            (ClientState::Accepted, of_lifetime(thresholds, file.chain.valid()).judge(end, now))
+        }
+        Verdict { accepted: Some(true), .. } => (ClientState::Accepted, Severity::Ok),
+        Verdict { accepted: Some(false), .. } if is_issuer => {
+            (ClientState::IssuerNotTrusted, Severity::Critical)
+        }
+        Verdict { accepted: Some(false), .. } => (ClientState::Refused, Severity::Critical),
+        Verdict { accepted: None, refused_from: Some(_), .. } => {
+            (ClientState::Doubtful, Severity::Critical)
+        }
+        Verdict { accepted: None, refused_from: None, .. } => {
+            (ClientState::Unknown, Severity::Warning)
+        }
     }
 }
 
@@ -175,30 +190,19 @@ fn of_lifetime(thresholds: Thresholds, valid: Span) -> Thresholds {
     }
 }
 
-fn severity(
-    state: ClientState,
-    is_issuer: bool,
-    refused_from: Option<UnixSeconds>,
-    now: f64,
-    thresholds: Thresholds,
-) -> Severity {
-    match (state, refused_from) {
-        (ClientState::Refused | ClientState::Doubtful | ClientState::IssuerNotTrusted, _) => {
-            Severity::Critical
-        }
-        (ClientState::Accepted, Some(end)) if !is_issuer => thresholds.judge(end, now),
-        (ClientState::Accepted, _) => Severity::Ok,
-        (ClientState::Failed | ClientState::Unknown, _) => Severity::Warning,
-        (ClientState::NotAsked, _) => Severity::Off,
-    }
-}
-
 /// The worst of the clients, and whether anything of them is not known.
 pub(super) fn worst(assessment: &Assessment, now: f64, thresholds: Thresholds) -> (Severity, bool) {
-    let rows = ClientRow::all(assessment, now, thresholds);
-    let (known, unknown): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.is_known());
-    let worst = known.iter().map(|row| row.severity).max().unwrap_or(Severity::Off);
-    (worst, !unknown.is_empty())
+    let any_failed = assessment.clients().iter().any(|client| !client.failed.is_empty());
+    let judged = assessment.iter().map(|Judgement { file, acceptance, .. }| {
+        judge(file, &acceptance.at(whole_second(now)), now, thresholds)
+    });
+    judged.fold(
+        (Severity::Off, any_failed),
+        |(worst, is_incomplete), (state, severity)| match state {
+            ClientState::Unknown => (worst, true),
+            _ => (worst.max(severity), is_incomplete),
+        },
+    )
 }
 
 /// What somebody has to act on, as clauses of a sentence, each with its severity. Rows come sorted.
@@ -268,7 +272,10 @@ pub(super) fn next_step(
     let by = by.map_or_else(String::new, |at| format!(" before {}", format_date(at, now)));
     let text = match row.refusal? {
         Refusal::UnknownIssuer if row.is_issuer => {
-            format!("upload the CA certificate in {} and activate it at {place}, before client {client} renews", row.file)
+            format!(
+                "upload the CA certificate in {} and activate it at {place}, before client {client} renews",
+                row.file
+            )
         }
         Refusal::AnchorInactive => format!("activate {anchor}, which is uploaded, at {place}"),
         Refusal::AnchorExpired => {

@@ -1,5 +1,6 @@
 //! What to do first about a state, in a sentence.
 
+use super::clients::{self, ClientRow};
 use super::links::{Link, plain};
 use super::rows::{CertificateRow, ScopeRow};
 use super::text::format_date;
@@ -21,11 +22,18 @@ impl NextStep {
         state: &PollState,
         scopes: &[ScopeRow<'_>],
         certificates: &[CertificateRow<'_>],
+        clients: &[ClientRow<'_>],
         now: f64,
     ) -> Option<Self> {
         let api_time = state.api_time(now);
-        let (marked, runbook) = of_scopes(scopes, certificates, api_time)
+        let any_refused =
+            scopes.iter().any(|row| matches!(row.coverage, Some(Coverage::Refused { .. })));
+        let of_clients = |severity| clients::next_step(clients, severity, api_time);
+        let (marked, runbook) = of_clients(Severity::Critical)
+            .filter(|_| !any_refused)
+            .or_else(|| of_scopes(scopes, certificates, api_time))
             .or_else(|| of_certificates(certificates, api_time))
+            .or_else(|| of_clients(Severity::Warning))
             .map(|(text, alert)| (text, Some(alert)))
             .or_else(|| of_polls(state, now))?;
         Some(Self { text: plain(&marked), marked, runbook })
@@ -33,6 +41,8 @@ impl NextStep {
 }
 
 type Step = (String, &'static str);
+
+const CHECK_BY_HAND: &str = "check by hand, in OpenAI's console, the entries that could not be read; the log names the fields";
 
 /// About the scope whose requests are refused, or will be first.
 fn of_scopes(
@@ -44,6 +54,9 @@ fn of_scopes(
         .iter()
         .filter(|row| row.severity >= Severity::Warning)
         .find_map(|row| Some((row, row.coverage.filter(|it| *it != Coverage::Unknown)?)))?;
+    if coverage == Coverage::InDoubt {
+        return Some((CHECK_BY_HAND.into(), "OpenAICertExporterMalformed"));
+    }
     let second = whole_second(now);
     let end = coverage.end().filter(|_| matches!(coverage, Coverage::Covered { .. }));
     let from = end.unwrap_or(second);
@@ -105,7 +118,8 @@ fn of_certificates(certificates: &[CertificateRow<'_>], now: f64) -> Option<Step
 /// About what keeps the exporter from seeing everything.
 fn of_polls(state: &PollState, now: f64) -> Option<(String, Option<&'static str>)> {
     const POLL_FAILING: Option<&str> = Some("OpenAICertExporterPollFailing");
-    let inventory = state.snapshot.as_deref().map(|Snapshot { inventory, .. }| inventory);
+    let snapshot = state.snapshot.as_deref();
+    let inventory = snapshot.map(|Snapshot { inventory, .. }| inventory);
     if let Some(failed) = state.failed().first() {
         return Some((of_failure(failed.reason).into(), POLL_FAILING));
     }
@@ -115,9 +129,13 @@ fn of_polls(state: &PollState, now: f64) -> Option<(String, Option<&'static str>
         ("correct the clock of this machine", None)
     } else if inventory.is_some_and(|inventory| inventory.selects_no_project()) {
         ("correct poll.project_include or poll.project_exclude", None)
+    } else if state.projects && snapshot.is_some_and(Snapshot::lists_no_project) {
+        (
+            "see whether the admin key may list the organization's projects, or unset poll.projects",
+            None,
+        )
     } else if inventory.is_some_and(|inventory| inventory.malformed().count() > 0) {
-        let text = "check by hand, in OpenAI's console, the entries that could not be read; the log names the fields";
-        (text, Some("OpenAICertExporterMalformed"))
+        (CHECK_BY_HAND, Some("OpenAICertExporterMalformed"))
     } else {
         return None;
     };
@@ -150,11 +168,12 @@ fn of_failure(reason: FailureReason) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::fixture::{DAY, NOW, certificate, snapshot};
-    use crate::inventory::{Certificate, Thresholds};
+    use crate::fixture::{DAY, NOW, certificate, group, lists, snapshot};
+    use crate::inventory::{Certificate, Inventory, Thresholds};
     use crate::poll_state::{FailedList, ListName, PollResult, PollTiming};
     use crate::presentation::Summary;
 
@@ -171,6 +190,7 @@ mod tests {
         let failed = failed.collect();
         let result = PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed };
         state.record(read.map(snapshot), result);
+        state.projects = !state.snapshot.as_deref().is_some_and(Snapshot::lists_no_project);
         state
     }
 
@@ -256,6 +276,23 @@ mod tests {
             assert_eq!(next.map(|next| &*next.text), text, "{}", summary.headline);
             assert_eq!(next.and_then(|next| next.runbook), runbook);
         }
+    }
+
+    #[test]
+    fn nothing_is_advised_that_rests_on_an_entry_that_cannot_be_read() {
+        let mut lists = lists(&[vec![certificate("a").valid(-300..-1)]]);
+        Arc::make_mut(&mut lists.organization).hidden = 1;
+        let read = Snapshot {
+            inventory: Inventory::new_or_unchanged(None, lists, &group("^$")),
+            ..Snapshot::clone(&snapshot(&[vec![]]))
+        };
+        let mut state = state(None, &[]);
+        state.snapshot = Some(Arc::new(read));
+        let next = Summary::new(&state, NOW as f64, Thresholds::default()).next_step.unwrap();
+        assert_eq!(
+            (&*next.text, next.runbook),
+            (CHECK_BY_HAND, Some("OpenAICertExporterMalformed"))
+        );
     }
 
     #[test]

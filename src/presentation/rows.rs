@@ -92,6 +92,7 @@ impl<'a> ScopeRow<'a> {
                 None => "Not read yet",
                 Some(Coverage::NotEnforced) => "Not enforced",
                 Some(Coverage::Unknown) => "Enforcement unknown",
+                Some(Coverage::InDoubt) => "Coverage unknown",
                 Some(Coverage::Refused { .. }) => "Refused",
                 Some(Coverage::Undated { .. }) => "End unknown",
                 Some(Coverage::Covered { .. }) if severity == Severity::Ok => "Covered",

@@ -226,6 +226,7 @@ mod tests {
             PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
         let mut state = PollState::new(Instant::now(), timing);
         state.snapshot = read.map(|read| snapshot(&read));
+        state.projects = !state.snapshot.as_deref().is_some_and(Snapshot::lists_no_project);
         let failed = |list| FailedList {
             list,
             reason: FailureReason::Server,
@@ -255,7 +256,8 @@ mod tests {
             projects_read_at,
             ..Snapshot::clone(&snapshot(&[vec![]]))
         };
-        PollState { snapshot: Some(Arc::new(snapshot)), ..state(None, Some(failed)) }
+        let projects = !snapshot.lists_no_project();
+        PollState { projects, snapshot: Some(Arc::new(snapshot)), ..state(None, Some(failed)) }
     }
 
     #[test]
@@ -311,7 +313,9 @@ mod tests {
             ..Snapshot::clone(unlisted.snapshot.as_ref().unwrap())
         };
         unlisted.snapshot = Some(Arc::new(unlisted_snapshot));
+        unlisted.projects = true;
         let stale = PollState {
+            projects: false,
             snapshot: Some(Arc::new(Snapshot {
                 organization_read_at: (NOW - DAY) as f64,
                 ..Snapshot::clone(&snapshot(&well().unwrap()))

@@ -155,7 +155,8 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 35] = [
     (
         "openai_mtls_active_certificates",
         MetricType::GAUGE,
-        "Certificates that are active in the scope and valid now.",
+        "Certificates that are active in the scope and valid now; absent where none is known to be and an entry whose id or \
+         activity cannot be read might be.",
     ),
     (
         "openai_mtls_enforced",
@@ -171,7 +172,8 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 35] = [
         "openai_mtls_runway_end_timestamp_seconds",
         MetricType::GAUGE,
         "The first instant from now on at which no active certificate of the scope with a known expiry is valid, as a Unix \
-         time; where none is valid now, when the last one ended; absent where none has been valid yet.",
+         time; where none is valid now, when the last one ended; absent where none has been valid yet, and where that end is \
+         past and an entry whose id or activity cannot be read might be valid.",
     ),
     (
         "openai_mtls_unknown_expiry_certificates",
@@ -305,7 +307,8 @@ impl Reference {
             let none = vec![("project_id", String::new()), ("project_name", String::new())];
             let kind = if p.is_some() { "project" } else { "organization" };
             let labels = [vec![("scope", kind.to_owned())], p.map_or(none, project)].concat();
-            add("openai_mtls_active_certificates", labels.clone(), Some(scope.valid(*now) as f64));
+            let valid = scope.valid(*now).map(|valid| valid as f64);
+            add("openai_mtls_active_certificates", labels.clone(), valid);
             add("openai_mtls_enforced", labels.clone(), scope.enforced().map(number));
             add("openai_mtls_read_timestamp_seconds", labels.clone(), Some(*read_at));
             add(
