@@ -2,6 +2,7 @@
 
 mod output;
 mod spinner;
+mod table;
 mod textfile;
 
 use std::io;
@@ -21,6 +22,7 @@ use crate::poll_state::{FailedList, FailureReason, ListName, PollResult, PollSta
 use crate::poller::{Poller, PollerConfig, StateFileError};
 pub use crate::presentation::Status;
 use crate::presentation::Summary;
+use crate::terminal::Size;
 
 /// Readable to all, less the process's umask: the node exporter is another user.
 const OUTPUT_FILE_MODE: u32 = 0o666;
@@ -63,31 +65,43 @@ impl Status {
     }
 }
 
+/// Refuses what cannot hold whatever is configured, before anything is read.
+pub fn verify(check: &Check) -> Result<(), CheckError> {
+    textfile::constant_labels(&check.report)?;
+    if check.critical > check.warning { Err(CheckError::Thresholds) } else { Ok(()) }
+}
+
 /// Polls once and prints what came of it.
 pub async fn run(
     Loaded { mut config, credentials }: Loaded,
     check: &Check,
 ) -> Result<Status, CheckError> {
+    verify(check)?;
     let labels = textfile::constant_labels(&check.report)?;
-    if check.critical > check.warning {
-        return Err(CheckError::Thresholds);
-    }
     let thresholds =
         Thresholds { warning: check.warning.as_secs_f64(), critical: check.critical.as_secs_f64() };
-    config.poll.timeout =
-        check.timeout.unwrap_or_else(|| config.poll.timeout.min(MAX_DEFAULT_TIMEOUT));
-    let client = Client::new(&config.api, Arc::new(openai::Metrics::new(&Registry::new())?))?;
-    let pages = Arc::clone(&client.pages);
+    let (timeout, deadline_setting) = match check.timeout {
+        Some(timeout) => (timeout, "--timeout"),
+        None if config.poll.timeout > MAX_DEFAULT_TIMEOUT => {
+            (MAX_DEFAULT_TIMEOUT, "50s by default; --timeout sets another limit")
+        }
+        None => (config.poll.timeout, "poll.timeout"),
+    };
+    config.poll.timeout = timeout;
+    let mut client = Client::new(&config.api, Arc::new(openai::Metrics::new(&Registry::new())?))?;
+    client.deadline_setting = deadline_setting;
+    let progress = Arc::clone(&client.progress);
     let poller = PollerConfig::new(Arc::new(client), &config, credentials);
     // The state file is the daemon's: a check reports what it has read itself, and keeps nothing.
     let (poller, _) = Poller::new(poller, None, &config.api.base_url).await?;
-    let state = spinner::with_spinner(poller.once(), &pages).await;
+    let state = spinner::with_spinner(poller.once(), &progress).await;
     let now = unix_now();
     let summary = Summary::new(&state, now, thresholds);
     let text = match check.report.output {
         Format::Prometheus => {
             textfile::page(&state, check.report.output_file.as_deref(), &labels, now)?
         }
+        Format::Table => table::table(&summary, room(check)),
         format => report(format, &summary, &state, thresholds, now)?,
     };
     deliver(&check.report, &text)?;
@@ -95,6 +109,15 @@ pub async fn run(
         output::eprint(&summary.message());
     }
     Ok(summary.status)
+}
+
+/// What a table may take.
+fn room(check: &Check) -> Size {
+    let terminal = match check.report.output_file {
+        None => Size::of(io::stdout()),
+        Some(_) => Size::UNLIMITED,
+    };
+    if check.all { Size { rows: usize::MAX, ..terminal } } else { terminal }
 }
 
 /// What is printed of a state.
@@ -106,7 +129,7 @@ pub(crate) fn report(
     now: f64,
 ) -> Result<String, CheckError> {
     Ok(match format {
-        Format::Table => output::table(summary),
+        Format::Table => table::table(summary, Size::UNLIMITED),
         Format::Json => output::json(summary, state, now)?,
         // By the same clock as the summary's words.
         Format::Nagios => output::nagios(summary, thresholds, state.api_time(now)),
@@ -144,11 +167,16 @@ pub fn tell_failure(report: &Report, message: &str) {
         (Format::Table, _) if report.output_file.is_some() => {
             Some(format!("{}  {message}\n", Status::Unknown))
         }
+        // Series without their labels could be those of another organization.
         (Format::Table, _) | (Format::Prometheus, Err(_)) => None,
     };
-    let is_told = text.is_some_and(|text| deliver(report, &text).is_ok()) && is_printed(report);
-    if !is_told {
-        output::eprint(message);
+    let is_told = text.is_some_and(|text| deliver(report, &text).is_ok());
+    match &report.output_file {
+        Some(_) if !is_told => {
+            output::eprint(&format!("{message}; the output file was not updated"));
+        }
+        None if is_told && is_printed(report) => {}
+        _ => output::eprint(message),
     }
 }
 

@@ -1,9 +1,11 @@
 //! The loop: when a poll starts, how long it may take, and what is published of it.
 //!
-//! [`schedule`] says when, [`collect`] what one poll reads, [`state_file`] keeps it across restarts, [`log`] reports it.
+//! [`schedule`] says when, [`collect`] what one poll reads, [`state_file`] keeps it across restarts, [`log`] reports it, and
+//! [`progress`] reports one that takes long.
 
 mod collect;
 mod log;
+mod progress;
 mod schedule;
 mod state_file;
 
@@ -147,7 +149,8 @@ impl Poller {
         match read_key(credentials.clone(), deadline).await {
             Ok(key) => {
                 let session = client.session(key, deadline).await;
-                let collected = options.collect(&session, before, &mut self.slow_failures).await;
+                let collecting = options.collect(&session, before, &mut self.slow_failures);
+                let collected = progress::log_while(collecting, &client.progress).await;
                 let was_wrong = self.state.borrow().clock_error().is_some();
                 self.publish(|state| {
                     state.clock_offset = session.clock_offset().or(state.clock_offset);
