@@ -79,16 +79,12 @@ impl Assessment {
         })
     }
 
-    /// As if these certificates were deactivated everywhere.
+    /// The same clients by the lists of another inventory.
     #[must_use]
-    pub fn without(&self, ids: &[&str]) -> Self {
+    pub fn over(&self, inventory: &Arc<Inventory>) -> Self {
         let (clients, contents) = (self.clients.clone(), Arc::clone(&self.contents));
-        let assessment =
-            Self { clients, contents, reaches: self.reaches.clone(), ..Self::default() };
-        match &self.inventory {
-            Some(inventory) => assessment.judged_by(&Arc::new(inventory.without(ids))),
-            None => assessment,
-        }
+        let reaches = self.reaches.clone();
+        Self { clients, contents, reaches, ..Self::default() }.judged_by(inventory)
     }
 
     fn judged_by(mut self, inventory: &Arc<Inventory>) -> Self {

@@ -407,7 +407,7 @@ fn clients_are_on_the_page_as_they_are_at_its_second() {
     ];
     scraped.read(lists(&read), &[]);
     let signatures = Signatures::default();
-    let mut show = |scraped: &mut Scraped, clients: Vec<Client>| {
+    let show = |scraped: &mut Scraped, clients: Vec<Client>| {
         let inventory = scraped.state.snapshot.as_ref().map(|snapshot| &snapshot.inventory);
         let before = scraped.state.clients.clone();
         let clients = Assessment::new_or_unchanged(

@@ -28,6 +28,15 @@ impl Snapshot {
         self.projects_listed_at.is_some() && projects.is_empty() && unread.is_empty() && seen == 0
     }
 
+    /// As if every list that was read had been read at `instant`.
+    #[must_use]
+    pub(crate) fn as_if_read_at(mut self, instant: f64) -> Self {
+        self.organization_read_at = instant;
+        self.projects_listed_at = self.projects_listed_at.map(|_| instant);
+        self.projects_read_at.fill(instant);
+        self
+    }
+
     /// When the least recently read list was read, in seconds since the epoch: everything that is shown is at least as
     /// fresh.
     pub fn oldest_read_at(&self) -> f64 {

@@ -23,7 +23,6 @@ const MAX_BODY_BYTES: usize = 8 << 20;
 const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
 /// Caps a pause, since `Instant + Duration` may overflow. No poll is longer.
 const MAX_POLL: Duration = Duration::from_secs(86_400);
-const POLL_OVER: &str = "the poll's time is over (poll.timeout)";
 
 /// A success, read whole.
 #[derive(Debug)]
@@ -128,7 +127,8 @@ impl Session<'_> {
                 Err(Error::new(*reason, "not sent: another request was answered with 401"))
             }
             None if Instant::now() >= self.deadline => {
-                Err(Error::new(FailureReason::Timeout, POLL_OVER))
+                let message = format!("the poll's time is over ({})", self.client.deadline_setting);
+                Err(Error::new(FailureReason::Timeout, message))
             }
             None => Ok(()),
         }
@@ -207,7 +207,7 @@ impl Session<'_> {
         let (is_poll_over, timeout) =
             (own_deadline >= self.deadline, self.client.api.request_timeout);
         let limit = if is_poll_over {
-            "the poll's time (poll.timeout)".into()
+            format!("the poll's time ({})", self.client.deadline_setting)
         } else {
             format!("{} (api.request_timeout)", humantime::format_duration(timeout))
         };

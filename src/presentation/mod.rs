@@ -16,6 +16,7 @@ pub(crate) use clients::ClientRow;
 pub(crate) use json::{Document, Instants};
 pub(crate) use links::{Link, pieces};
 pub(crate) use rows::{CertificateRow, ScopeRow};
+pub(crate) use sanitize::sanitize;
 pub(crate) use sentences::name_failures;
 pub use summary::Status;
 pub(crate) use summary::Summary;

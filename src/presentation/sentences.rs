@@ -93,7 +93,7 @@ fn sentence(clauses: &[Clause]) -> Option<String> {
 pub(super) fn nothing_known(is_failing: bool) -> (String, Vec<String>) {
     let waiting = "Until a poll has read the whole list of certificates, their state is unknown.";
     if is_failing {
-        ("Nothing is known: no poll has succeeded yet.".into(), Vec::new())
+        ("Nothing is known: the list of certificates has not been read.".into(), Vec::new())
     } else {
         ("Waiting for the first poll to end.".into(), vec![waiting.into()])
     }

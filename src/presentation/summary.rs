@@ -704,7 +704,10 @@ mod tests {
             Summary::new(&state, NOW as f64, Thresholds::default()).message()
         };
         let failed = "The last poll failed: server (answered 503) for the list of projects.";
-        assert_eq!(message(None), format!("{failed} Nothing is known: no poll has succeeded yet."));
+        assert_eq!(
+            message(None),
+            format!("{failed} Nothing is known: the list of certificates has not been read.")
+        );
         assert!(message(Some(90)).starts_with(failed), "{}", message(Some(90)));
         assert!(message(Some(20)).ends_with(failed), "{}", message(Some(20)));
         assert!(message(Some(3)).ends_with(failed), "{}", message(Some(3)));

@@ -138,7 +138,7 @@ async fn date_that_no_calendar_has_is_not_shown() {
 async fn before_the_first_success_nothing_is_claimed() {
     let api = Script::of([error(503, None)]).await;
     let exporter = api.often().start().await;
-    let page = page_with(&exporter, "no poll has succeeded yet").await;
+    let page = page_with(&exporter, "the list of certificates has not been read").await;
     let failure = format!("server ({} answered 503 Service Unavailable)", api.address());
     assert!(page.contains(&failure), "{page}");
     assert!(page.contains("The last poll failed"), "{page}");
