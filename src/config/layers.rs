@@ -236,11 +236,11 @@ impl Layers {
     /// Sorted by key.
     pub(super) fn settings(&self) -> Vec<Setting> {
         let mut settings = Vec::new();
-        for (section, values) in self.values() {
-            for (name, value) in values.into_dict().into_iter().flatten() {
+        for (section, values) in &self.values() {
+            for (name, value) in values.as_dict().into_iter().flatten() {
                 let key = format!("{section}.{name}");
                 let origin = self.origin(&key);
-                settings.push(Setting { key, value, origin });
+                settings.push(Setting { key, value: value.clone(), origin });
             }
         }
         settings
