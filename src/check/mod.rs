@@ -144,7 +144,7 @@ fn what_if(
     if check.at.is_some() {
         // The instant is by the clock of the API, and nothing grows old until then.
         changed.clock_offset = None;
-        snapshot = snapshot.as_if_read_at(now);
+        snapshot = snapshot.assumed_read_at(now);
     }
     changed.snapshot = Some(Arc::new(snapshot));
     Ok(state)

@@ -37,12 +37,13 @@ impl Clause {
 }
 
 /// The state in a sentence: what comes first, then how much else there is that is as bad; if there is nothing of the kind,
-/// what covers the scopes. And what else matters, a sentence each. Rows come sorted by what ends first; `gaps` are clauses
-/// about clients and about what no row shows. `hides_projects`: there may be projects without a row. All of it is marked.
+/// what covers the scopes. And what else matters, a sentence each. Rows come sorted by what ends first; `clients` are
+/// clauses about clients, `gaps` about what no row shows. `hides_projects`: there may be projects without a row. All of it is marked.
 pub(super) fn sentences(
     scopes: &[ScopeRow<'_>],
     certificates: &[CertificateRow<'_>],
-    gaps: Vec<(Severity, String)>,
+    clients: Vec<(Severity, String)>,
+    gaps: Vec<String>,
     hides_projects: bool,
     now: f64,
     thresholds: Thresholds,
