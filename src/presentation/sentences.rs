@@ -63,8 +63,10 @@ pub(super) fn sentences(
         clauses.push(Clause::of(alike, clause(alike, more, now)));
         said.push(alike[0].harm);
     }
-    clauses
-        .extend(gaps.into_iter().map(|(severity, text)| Clause { severity, ..Clause::new(text) }));
+    let is_dated = is_dated || !clients.is_empty();
+    let of_clients = clients.into_iter();
+    clauses.extend(of_clients.map(|(severity, text)| Clause { severity, ..Clause::new(text) }));
+    clauses.extend(gaps.into_iter().map(Clause::new));
     let after_first = usize::from(!first.is_empty()).min(clauses.len());
     clauses[after_first..].sort_by_key(|clause| Reverse(clause.severity));
     let covered = coverage(scopes, hides_projects, now);
