@@ -49,6 +49,7 @@ pub(crate) fn certificate(id: &str) -> DemoCertificate {
         created_at: 1_700_000_000,
         valid_at: Some(1_700_000_001),
         expires_at: Some(4_000_000_000),
+        content: None,
     }
 }
 
