@@ -72,6 +72,11 @@ pub(crate) trait With: Into<DemoCertificate> {
         DemoCertificate { valid_at, expires_at, ..self.into() }
     }
 
+    /// With this PEM.
+    fn holding(self, pem: &str) -> DemoCertificate {
+        DemoCertificate { content: Some(pem.into()), ..self.into() }
+    }
+
     /// Valid from and to these days, counted from now.
     fn valid(self, days: Range<i64>) -> DemoCertificate {
         self.dated(Some(now() + days.start * DAY), Some(now() + days.end * DAY))
@@ -128,13 +133,15 @@ pub(crate) fn list_page(data: &[Value], has_more: bool) -> Value {
     })
 }
 
-/// A list that is asked for.
+/// A list, or an entry of one, that is asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum List {
     Certificates,
     Projects,
     /// The certificates of this project.
     Of(String),
+    /// This certificate alone.
+    Certificate(String),
 }
 
 /// A request as it came.
@@ -484,6 +491,7 @@ fn list(uri: &Uri) -> List {
         uri.path().split('/').map(|segment| percent_decode_str(segment).decode_utf8().unwrap());
     match segments.collect::<Vec<_>>().iter().map(AsRef::as_ref).collect::<Vec<_>>()[..] {
         ["", "v1", "organization", "certificates"] => List::Certificates,
+        ["", "v1", "organization", "certificates", id] => List::Certificate(id.into()),
         ["", "v1", "organization", "projects"] => List::Projects,
         ["", "v1", "organization", "projects", id, "certificates"] => List::Of(id.into()),
         _ => panic!("asked for {uri}"),
