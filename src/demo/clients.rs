@@ -142,14 +142,14 @@ fn clients(anchors: &Anchors, now: UnixSeconds) -> io::Result<Vec<DemoClient>> {
     ])
 }
 
-/// The clients' files, in a folder that goes with this.
-pub(super) struct ClientFiles {
-    /// What a configuration says of them, in TOML.
+/// The files of all clients, removed with this.
+pub(super) struct ClientFolder {
+    /// The clients as a configuration has them, in TOML.
     pub(super) configuration: String,
     _folder: TempDir,
 }
 
-impl ClientFiles {
+impl ClientFolder {
     pub(super) fn write(anchors: &Anchors, now: UnixSeconds) -> io::Result<Self> {
         let folder = folder()?;
         let mut configuration = String::new();

@@ -17,7 +17,7 @@ use crate::config::{Demo, ListenAddress};
 use crate::inventory::{unix_now, whole_second};
 use crate::web::{Limits, Server};
 pub use api::router;
-use clients::{Anchors, ClientFiles};
+use clients::{Anchors, ClientFolder};
 pub use organization::{DemoCertificate, DemoProject, Organization};
 
 /// The key that the simulated API takes.
@@ -31,8 +31,8 @@ pub struct DemoApi {
     organization: Organization,
     server: Server,
     address: SocketAddr,
-    /// Why there are none, if they cannot be written.
-    clients: io::Result<ClientFiles>,
+    /// Or why their files cannot be written.
+    clients: io::Result<ClientFolder>,
 }
 
 /// Binds the API of an organization whose certificates are dated from now, and writes the files of its clients.
@@ -40,7 +40,7 @@ pub async fn bind(address: ListenAddress) -> io::Result<DemoApi> {
     let now = whole_second(unix_now());
     let mut organization = Organization::simulated(now);
     let anchors = Anchors::of(&mut organization, now)?;
-    let clients = ClientFiles::write(&anchors, now);
+    let clients = ClientFolder::write(&anchors, now);
     let server = Server::bind(&[address], Limits::new(CONNECTIONS), None).await?;
     let address = server.addresses()?[0];
     Ok(DemoApi { organization, server, address, clients })
@@ -49,7 +49,7 @@ pub async fn bind(address: ListenAddress) -> io::Result<DemoApi> {
 impl DemoApi {
     /// What a configuration needs to poll it.
     pub fn overrides(&self) -> Demo {
-        let clients = self.clients.as_ref().map_or("", |files| &files.configuration);
+        let clients = self.clients.as_ref().map_or("", |folder| &folder.configuration);
         Demo::new(self.address, ADMIN_KEY, clients)
     }
 

@@ -13,6 +13,7 @@ use crate::api::now;
 use crate::binary::{Exporter, KEY, Launch, assert_no_key, free_address};
 use crate::client::client;
 use crate::page::Page;
+use crate::tls::Folder;
 use crate::wait::until;
 
 async fn demo() -> (Exporter, String) {
@@ -361,9 +362,12 @@ async fn api_listens_where_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn real_key_stays_out_of_the_demo() {
+async fn real_key_and_clients_stay_out_of_the_demo() {
     // Somebody who tries the demo has perhaps set up the real thing already.
+    let folder = Folder::with("");
+    folder.write("real.toml", "[[clients]]\nname = 'real'\ncertificate_files = '/nonexistent'\n");
     let launch = Launch::demo()
+        .arg(&format!("--config.file={}", folder.name("real.toml")))
         .arg("--log.level=trace")
         .env("OPENAI_ADMIN_KEY", KEY)
         .env("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
@@ -371,7 +375,10 @@ async fn real_key_stays_out_of_the_demo() {
         .set("poll.interval", "100ms");
     let exporter = launch.start().await;
     assert_eq!(exporter.page_after_polls(2).await.certificates().len(), 48);
-    assert_eq!(exporter.page().await.failures(), [].into());
+    let page = exporter.page().await;
+    assert_eq!(page.failures(), [].into());
+    let clients = page.labels("openai_client_files_failed", "client");
+    assert!(clients.len() == 13 && !clients.contains(&"real"), "{clients:?}");
     assert_no_key("what the demo prints", &exporter.stdout());
     exporter.stop().await;
 }
