@@ -245,18 +245,17 @@ impl Layers {
     /// Sorted by key.
     pub(super) fn settings(&self) -> Vec<Setting> {
         let mut settings = Vec::new();
-        let mut add = |key: String, value| {
+        let mut add = |key: String, value: &Value| {
             let origin = self.origin(&key);
-            settings.push(Setting { key, value, origin });
+            settings.push(Setting { key, value: value.clone(), origin });
         };
-        for (section, values) in self.values() {
-            match values {
-                Value::Dict(_, values) => {
-                    values
-                        .into_iter()
-                        .for_each(|(name, value)| add(format!("{section}.{name}"), value));
-                }
-                list => add(section, list),
+        for (section, values) in &self.values() {
+            let Some(keys) = values.as_dict() else {
+                add(section.clone(), values);
+                continue;
+            };
+            for (name, value) in keys {
+                add(format!("{section}.{name}"), value);
             }
         }
         settings
