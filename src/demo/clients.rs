@@ -174,17 +174,15 @@ fn write_client(client: &DemoClient, folder: &Path) -> io::Result<String> {
         fs::write(folder.join(file), content)?;
     }
     let pattern = |name: &str| format!("{}/{name}", Pattern::escape(&folder.to_string_lossy()));
-    let mut configuration = format!(
-        "[[clients]]\nname = {}\ncertificate_files = [{}]\n",
-        json!(client.name),
-        json!(pattern("*.crt"))
-    );
-    if let Some(project) = client.project {
-        configuration += &format!("projects = [{}]\n", json!(format!("^{project}$")));
-    }
+    let mut lines = vec![
+        "[[clients]]".to_owned(),
+        format!("name = {}", json!(client.name)),
+        format!("certificate_files = {}", json!(pattern("*.crt"))),
+    ];
+    lines.extend(client.project.map(|name| format!("projects = {}", json!(format!("^{name}$")))));
     if let Some(pem) = &client.issuer {
         fs::write(folder.join("issuer.pem"), pem)?;
-        configuration += &format!("issuer_files = [{}]\n", json!(pattern("issuer.pem")));
+        lines.push(format!("issuer_files = {}", json!(pattern("issuer.pem"))));
     }
-    Ok(configuration)
+    Ok(lines.join("\n") + "\n")
 }
