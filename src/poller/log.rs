@@ -1,9 +1,8 @@
 //! What the log says of a poll: a line for the poll, and one for each change that it found.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::clients::{Assessment, Client, FailedFile};
 use crate::inventory::{
     Certificate, Change, Inventory, Listing, ProjectList, Snapshot, Thresholds,
 };
@@ -103,25 +102,6 @@ pub(super) fn clock(error: Option<f64>, was_wrong: bool) {
         );
     } else if was_wrong && error.is_none() {
         tracing::info!("the clock of this machine agrees with that of the API again");
-    }
-}
-
-/// The files of clients that cannot be used, each once.
-pub(super) fn clients(now: Option<&Assessment>, before: Option<&Assessment>) {
-    let failed = |assessment: Option<&'_ Assessment>| -> BTreeSet<(Arc<str>, Arc<str>, Box<str>)> {
-        let clients = assessment.map_or(&[][..], Assessment::clients).iter();
-        let of_client = |client: &Client| {
-            let name = Arc::clone(&client.name);
-            let fault = move |failed: &FailedFile| {
-                (Arc::clone(&name), Arc::clone(&failed.path), failed.message.clone())
-            };
-            client.failed.iter().map(fault).collect::<Vec<_>>()
-        };
-        clients.flat_map(of_client).collect()
-    };
-    let before = failed(before);
-    for (client, file, message) in failed(now).difference(&before) {
-        tracing::warn!(%client, "a client's file is not used: {file} {message}");
     }
 }
 

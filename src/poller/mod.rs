@@ -26,7 +26,7 @@ use crate::config::{Config, Credentials};
 use crate::inventory::{RotationGroup, Snapshot, unix_now};
 use crate::openai::{Client, Error};
 use crate::poll_state::{FailureReason, ListName, PollResult, PollState, PollTiming};
-use clients::ClientJudge;
+use clients::{ClientJudge, log_changes};
 use collect::{CollectOptions, Collected, ProjectFilter, SlowFailures};
 use schedule::Schedule;
 use state_file::StateFile;
@@ -106,7 +106,7 @@ impl Poller {
             let inventory = state.snapshot.as_ref().map(|snapshot| Arc::clone(&snapshot.inventory));
             let now = Instant::now();
             state.clients = judge.judge(None, Arc::clone(&contents), inventory, now).await;
-            log::clients(state.clients.as_deref(), None);
+            log_changes(state.clients.as_deref(), unix_now(), None);
         }
         let (state, receiver) = watch::channel(Arc::new(state));
         let slow_failures = SlowFailures::new();
@@ -202,7 +202,10 @@ impl Poller {
         let (before, contents) = (self.state.borrow().clients.clone(), Arc::clone(&self.contents));
         let inventory = snapshot.map(|snapshot| Arc::clone(&snapshot.inventory));
         let clients = judge.judge(before.clone(), contents, inventory, deadline).await;
-        log::clients(clients.as_deref(), before.as_deref());
+        let last_poll_at = self.state.borrow().last_poll.as_ref().map(|poll| poll.ended_at);
+        let now = unix_now();
+        let seen_at = last_poll_at.unwrap_or(now);
+        log_changes(clients.as_deref(), now, before.as_deref().map(|before| (before, seen_at)));
         clients
     }
 

@@ -158,6 +158,25 @@ async fn renewed_certificate_counts_from_the_next_poll_on() {
 }
 
 #[tokio::test]
+async fn log_says_once_who_is_refused() {
+    let anchor = Authority::new();
+    let clients =
+        Clients::new("[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\n");
+    clients.write("leaf.pem", leaf(&anchor, 10).certificate);
+    let api = Api::of(organization(&anchor)).await;
+    let exporter = clients.in_use(api.often()).start().await;
+    exporter.page_after_polls(2).await;
+    assert_eq!(exporter.log_lines("refused"), [""; 0]);
+    clients.write("leaf.pem", leaf(&Authority::new(), 10).certificate);
+    exporter.page_after_more_polls(3).await;
+    let lines = exporter.log_lines("a client is refused");
+    assert!(lines.len() == 1 && lines[0].contains("unknown_issuer"), "{lines:?}");
+    clients.write("leaf.pem", leaf(&anchor, 10).certificate);
+    exporter.page_after_more_polls(3).await;
+    assert_eq!(exporter.log_lines("a client is no longer refused").len(), 1);
+}
+
+#[tokio::test]
 async fn pem_that_cannot_be_read_costs_only_what_rests_on_it() {
     let (anchor, other) = (Authority::new(), Authority::new());
     let clients = Clients::new(
