@@ -103,7 +103,7 @@ fn clients(anchors: &Anchors, now: UnixSeconds) -> io::Result<Vec<DemoClient>> {
     // With its renewal it got a key of which nobody has uploaded the certificate.
     let us_issuer = Authority::root(&us, days(-1, 364))?;
 
-    let mobile_issuer = edge.intermediate("mobile backend issuing CA", days(-200, 165))?;
+    let mobile_issuer = edge.intermediate("mobile API issuing CA", days(-200, 165))?;
     let mobile = |pod: &str| mobile_issuer.client(pod, days(-30, 60));
 
     let portal = edge.leaf("partner-portal", days(-30, 60), |params| {
@@ -129,8 +129,8 @@ fn clients(anchors: &Anchors, now: UnixSeconds) -> io::Result<Vec<DemoClient>> {
         issued("ci-runners-2025", "ci-runners", days(-1, 6))?
             .also("laptop.crt", runner.der().to_vec()),
         // The intermediate is missing in the second file.
-        DemoClient::new("mobile-backend", mobile("mobile-backend-1")? + &mobile_issuer.pem)
-            .also("canary.crt", mobile("mobile-backend-2")?),
+        DemoClient::new("mobile-api", mobile("mobile-api-1")? + &mobile_issuer.pem)
+            .also("canary.crt", mobile("mobile-api-2")?),
         // Refused, for a reason each.
         issued(EDGE, "reporting", now - 90 * DAY..now - 5 * HOUR)?,
         issued("data-platform-2027", "data-platform", days(12, 102))?,
