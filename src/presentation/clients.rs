@@ -154,11 +154,6 @@ impl<'a> ClientRow<'a> {
         (self.state != ClientState::Failed).then_some(kind)
     }
 
-    /// The client with its scope, within a sentence.
-    fn in_words(&self) -> String {
-        format!("client {} at {}", self.client, self.place())
-    }
-
     fn place(&self) -> String {
         match self.project {
             None => Link::organization("the organization").mark(),
@@ -268,42 +263,37 @@ pub(super) fn clauses(rows: &[ClientRow<'_>], now: f64) -> Vec<(Severity, String
     alike.map(|alike| (alike[0].severity, clause(alike, now))).collect()
 }
 
-/// Rows of one state: one by name, otherwise how many.
+/// Rows of one state: one by name, otherwise how many. The rest is in the rows.
 fn clause(alike: &[&ClientRow<'_>], now: f64) -> String {
     let (row, count) = (alike[0], alike.len());
-    let one = count == 1;
-    let reason = row.reason.as_deref().unwrap_or_default();
-    let from = row.refused_from.map(|at| format_date(at, now)).unwrap_or_default();
-    match row.state {
-        ClientState::Refused if one => format!("{} is refused: {reason}", row.in_words()),
-        ClientState::Refused => format!("{count} client certificates are refused"),
-        ClientState::Doubtful if one => {
-            format!("{} may be refused since {from}: {reason}", row.in_words())
+    let (one, many) = match row.state {
+        ClientState::Refused => (
+            format!("is refused at {}: {}", row.place(), row.reason.as_deref().unwrap_or_default()),
+            "client certificates are refused".into(),
+        ),
+        ClientState::Doubtful => {
+            ("may be refused".into(), "client certificates may be refused".into())
         }
-        ClientState::Doubtful => format!("{count} client certificates may be refused"),
-        ClientState::IssuerNotTrusted if one => {
-            format!("what the issuer of {} signs now would be refused: {reason}", row.in_words())
-        }
-        ClientState::IssuerNotTrusted => {
-            format!("what {count} issuers of clients sign now would be refused")
-        }
-        ClientState::Accepted if one => {
-            format!("{} will be refused from {from}: {reason}", row.in_words())
-        }
+        ClientState::IssuerNotTrusted => (
+            "has an issuer that is not trusted".into(),
+            "issuers of clients are not trusted".into(),
+        ),
         ClientState::Accepted => {
-            format!("{count} client certificates will be refused, the first from {from}")
+            let from = row.refused_from.map(|at| format_date(at, now)).unwrap_or_default();
+            (
+                format!("will be refused from {from}"),
+                format!("client certificates will be refused, the first from {from}"),
+            )
         }
-        ClientState::Failed if one => {
-            format!("a file of client {} cannot be used: {} {reason}", row.client, row.file)
+        ClientState::Failed => {
+            ("has a file that cannot be used".into(), "files of clients cannot be used".into())
         }
-        ClientState::Failed => format!("{count} files of clients cannot be used"),
-        ClientState::Unknown | ClientState::NotAsked if one => {
-            format!("whether {} is let in is not known", row.in_words())
-        }
-        ClientState::Unknown | ClientState::NotAsked => {
-            format!("whether {count} client certificates are let in is not known")
-        }
-    }
+        ClientState::Unknown | ClientState::NotAsked => (
+            "is not known to be let in".into(),
+            "client certificates are not known to be let in".into(),
+        ),
+    };
+    if count == 1 { format!("client {} {one}", row.client) } else { format!("{count} {many}") }
 }
 
 /// What to do about the first row, if it is as bad as `severity`. Rows come sorted.
@@ -463,9 +453,7 @@ mod tests {
                 edge(vec![leaf(20)]),
                 Some(&root),
                 Status::Warning,
-                format!(
-                    "Client edge at the organization will be refused from 4 February 2027: its certificate expires. {nothing}"
-                ),
+                format!("Client edge will be refused from 4 February 2027. {nothing}"),
                 Some(
                     "renew the certificate of client edge before 4 February 2027 (OpenAIClientCertificateRefusedSoon)",
                 ),
@@ -476,7 +464,7 @@ mod tests {
                 Some(&root),
                 Status::Critical,
                 format!(
-                    "Client edge at the organization is refused: no uploaded anchor has issued it. {nothing}"
+                    "Client edge is refused at the organization: no uploaded anchor has issued it. {nothing}"
                 ),
                 Some(
                     "upload the CA certificate that issues for client edge and activate it at the organization (OpenAIClientCertificateRefused)",
@@ -487,9 +475,7 @@ mod tests {
                 edge(vec![leaf(300), rekeyed]),
                 Some(&root),
                 Status::Critical,
-                format!(
-                    "What the issuer of client edge at the organization signs now would be refused: no uploaded anchor has issued it. {nothing}"
-                ),
+                format!("Client edge has an issuer that is not trusted. {nothing}"),
                 Some(
                     "upload the CA certificate in /ca and activate it at the organization, before client edge renews (OpenAIClientIssuerNotTrusted)",
                 ),
@@ -499,7 +485,7 @@ mod tests {
                 vec![failing],
                 Some(&root),
                 Status::Warning,
-                format!("A file of client edge cannot be used: /x the file is empty. {nothing}"),
+                format!("Client edge has a file that cannot be used. {nothing}"),
                 Some("correct /x, or the files of client edge (OpenAIClientFilesFailed)"),
             ),
             (
@@ -507,9 +493,7 @@ mod tests {
                 edge(vec![leaf(300)]),
                 None,
                 Status::Warning,
-                format!(
-                    "Whether client edge at the organization is let in is not known. {nothing}"
-                ),
+                format!("Client edge is not known to be let in. {nothing}"),
                 None,
             ),
         ] {
