@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,11 +168,22 @@ impl<'a> Search<'a> {
         })
     }
 
+    /// Whether an anchor may be taken for the issuer of a certificate that it has not signed: OpenSSL looks at the anchors
+    /// first and chooses by name and key identifier alone, and when the signature is wrong it tries no other.
+    fn is_mistaken(&self, climb: &Climb<'_>, anchor: &X509) -> bool {
+        let Some((_, lower)) = climb.split_last() else { return false };
+        let mut below = iter::once(&self.chain.leaf).chain(lower.iter().map(|passed| &***passed));
+        below.any(|c| c.issuer() == anchor.subject() && c.may_name_key_of(anchor))
+    }
+
     /// Whether a path would be let in while it is valid. webpki checks everything at one instant, and dates apart nothing
     /// depends on the instant; it ignores the dates of the anchor. Should it find a shorter way, that is let in as long.
     fn is_sound(&self, climb: &Climb<'_>, anchor: &X509, valid: Span) -> bool {
         let may_sign = |issuer: &Arc<X509>| issuer.signs_certificates.unwrap_or(true);
-        if valid.is_empty() || !climb.iter().all(|c| may_sign(c) && self.is_presented(c)) {
+        if valid.is_empty()
+            || !climb.iter().all(|c| may_sign(c) && self.is_presented(c))
+            || self.is_mistaken(climb, anchor)
+        {
             return false;
         }
         let (leaf, anchor) = (self.chain.leaf.der(), anchor.der());

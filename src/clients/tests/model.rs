@@ -170,12 +170,20 @@ impl Case<'_> {
                 || plan.path_length.is_some_and(|length| usize::from(length) < below)
         });
         let dates = self.scope.in_effect[anchor];
-        let (from, to) = self.world.anchors[anchor].plan.days;
+        let plan = &self.world.anchors[anchor].plan;
+        // Of a certificate below the last, the anchor has the issuer's name but not its key, or the way were shorter.
+        let is_mistaken = plan.kind != Kind::Ca
+            && passed.split_last().is_some_and(|(_, below)| {
+                let below = below.iter().map(|made| &made.plan);
+                let mut below = below.chain([&self.client().leaf.plan]);
+                below.any(|below| below.signer.name == plan.subject.name)
+            });
+        let (from, to) = plan.days;
         let is_valid = dates.is_some_and(|(begin, end)| {
             (from / 10).max(begin.unwrap_or(0)) <= step && step < (to / 10).min(end.unwrap_or(99))
         });
         let faults = [
-            (is_broken, Refusal::Chain),
+            (is_broken || is_mistaken, Refusal::Chain),
             (dates.is_some() && !is_valid, Refusal::AnchorExpired),
             (dates.is_none(), Refusal::AnchorInactive),
         ];

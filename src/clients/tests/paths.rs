@@ -141,6 +141,12 @@ fn an_anchor_in_effect_must_vouch() {
             vec![("on", valid.clone())],
             ALLOWED,
         ),
+        (
+            "re-keyed, cross-signed by what may be taken for its issuer",
+            vec![Plan::leaf(REKEYED).days(0, 90), Plan::ca(REKEYED, ROOT)],
+            vec![("on", root_as(Kind::UnnamedCa))],
+            never(Refusal::Chain),
+        ),
         ("V1", vec![direct.clone()], vec![("on", root_as(Kind::V1))], ALLOWED),
         ("no authority", vec![direct], vec![("on", root_as(Kind::NoCa))], ALLOWED),
         ("short", vec![leaf.clone(), middle()], vec![("on", short)], ALLOWED),
