@@ -1,7 +1,7 @@
 use std::collections::HashMap;
-use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{iter, ptr};
 
 use tokio_rustls::rustls::pki_types::{
     SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, UnixTime,
@@ -155,7 +155,7 @@ impl<'a> Search<'a> {
     }
 
     fn has_signed(&self, issuer: &X509, certificate: &X509) -> bool {
-        if issuer.subject() != certificate.issuer() || !certificate.may_name_key_of(issuer) {
+        if !certificate.may_name(issuer) {
             return false;
         }
         let key = SubjectPublicKeyInfoDer::from(issuer.public_key());
@@ -168,12 +168,19 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// Whether an anchor may be taken for the issuer of a certificate that it has not signed: OpenSSL looks at the anchors
-    /// first and chooses by name and key identifier alone, and when the signature is wrong it tries no other.
-    fn is_mistaken(&self, climb: &Climb<'_>, anchor: &X509) -> bool {
-        let Some((_, lower)) = climb.split_last() else { return false };
-        let mut below = iter::once(&self.chain.leaf).chain(lower.iter().map(|passed| &***passed));
-        below.any(|c| c.issuer() == anchor.subject() && c.may_name_key_of(anchor))
+    /// Whether a certificate of a path may be taken for the issuer of one that it has not signed: OpenSSL chooses by name
+    /// and key identifier alone, the anchors first, and when the signature is wrong it tries no other. What may be its own
+    /// issuer is taken for the end, unless it is the anchor.
+    fn is_mistakable(&self, climb: &Climb<'_>, anchor: &X509) -> bool {
+        let leaf = &self.chain.leaf;
+        let passed = || climb.iter().map(|passed| &***passed);
+        let issuers = || passed().chain([anchor]);
+        let may_go_astray = |(certificate, issuer): (&X509, &X509)| {
+            let mut others = issuers().filter(|other| !other.is_twin_of(issuer));
+            let has_other = others.any(|other| certificate.may_name(other));
+            certificate.may_name(certificate) || (has_other && !ptr::eq(issuer, anchor))
+        };
+        leaf != anchor && iter::once(leaf).chain(passed()).zip(issuers()).any(may_go_astray)
     }
 
     /// Whether a path would be let in while it is valid. webpki checks everything at one instant, and dates apart nothing
@@ -182,7 +189,7 @@ impl<'a> Search<'a> {
         let may_sign = |issuer: &Arc<X509>| issuer.signs_certificates.unwrap_or(true);
         if valid.is_empty()
             || !climb.iter().all(|c| may_sign(c) && self.is_presented(c))
-            || self.is_mistaken(climb, anchor)
+            || self.is_mistakable(climb, anchor)
         {
             return false;
         }

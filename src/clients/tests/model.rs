@@ -171,19 +171,21 @@ impl Case<'_> {
         });
         let dates = self.scope.in_effect[anchor];
         let plan = &self.world.anchors[anchor].plan;
-        // Of a certificate below the last, the anchor has the issuer's name but not its key, or the way were shorter.
-        let is_mistaken = plan.kind != Kind::Ca
-            && passed.split_last().is_some_and(|(_, below)| {
-                let below = below.iter().map(|made| &made.plan);
-                let mut below = below.chain([&self.client().leaf.plan]);
-                below.any(|below| below.signer.name == plan.subject.name)
-            });
+        let above = || passed.iter().map(|made| &made.plan);
+        let mut pairs =
+            [&self.client().leaf.plan].into_iter().chain(above()).zip(above().chain([plan]));
+        let is_mistakable = pairs.any(|(below, issuer)| {
+            let is_other = |other: &&Plan| other.subject != issuer.subject;
+            let mut others = above().chain([plan]).filter(is_other);
+            is_named(below, below)
+                || (issuer.subject != plan.subject && others.any(|other| is_named(other, below)))
+        });
         let (from, to) = plan.days;
         let is_valid = dates.is_some_and(|(begin, end)| {
             (from / 10).max(begin.unwrap_or(0)) <= step && step < (to / 10).min(end.unwrap_or(99))
         });
         let faults = [
-            (is_broken || is_mistaken, Refusal::Chain),
+            (is_broken || is_mistakable, Refusal::Chain),
             (dates.is_some() && !is_valid, Refusal::AnchorExpired),
             (dates.is_none(), Refusal::AnchorInactive),
         ];
@@ -196,4 +198,10 @@ fn has_signed(issuer: &Plan, plan: &Plan) -> bool {
     let has_key_id = issuer.kind == Kind::Ca;
     let is_named = !(has_key_id && plan.names_other_key && plan.has_authority_key_id);
     issuer.subject == plan.signer && is_named
+}
+
+/// Whether the other may name the one as its issuer, as far as can be seen without the signature.
+fn is_named(issuer: &Plan, plan: &Plan) -> bool {
+    let has_key_id = issuer.kind == Kind::Ca;
+    issuer.subject.name == plan.signer.name && (!has_key_id || has_signed(issuer, plan))
 }
