@@ -100,7 +100,7 @@ impl Authority {
     }
 
     fn content((n, authority): (usize, &Self)) -> (Arc<str>, Arc<AnchorContent>) {
-        (id(n).into(), Arc::new(AnchorContent::from_pem(authority.pem.as_bytes())))
+        (id(n).into(), Arc::new(AnchorContent::from_pem(&authority.pem)))
     }
 }
 
@@ -120,6 +120,7 @@ fn listed(anchor: usize) -> Certificate {
         created_at: None,
         valid_at: None,
         expires_at: None,
+        expires_at_from_pem: false,
     }
 }
 

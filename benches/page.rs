@@ -78,6 +78,7 @@ fn certificates() -> Vec<Certificate> {
             created_at: Some(begin - 60),
             valid_at: Some(begin),
             expires_at: Some(begin + 365 * 86_400),
+            expires_at_from_pem: false,
         }
     };
     (0..CERTIFICATES).map(certificate).collect()
@@ -141,7 +142,7 @@ mod parse {
         let body = |(number, page): (usize, &[Certificate])| {
             let mut body = String::from(r#"{"object":"list","data":["#);
             for (index, certificate) in page.iter().enumerate() {
-                let Certificate { id, name, active, created_at, valid_at, expires_at } =
+                let Certificate { id, name, active, created_at, valid_at, expires_at, .. } =
                     certificate;
                 let comma = if index == 0 { "" } else { "," };
                 write!(

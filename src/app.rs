@@ -10,6 +10,7 @@ use prometheus::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::client_files::ClientFiles;
 use crate::config::{Config, ConfigError, Loaded};
 use crate::exposition::Exposition;
 use crate::inventory::unix_now;
@@ -92,6 +93,7 @@ impl App {
             let (security, _) = Security::load(file, web::Metrics::new(&Registry::new())?)?;
             lines.extend(security.certificate_counts());
         }
+        lines.extend(ClientFiles::new(config.clients.clone()).counts());
         Ok(lines)
     }
 

@@ -23,6 +23,7 @@ pub(crate) fn certificate(id: &str) -> Certificate {
         created_at: None,
         valid_at: None,
         expires_at: None,
+        expires_at_from_pem: false,
     }
 }
 

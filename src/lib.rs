@@ -13,6 +13,7 @@
 //! | --- | --- | --- |
 //! | configure | [`cli`], [`config`] | flags, file and environment become one validated configuration; unknown keys are refused |
 //! | collect | [`openai`] | requests, retries, pages: a whole list or an error |
+//! | | [`client_files`] | the certificate files of clients |
 //! | | [`poller`] | when to poll, what a poll reads, and what is published of it |
 //! | know | [`inventory`] | certificates, scopes, rotation, severity: pure data; `now` is an argument |
 //! | | [`clients`] | which client is let in where, and until when: pure data too |
@@ -36,6 +37,7 @@ mod atomic_file;
 mod blocking;
 pub mod check;
 pub mod cli;
+mod client_files;
 pub mod clients;
 pub mod config;
 pub mod demo;

@@ -1,4 +1,4 @@
-//! The one reader of PEM, for TLS to the API and for the port.
+//! The one reader of PEM: for TLS to the API, for the port, and for clients.
 //!
 //! It reads what OpenSSL and Go read. What they pass over in silence is a fault here: a chain that has lost a certificate
 //! fails at the other side, far from its cause. No fault repeats what a file holds, but for the kinds of its blocks.
@@ -20,7 +20,7 @@ const END: &[u8] = b"-----END ";
 
 /// Why a text in PEM cannot be used, as what is said of it: "cannot be used: …".
 #[derive(Debug, PartialEq, thiserror::Error)]
-pub(crate) enum PemError {
+pub enum PemError {
     #[error("is empty")]
     Empty,
     #[error("is in UTF-16, not in UTF-8")]
@@ -38,7 +38,7 @@ pub(crate) enum PemError {
 
 /// What is wrong with a block. Numbers are those of lines.
 #[derive(Debug, PartialEq, thiserror::Error)]
-pub(crate) enum BlockFault {
+pub enum BlockFault {
     #[error("has no BEGIN line")]
     NoBegin,
     #[error("has no END line")]
@@ -67,7 +67,7 @@ pub(crate) enum BlockFault {
 
 /// A block's number and its first line, both counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Place {
+pub struct Place {
     block: usize,
     line: usize,
 }
@@ -83,6 +83,12 @@ impl fmt::Display for Place {
 pub(crate) struct Item<T> {
     pub(crate) der: T,
     place: Place,
+}
+
+impl Item<CertificateDer<'static>> {
+    pub(crate) fn unreadable(&self) -> PemError {
+        PemError::Block(self.place, BlockFault::UnreadableCertificate)
+    }
 }
 
 pub(crate) type Certificates = Vec<Item<CertificateDer<'static>>>;
@@ -127,9 +133,8 @@ pub(crate) fn private_key(text: &[u8]) -> Result<Item<PrivateKeyDer<'static>>, P
 /// Certificates as those to trust.
 pub(crate) fn roots(certificates: &Certificates) -> Result<RootCertStore, PemError> {
     let mut roots = RootCertStore::empty();
-    for Item { der, place, .. } in certificates {
-        let added = roots.add(der.clone());
-        added.map_err(|_| PemError::Block(*place, BlockFault::UnreadableCertificate))?;
+    for item in certificates {
+        roots.add(item.der.clone()).map_err(|_| item.unreadable())?;
     }
     Ok(roots)
 }
@@ -148,9 +153,7 @@ pub(crate) fn pair(
     chain: &Certificates,
     key: &Item<PrivateKeyDer<'static>>,
 ) -> Result<CertifiedKey, PairError> {
-    let unreadable = |item: &Item<_>| {
-        PairError::Certificate(PemError::Block(item.place, BlockFault::UnreadableCertificate))
-    };
+    let unreadable = |item: &Item<_>| PairError::Certificate(item.unreadable());
     if let Some(item) = chain.iter().find(|item| parse_x509_certificate(&item.der).is_err()) {
         return Err(unreadable(item));
     }

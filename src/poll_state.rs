@@ -7,14 +7,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
 use strum::{Display, EnumCount, IntoStaticStr, VariantArray};
 
+use crate::clients::Assessment;
 use crate::inventory::Snapshot;
 
 #[derive(Clone, Debug)]
 pub struct PollState {
     /// The last good snapshot; none before the first.
     pub snapshot: Option<Arc<Snapshot>>,
+    /// What is known of the clients and of the anchors' PEM; none if neither is asked for.
+    pub clients: Option<Arc<Assessment>>,
     /// When a poll last read every list, in seconds since the epoch.
     pub last_success_at: Option<f64>,
     /// The poll that ended last; none before the first.
@@ -47,6 +51,7 @@ impl PollState {
     pub fn new(liveness_deadline: Instant, timing: PollTiming) -> Self {
         Self {
             snapshot: None,
+            clients: None,
             last_success_at: None,
             last_poll: None,
             last_failure: None,
@@ -151,13 +156,31 @@ pub struct FailedList {
     pub message: Box<str>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "list", content = "project_id", rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListName {
     Organization,
     Projects,
     /// The certificates of the project with this identifier.
     Project(Box<str>),
+    /// No list, but the PEM of the certificate with this identifier.
+    Content(Box<str>),
+}
+
+impl Serialize for ListName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (list, id) = match self {
+            Self::Organization => ("organization", None),
+            Self::Projects => ("projects", None),
+            Self::Project(id) => ("project", Some(("project_id", id))),
+            Self::Content(id) => ("content", Some(("certificate_id", id))),
+        };
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("list", list)?;
+        if let Some((name, id)) = id {
+            map.serialize_entry(name, id)?;
+        }
+        map.end()
+    }
 }
 
 /// How the API is reached, for people. It holds no secret.

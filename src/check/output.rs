@@ -92,7 +92,10 @@ pub(super) fn json(
         at: Instants([("at", Some(whole_second(now)))]),
         failures: state.failed().iter().map(|failed| failed.reason).collect(),
         failed_lists: state.failed(),
-        document: state.snapshot.as_deref().map(|snapshot| Document::new(&snapshot.inventory, now)),
+        document: state
+            .snapshot
+            .as_deref()
+            .map(|snapshot| Document::new(&snapshot.inventory, state.clients.as_deref(), now)),
     };
     Ok(serde_json::to_string_pretty(&report)? + "\n")
 }

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use super::fresh_leaf::fresh_leaf;
-use super::pem::certificates;
 use super::{Span, X509};
+use crate::pem::{self, PemError};
 
 /// More than any handshake carries, and few enough for every path to be looked at.
 const MAX_CERTIFICATES: usize = 32;
@@ -17,19 +17,15 @@ pub struct Chain {
 }
 
 /// Why a file is no chain. Its text goes on from the file's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 pub enum ChainError {
-    #[error("is empty")]
-    Empty,
-    #[error("is DER; convert it to PEM")]
-    Der,
-    #[error("holds no certificate in PEM")]
-    NoCertificate,
-    /// Counted from 1.
-    #[error("holds a certificate that cannot be read (number {0})")]
-    Unreadable(usize),
+    #[error(transparent)]
+    Pem(#[from] PemError),
     #[error("holds more than {MAX_CERTIFICATES} certificates")]
     TooMany,
+    /// It is an issuer's.
+    #[error("begins with a certificate whose key is of a kind that is not supported")]
+    UnsupportedKey,
 }
 
 impl Chain {
@@ -48,7 +44,7 @@ impl Chain {
     /// presented with that file. It is valid whenever its path is.
     pub fn of_issuer_pem(content: &[u8]) -> Result<Self, ChainError> {
         let read = read(content)?;
-        let leaf = fresh_leaf(&read[0]).ok_or(ChainError::Unreadable(1))?;
+        let leaf = fresh_leaf(&read[0]).ok_or(ChainError::UnsupportedKey)?;
         Ok(Self {
             leaf,
             intermediates: read.into_iter().map(Arc::new).collect(),
@@ -73,8 +69,8 @@ impl Chain {
 /// At least one certificate, each once.
 fn read(content: &[u8]) -> Result<Vec<X509>, ChainError> {
     let mut read: Vec<X509> = Vec::new();
-    for (index, certificate) in certificates(content).enumerate() {
-        let certificate = certificate.ok_or(ChainError::Unreadable(index + 1))?;
+    for item in pem::certificates(content)? {
+        let certificate = X509::new(item.der.clone()).ok_or_else(|| item.unreadable())?;
         if !read.contains(&certificate) {
             read.push(certificate);
         }
@@ -82,13 +78,7 @@ fn read(content: &[u8]) -> Result<Vec<X509>, ChainError> {
             return Err(ChainError::TooMany);
         }
     }
-    match content {
-        _ if !read.is_empty() => Ok(read),
-        [] => Err(ChainError::Empty),
-        // A sequence whose length takes two bytes, as that of any certificate does.
-        [0x30, 0x82, ..] => Err(ChainError::Der),
-        _ => Err(ChainError::NoCertificate),
-    }
+    Ok(read)
 }
 
 /// The position of the certificate at the lower end: no authority rather than one, one that issued none of the others

@@ -27,9 +27,10 @@
 
 mod acceptance;
 mod anchor;
+mod assessment;
 mod chain;
+mod client;
 mod fresh_leaf;
-mod pem;
 mod problems;
 mod reach;
 mod refusal;
@@ -42,7 +43,9 @@ mod x509;
 
 pub use acceptance::{Acceptance, HangsOn, Verdict, dependent_clients};
 pub use anchor::{AnchorContent, Contents};
+pub use assessment::{Assessment, Judgement};
 pub use chain::{Chain, ChainError};
+pub use client::{Client, ClientFile, FailedFile, FileKind};
 pub use problems::{ListedAnchor, Problem, problems};
 pub use reach::{KnownIssuers, Reach};
 pub use refusal::Refusal;

@@ -249,6 +249,13 @@ impl fmt::Display for Layers {
                 let key = format!("{section}.{name}");
                 lines.push((format!("{key} = {}", as_toml(value)), self.origin(&key)));
             }
+            // Of a list of tables, by position.
+            for (position, values) in values.as_array().unwrap_or_default().iter().enumerate() {
+                for (name, value) in values.as_dict().into_iter().flatten() {
+                    let assignment = format!("{section}.{position}.{name} = {}", as_toml(value));
+                    lines.push((assignment, self.origin(section)));
+                }
+            }
         }
         let width = lines
             .iter()

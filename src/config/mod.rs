@@ -3,6 +3,7 @@
 //! [`layers`] stacks the sources, [`values`] says what a value may be, and this module what there is to configure: of each
 //! key the name, the type and the bounds, once. `config/default.toml` has the defaults. No message repeats a value.
 
+mod client;
 mod credentials;
 mod error;
 mod layers;
@@ -16,6 +17,7 @@ use regex::Regex;
 use serde::Deserialize;
 use url::{Host, Url};
 
+pub use client::{ClientConfig, OWN_CLIENT};
 pub use credentials::Credentials;
 pub use error::ConfigError;
 pub(crate) use error::name_to_echo;
@@ -39,6 +41,8 @@ pub struct Config {
     pub certificates: Certificates,
     pub web: Web,
     pub log: Log,
+    #[serde(default)]
+    pub clients: Vec<ClientConfig>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -100,6 +104,9 @@ pub struct Poll {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Certificates {
+    /// Also fetch each certificate's PEM, once. On by itself where clients are configured.
+    #[serde(deserialize_with = "values::boolean")]
+    pub content: bool,
     /// Its first group names the authority in a certificate's name.
     #[serde(deserialize_with = "values::pattern_with_group")]
     pub rotation_group: Regex,
@@ -156,6 +163,7 @@ impl Loaded {
             }
             _ => {}
         }
+        config.check_clients(layers)?;
         let [in_place, in_file] = ["api.admin_key", "api.admin_key_file"];
         let (key, credentials) = match (&api.admin_key, &api.admin_key_file) {
             (Some(_), None) => (in_place, Credentials::Key(layers.admin_key.clone())),
@@ -315,7 +323,7 @@ mod tests {
                  max_retries insecure_http",
             ),
             ("poll", "interval timeout projects concurrency project_include project_exclude"),
-            ("certificates", "rotation_group"),
+            ("certificates", "content rotation_group"),
             ("web", ""),
             ("log", ""),
         ] {

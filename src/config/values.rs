@@ -207,6 +207,40 @@ pub(crate) fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
     )
 }
 
+pub(crate) fn some_patterns<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<Regex>>, D::Error> {
+    patterns(deserializer).map(Some)
+}
+
+/// Paths of files, each with `*`, `?`, `[...]` or `**` in it where it stands for several.
+pub(crate) fn globs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    texts(
+        deserializer,
+        "the path of a file, in which * ? [...] and ** may stand for others, or a list of such paths",
+        |text| !text.trim_start().starts_with('['),
+        |texts| {
+            let is_glob = |text: &&str| {
+                !text.trim().is_empty() && !is_secret(text) && glob::Pattern::new(text).is_ok()
+            };
+            texts.into_iter().map(|text| is_glob(&text).then(|| text.to_owned())).collect()
+        },
+    )
+}
+
+/// A label's value as a whole: it tells clients apart.
+pub(crate) fn client_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    const MAX_BYTES: usize = 128;
+    text(
+        deserializer,
+        format_args!("a name of at most {MAX_BYTES} bytes, without control characters"),
+        |text| {
+            let is_name = (1..=MAX_BYTES).contains(&text.len()) && !is_secret(text);
+            is_name.then(|| text.to_owned())
+        },
+    )
+}
+
 pub(crate) fn pattern_with_group<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Regex, D::Error> {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use regex::Regex;
 
-use super::metrics::{Lifetime, METRICS, Metric};
+use super::metrics::{Lifetime, METRICS, Metric, Series};
 use super::series::push_label;
 use crate::inventory::{days_until, whole_second};
 use crate::poll_state::{ListName, PollState};
@@ -22,6 +22,8 @@ pub(crate) fn facts(earlier: &str, constant_labels: &str, state: &PollState, now
     let is_lacking = |metric: &Metric, labels: &str| match metric.name {
         LAST_SUCCESS => !state.up(),
         _ if metric.series.lifetime() == Lifetime::Poll => false,
+        // Files need no poll.
+        _ if matches!(metric.series, Series::Clients(_) | Series::ClientLeaves(_)) => false,
         _ if state.snapshot.is_none() => true,
         _ if labels.contains(OF_ORGANIZATION) => false,
         _ => of_failed.iter().any(|label| labels.contains(&**label)),
@@ -40,7 +42,8 @@ fn label_of(list: &ListName) -> Option<String> {
     let mut label = "project_id=\"".to_owned();
     match list {
         // Without it there is no snapshot.
-        ListName::Organization => return None,
+        // Nor does any series rest on a PEM that could not be read.
+        ListName::Organization | ListName::Content(_) => return None,
         ListName::Projects => {}
         ListName::Project(id) => {
             push_label(&mut label, id);

@@ -1,6 +1,7 @@
 //! Every metric of the polls and of what they read, in one table. What else is on the page comes from the registry: the
 //! API client's metrics, the process's, the build's.
 
+use crate::clients::{Client, FileKind, Span, Verdict};
 use crate::inventory::{Certificate, CertificateUse, Scope, UnixSeconds, days_until};
 use crate::poll_state::PollState;
 
@@ -34,6 +35,18 @@ pub(super) enum Series {
     ProjectCertificates(fn(&Certificate) -> f64),
     /// Each project, with the instant at which its list was last read whole.
     ProjectReads,
+    /// Each client.
+    Clients(fn(&Client) -> f64),
+    /// The leaf of each certificate file of each client.
+    ClientLeaves(fn(Span) -> UnixSeconds),
+    /// Each file of this kind in each scope of its client.
+    ClientScopes(FileKind, fn(&Verdict<'_>) -> Option<f64>),
+    /// Each certificate file in each scope of its client, with the reason why it is refused, or will be.
+    ClientRefusals,
+    /// Each certificate of any list, if there are clients, with the number of those that depend on it.
+    DependentClients,
+    /// Each certificate of any list, with what is odd about its PEM.
+    Problems,
 }
 
 /// How long the text of a family stays the same.
@@ -48,6 +61,10 @@ pub(super) enum Lifetime {
     Epoch,
     /// Until a list is read again.
     Reads,
+    /// Until a file of a client, an anchor's PEM or a list holds something else.
+    Clients,
+    /// The same, or until a client is let in or refused.
+    ClientEpoch,
     /// Until the next second.
     Second,
 }
@@ -61,6 +78,10 @@ impl Series {
             }
             Self::Scopes(_) => Lifetime::Epoch,
             Self::ScopeReads | Self::ProjectReads => Lifetime::Reads,
+            Self::Clients(_) | Self::ClientLeaves(_) | Self::Problems => Lifetime::Clients,
+            Self::ClientScopes(..) | Self::ClientRefusals | Self::DependentClients => {
+                Lifetime::ClientEpoch
+            }
             Self::CertificatesNow(_) => Lifetime::Second,
         }
     }
@@ -69,8 +90,16 @@ impl Series {
         match self {
             Self::State(_) => &[],
             Self::FailureReasons => &["reason"],
-            Self::Certificates(_) | Self::CertificatesNow(_) | Self::CertificateUses(_) => {
-                &["certificate_id", "certificate_name"]
+            Self::Certificates(_)
+            | Self::CertificatesNow(_)
+            | Self::CertificateUses(_)
+            | Self::DependentClients => &["certificate_id", "certificate_name"],
+            Self::Problems => &["certificate_id", "certificate_name", "problem"],
+            Self::Clients(_) => &["client"],
+            Self::ClientLeaves(_) => &["client", "file"],
+            Self::ClientScopes(..) => &["client", "file", "scope", "project_id", "project_name"],
+            Self::ClientRefusals => {
+                &["client", "file", "scope", "project_id", "project_name", "reason"]
             }
             Self::Scopes(_) | Self::ScopeReads => &["scope", "project_id", "project_name"],
             Self::ProjectCertificates(_) => {
@@ -163,6 +192,12 @@ pub(super) const METRICS: &[Metric] = &[
         }),
     ),
     gauge(
+        "openai_certificate_dependent_clients",
+        "Pairs of a client's certificate file and a scope that would be refused at once if this certificate were \
+         deactivated everywhere; absent where no client is configured.",
+        Series::DependentClients,
+    ),
+    gauge(
         "openai_certificate_not_after_timestamp_seconds",
         "When the certificate expires, as a Unix time; absent where the API gives no date.",
         Series::Certificates(|certificate, _| Some(certificate.expires_at? as f64)),
@@ -173,9 +208,57 @@ pub(super) const METRICS: &[Metric] = &[
         Series::Certificates(|certificate, _| Some(certificate.valid_at? as f64)),
     ),
     gauge(
+        "openai_certificate_problem",
+        "A constant 1 for each thing that is odd about the PEM of the certificate.",
+        Series::Problems,
+    ),
+    gauge(
         "openai_certificate_superseded",
         "Whether another certificate of the same rotation group has taken over wherever this one is active: 1 or 0.",
         Series::CertificateUses(|used| f64::from(used.is_superseded())),
+    ),
+    gauge(
+        "openai_client_certificate_accepted",
+        "Whether the client would be let in now: 1, also where mutual TLS is not enforced, or 0; absent while it cannot be \
+         known. Attribute filters of anchors are not seen.",
+        Series::ClientScopes(FileKind::Certificate, |verdict| Some(f64::from(verdict.accepted?))),
+    ),
+    gauge(
+        "openai_client_certificate_not_after_timestamp_seconds",
+        "When the client's own certificate expires, as a Unix time.",
+        Series::ClientLeaves(|valid| valid.end),
+    ),
+    gauge(
+        "openai_client_certificate_not_before_timestamp_seconds",
+        "When the client's own certificate becomes valid, as a Unix time.",
+        Series::ClientLeaves(|valid| valid.begin),
+    ),
+    gauge(
+        "openai_client_certificate_refusal",
+        "A constant 1 for the reason why the client is refused now or, where it is let in, at the instant from which it \
+         will be refused.",
+        Series::ClientRefusals,
+    ),
+    gauge(
+        "openai_client_certificate_refused_from_timestamp_seconds",
+        "The first instant from now on at which the client is refused, as a Unix time; where it is refused now, when \
+         acceptance ended; absent where it never was let in, or nothing known ends it.",
+        Series::ClientScopes(FileKind::Certificate, |verdict| Some(verdict.refused_from? as f64)),
+    ),
+    gauge(
+        "openai_client_certificates",
+        "Certificate files of the client that could be read.",
+        Series::Clients(|client| client.certificates().count() as f64),
+    ),
+    gauge(
+        "openai_client_files_failed",
+        "Files of the client that cannot be read or hold no certificate, and patterns that match no file.",
+        Series::Clients(|client| client.failed.len() as f64),
+    ),
+    gauge(
+        "openai_client_issuer_trusted",
+        "Whether a certificate that this issuer signs now would be let in: 1 or 0; absent while it cannot be known.",
+        Series::ClientScopes(FileKind::Issuer, |verdict| Some(f64::from(verdict.accepted?))),
     ),
     gauge(
         "openai_mtls_active_certificates",

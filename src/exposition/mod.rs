@@ -171,7 +171,11 @@ fn key(
     let snapshot = state.snapshot.as_ref();
     let inventory = snapshot.map(|snapshot| Identity::of(&snapshot.inventory));
     let epoch = || i64::try_from(snapshot?.inventory.epoch(now)).ok();
+    let clients = state.clients.as_ref();
+    let client_epoch = || i64::try_from(clients?.epoch(now)).ok();
     let (object, moment) = match lifetime {
+        Lifetime::Clients => (clients.map(Identity::of), None),
+        Lifetime::ClientEpoch => (clients.map(Identity::of), client_epoch()),
         Lifetime::Poll => (None, None),
         Lifetime::Inventory => (inventory, None),
         Lifetime::Epoch => (inventory, epoch()),

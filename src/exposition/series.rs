@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use strum::VariantArray as _;
 
 use super::metrics::{Metric, Series};
+use crate::clients::{ClientFile, FileKind, Judgement};
 use crate::inventory::{Certificate, Project, ProjectList, UnixSeconds};
 use crate::poll_state::{FailureReason, PollState};
 
@@ -59,6 +60,51 @@ impl Metric {
             Series::ProjectReads => {
                 let read_at = state.snapshot.as_ref()?.projects_read_at.get(row)?;
                 write(&of_project(&inventory?.projects()[row].project), *read_at);
+            }
+            Series::Clients(value) => {
+                let client = state.clients.as_ref()?.clients().get(row)?;
+                write(&[&client.name], value(client));
+            }
+            Series::ClientLeaves(value) => {
+                let client = state.clients.as_ref()?.clients().get(row)?;
+                for ClientFile { path, chain, .. } in client.certificates() {
+                    write(&[&client.name, path], value(chain.valid()) as f64);
+                }
+            }
+            Series::ClientScopes(kind, value) => {
+                let Judgement { client, file, project, acceptance } =
+                    state.clients.as_ref()?.get(row)?;
+                if file.kind == kind {
+                    let [scope, id, name] = of_scope(project);
+                    let labels = [&*client.name, &file.path, scope, id, name];
+                    write_if_any(&labels, value(&acceptance.at(now)));
+                }
+            }
+            Series::ClientRefusals => {
+                let Judgement { client, file, project, acceptance } =
+                    state.clients.as_ref()?.get(row)?;
+                let refusal = acceptance.at(now).refusal;
+                if let Some(reason) = refusal.filter(|_| file.kind == FileKind::Certificate) {
+                    let [scope, id, name] = of_scope(project);
+                    write(&[&client.name, &file.path, scope, id, name, reason.into()], 1.0);
+                }
+            }
+            Series::DependentClients => {
+                let clients = state.clients.as_ref().filter(|_| row == 0)?;
+                if !clients.clients().is_empty() {
+                    for (certificate, count) in clients.dependent_clients(now) {
+                        write(&of_certificate(certificate), count as f64);
+                    }
+                }
+            }
+            Series::Problems => {
+                let clients = state.clients.as_ref().filter(|_| row == 0)?;
+                for (certificate, problems) in clients.problems() {
+                    let [id, name] = of_certificate(certificate);
+                    for problem in problems.into_iter().flatten() {
+                        write(&[id, name, problem.into()], 1.0);
+                    }
+                }
             }
         }
         Some(())

@@ -1,3 +1,5 @@
+use std::ops::Not;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Identified, UnixSeconds};
@@ -17,6 +19,18 @@ pub struct Certificate {
     pub valid_at: Option<UnixSeconds>,
     /// The first instant at which it is no longer valid. Missing: it stays valid.
     pub expires_at: Option<UnixSeconds>,
+    /// Whether `expires_at` is that of its PEM, since the list gives none.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub expires_at_from_pem: bool,
+}
+
+impl Certificate {
+    /// Takes the dates of its PEM where the list gives none.
+    pub(super) fn fill_dates(&mut self, (valid_at, expires_at): (UnixSeconds, UnixSeconds)) {
+        self.expires_at_from_pem |= self.expires_at.is_none();
+        self.valid_at.get_or_insert(valid_at);
+        self.expires_at.get_or_insert(expires_at);
+    }
 }
 
 impl Identified for Certificate {

@@ -45,6 +45,27 @@ pub struct ProjectFaults {
     pub hidden: u64,
 }
 
+impl Lists {
+    /// Takes the dates that the lists do not give from the PEM of each certificate, as far as `dates_in_pem` has them.
+    pub(crate) fn fill_dates(
+        &mut self,
+        dates_in_pem: impl Fn(&str) -> Option<(UnixSeconds, UnixSeconds)>,
+    ) {
+        let of_projects = self.projects.iter_mut().map(|list| &mut list.certificates);
+        for list in of_projects.chain([&mut self.organization]) {
+            let lacks_date = |it: &Certificate| it.valid_at.is_none() || it.expires_at.is_none();
+            if !list.items.iter().any(lacks_date) {
+                continue;
+            }
+            for certificate in &mut Arc::make_mut(list).items {
+                if let Some(dates) = dates_in_pem(&certificate.id) {
+                    certificate.fill_dates(dates);
+                }
+            }
+        }
+    }
+}
+
 /// The lists, and everything derived from them. Built whole, never changed.
 #[derive(Debug)]
 pub struct Inventory {
@@ -103,6 +124,19 @@ impl Inventory {
         }
     }
 
+    /// As if these certificates were deactivated everywhere.
+    #[must_use]
+    pub fn without(&self, ids: &[&str]) -> Self {
+        let mut lists = self.lists.clone();
+        let of_projects = lists.projects.iter_mut().map(|list| &mut list.certificates);
+        for list in of_projects.chain([&mut lists.organization]) {
+            for certificate in &mut Arc::make_mut(list).items {
+                certificate.active &= !ids.contains(&&*certificate.id);
+            }
+        }
+        Self::new(lists, &self.group)
+    }
+
     pub fn lists(&self) -> &Lists {
         &self.lists
     }
@@ -137,6 +171,17 @@ impl Inventory {
     pub fn scope(&self, position: usize) -> Option<(Option<&Project>, &Scope)> {
         let scope = self.scopes.get(position)?;
         Some((position.checked_sub(1).map(|project| &self.lists.projects[project].project), scope))
+    }
+
+    /// The certificates in effect in the scope at a position among [`Self::scopes`], and whether an entry that cannot be
+    /// read may be one more.
+    pub fn in_effect(&self, position: usize) -> (Vec<&Certificate>, bool) {
+        let organization = &self.lists.organization;
+        let Some(project) = position.checked_sub(1) else {
+            return (active(organization).collect(), organization.hidden > 0);
+        };
+        let own = &self.lists.projects[project].certificates;
+        (in_effect(own, organization).collect(), own.hidden > 0 || organization.hidden > 0)
     }
 
     /// Every certificate of any list once, sorted by identifier.

@@ -1,3 +1,4 @@
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::Identified;
@@ -15,5 +16,16 @@ pub struct Project {
 impl Identified for Project {
     fn id(&self) -> &str {
         &self.id
+    }
+}
+
+impl Project {
+    /// Whether one of these patterns matches its identifier or its name.
+    pub(crate) fn matches_any(&self, patterns: &[Regex]) -> bool {
+        let name = self.name.as_deref();
+        let matches = |pattern: &Regex| {
+            pattern.is_match(&self.id) || name.is_some_and(|name| pattern.is_match(name))
+        };
+        patterns.iter().any(matches)
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::transport::{Connector, Transport};
-use super::{ClientError, Endpoint, Entry, Error, Metrics, Next, Pager};
+use super::{ClientError, Endpoint, Entry, Error, Metrics, Next, Pager, wire};
 use crate::config::Api;
 use crate::inventory::{Certificate, Listing, Project};
 use crate::poll_state::FailureReason;
@@ -124,6 +124,16 @@ impl Session<'_> {
         list.map_err(|error| if error.not_found { error.of_listed_project() } else { error })
     }
 
+    /// The PEM of a certificate that is listed.
+    pub async fn certificate_content(&self, id: &str) -> Result<Box<str>, Error> {
+        let mut url = self.url(&["organization", "certificates", id]);
+        url.query_pairs_mut().append_pair("include[]", "content");
+        let endpoint = Endpoint::Certificate;
+        let response = self.send(endpoint, || self.send_once(endpoint, &url)).await?;
+        let content = wire::content(&wire::as_text(&response.body), id);
+        content.map_err(|fault| response.page_error(fault))
+    }
+
     /// A list whose end is not proven is taken only if a second walk reads the same.
     async fn list<T: Entry>(
         &self,
@@ -152,7 +162,11 @@ impl Session<'_> {
         let mut pager = Pager::new(&self.key);
         let mut after = None;
         loop {
-            let url = self.url(path, query, after.as_deref());
+            let mut url = self.url(path);
+            url.query_pairs_mut()
+                .append_pair("limit", &self.client.api.page_size.to_string())
+                .append_pair(query.0, query.1)
+                .extend_pairs(after.as_deref().map(|id| ("after", id)));
             let page = self.send(endpoint, || self.send_once(endpoint, &url)).await;
             // Of a later page, a 404 says that its cursor is gone, not the list.
             let page = page.map_err(|error| Error {
@@ -175,7 +189,7 @@ impl Session<'_> {
         }
     }
 
-    fn url(&self, path: &[&str], query: (&str, &str), after: Option<&str>) -> Url {
+    fn url(&self, path: &[&str]) -> Url {
         let mut url = self.client.api.base_url.clone();
         let base = url.path().trim_end_matches('/');
         let path = path.iter().fold(base.to_owned(), |path, segment| {
@@ -183,10 +197,6 @@ impl Session<'_> {
             path + "/" + &utf8_percent_encode(segment, RESERVED).to_string()
         });
         url.set_path(&path);
-        url.query_pairs_mut()
-            .append_pair("limit", &self.client.api.page_size.to_string())
-            .append_pair(query.0, query.1)
-            .extend_pairs(after.map(|id| ("after", id)));
         url
     }
 }

@@ -30,6 +30,8 @@ pub use wire::{Decoded, Entry};
 pub enum Endpoint {
     /// `/organization/certificates`
     Certificates,
+    /// `/organization/certificates/{certificate_id}`
+    Certificate,
     /// `/organization/projects`
     Projects,
     /// `/organization/projects/{project_id}/certificates`

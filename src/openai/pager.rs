@@ -38,6 +38,10 @@ pub enum PageError {
     NotJson,
     #[error("the answer is not a list page")]
     NotAPage,
+    #[error(
+        "the answer has no PEM of the certificate that was asked for (certificate_details.content)"
+    )]
+    NoContent,
     #[error("a page does not say whether more follow (has_more is missing)")]
     NoHasMore,
     #[error(

@@ -40,7 +40,10 @@ impl PageResponse {
     /// Turns a rejected page into an error: `Decode` for the page itself, `Pagination` for its position in the list.
     pub(super) fn page_error(&self, fault: PageError) -> Error {
         let reason = match fault {
-            PageError::NotJson | PageError::NotAPage | PageError::TooLarge => FailureReason::Decode,
+            PageError::NotJson
+            | PageError::NotAPage
+            | PageError::NoContent
+            | PageError::TooLarge => FailureReason::Decode,
             _ => FailureReason::Pagination,
         };
         let fault = match (fault, &self.foreign) {

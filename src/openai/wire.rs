@@ -72,12 +72,13 @@ pub(super) fn as_text(body: &[u8]) -> Cow<'_, str> {
 
 /// The fields that are read. Malformed entries are counted by these names, since serde's own messages and paths repeat what
 /// a response says, which must not be logged.
-const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 10] = [
     "id",
     "name",
     "active",
     "created_at",
     "certificate_details",
+    "content",
     "valid_at",
     "expires_at",
     "status",
@@ -205,6 +206,9 @@ fn text(json: &str) -> Field<Box<str>> {
 /// NUL, and a longer one would be cut there, so that two could become one.
 const MAX_ID_BYTES: usize = 512;
 
+/// Of a PEM. An upload must be smaller than 16 kB.
+const MAX_CONTENT_BYTES: usize = 64 << 10;
+
 fn identifier(json: &str) -> Field<Box<str>> {
     let is_usable = |id: &str| (1..=MAX_ID_BYTES).contains(&id.len()) && !id.contains('\0');
     text(json).ok().filter(|id| is_usable(id)).ok_or(None)
@@ -240,6 +244,18 @@ fn validity(json: &str) -> Field<Validity> {
     details.fault.map_or(Ok(validity), |_| Err(Some(validity)))
 }
 
+/// The PEM in the answer that shows the certificate `id`.
+pub(super) fn content(answer: &str, id: &str) -> Result<Box<str>, PageError> {
+    if serde_json::from_str::<&RawValue>(answer).is_err() {
+        return Err(PageError::NotJson);
+    }
+    let mut fields = Fields::of(answer);
+    let is_of_id = fields.optional("id", identifier).is_some_and(|own| *own == *id);
+    let of_details = |json| Ok(Fields::of(json).optional("content", text));
+    let content = fields.optional("certificate_details", of_details).flatten();
+    content.filter(|pem| is_of_id && pem.len() <= MAX_CONTENT_BYTES).ok_or(PageError::NoContent)
+}
+
 impl Entry for Certificate {
     fn decode(json: &RawValue) -> Decoded<Self> {
         let mut fields = Fields::of(json.get());
@@ -250,9 +266,15 @@ impl Entry for Certificate {
         let (valid_at, expires_at) =
             fields.required("certificate_details", validity).unwrap_or_default();
         let item = match (id, active) {
-            (Some(id), Some(active)) => {
-                Ok(Self { id, name, active, created_at, valid_at, expires_at })
-            }
+            (Some(id), Some(active)) => Ok(Self {
+                id,
+                name,
+                active,
+                created_at,
+                valid_at,
+                expires_at,
+                expires_at_from_pem: false,
+            }),
             (id, _) => Err(id),
         };
         Decoded { item, fault: fields.fault }
@@ -302,6 +324,7 @@ mod tests {
             created_at: Some(1),
             valid_at: Some(2),
             expires_at: Some(3),
+            expires_at_from_pem: false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! One poll, in stages: the organization's list, the list of projects, each selected project's list. A list is read whole,
 //! or stays as it was.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::iter::zip;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use regex::Regex;
 use tokio::time::Instant;
 
 use super::state_file::SavedState;
+use crate::clients::{AnchorContent, Contents};
 use crate::inventory::{
     Certificate, Inventory, Listing, Lists, Malformed, Project, ProjectFaults, ProjectList,
     RotationGroup, Snapshot, unchanged_or, unix_now,
@@ -22,6 +23,8 @@ use crate::poll_state::{FailedList, FailureReason, ListName};
 pub(super) struct CollectOptions {
     /// Which projects are polled; none if projects are not.
     pub(super) projects: Option<ProjectFilter>,
+    /// Whether the PEM of certificates is read too.
+    pub(super) content: bool,
     /// Lists of projects that are read at once.
     pub(super) concurrency: usize,
     pub(super) rotation_group: RotationGroup,
@@ -37,21 +40,17 @@ pub(super) struct ProjectFilter {
 
 impl ProjectFilter {
     fn selects(&self, project: &Project) -> bool {
-        let is_any = |patterns: &[Regex]| {
-            patterns.iter().any(|pattern| {
-                pattern.is_match(&project.id)
-                    || project.name.as_deref().is_some_and(|name| pattern.is_match(name))
-            })
-        };
         !project.archived
-            && (self.include.is_empty() || is_any(&self.include))
-            && !is_any(&self.exclude)
+            && (self.include.is_empty() || project.matches_any(&self.include))
+            && !project.matches_any(&self.exclude)
     }
 }
 
 pub(super) struct Collected {
     /// None if the organization's list could not be read: then no other list is read.
     pub(super) snapshot: Option<Arc<Snapshot>>,
+    /// The PEM of the certificates of the snapshot, as far as it has been read.
+    pub(super) contents: Arc<Contents>,
     /// The lists that could not be read: the snapshot has their previous content, or none.
     pub(super) failed: Vec<FailedList>,
     /// How long the API asks for no further requests.
@@ -59,7 +58,11 @@ pub(super) struct Collected {
 }
 
 impl Collected {
-    pub(super) fn new(snapshot: Option<Snapshot>, failed: Vec<(ListName, Error)>) -> Self {
+    pub(super) fn new(
+        snapshot: Option<Snapshot>,
+        contents: Arc<Contents>,
+        failed: Vec<(ListName, Error)>,
+    ) -> Self {
         // A `Retry-After` on any list but the organization's pauses polling only if it came from a 429, which
         // limits the key.
         let pauses = failed
@@ -76,7 +79,7 @@ impl Collected {
                 message,
             }
         });
-        Self { snapshot: snapshot.map(Arc::new), failed: failed.collect(), pause }
+        Self { snapshot: snapshot.map(Arc::new), contents, failed: failed.collect(), pause }
     }
 }
 
@@ -129,21 +132,27 @@ impl CollectOptions {
         &self,
         session: &Session<'_>,
         before: Option<&Snapshot>,
+        contents: &Arc<Contents>,
         slow_failures: &mut SlowFailures,
     ) -> Collected {
         let organization_before = before.map(|before| before.inventory.organization());
         let list = session.organization_certificates(organization_before.map(Arc::as_ref)).await;
         let organization = match list {
             Ok(list) => unchanged_or(organization_before, list),
-            Err(error) => return Collected::new(None, vec![(ListName::Organization, error)]),
+            Err(error) => {
+                let failed = vec![(ListName::Organization, error)];
+                return Collected::new(None, Arc::clone(contents), failed);
+            }
         };
         let organization_read_at = unix_now();
-        let Projects { lists, unread, listed_at, faults, failed } = match &self.projects {
+        let Projects { lists, unread, listed_at, faults, mut failed } = match &self.projects {
             Some(filter) => self.collect_projects(session, filter, before, slow_failures).await,
             None => Projects::default(),
         };
         let (projects, projects_read_at) = lists.into_iter().unzip();
-        let lists = Lists { organization, projects, unread, project_faults: faults };
+        let mut lists = Lists { organization, projects, unread, project_faults: faults };
+        let contents = self.collect_contents(session, &lists, contents, &mut failed).await;
+        lists.fill_dates(|id| contents.get(id)?.valid().map(|valid| (valid.begin, valid.end)));
         let inventory = Inventory::new_or_unchanged(
             before.map(|before| &before.inventory),
             lists,
@@ -155,7 +164,48 @@ impl CollectOptions {
             projects_listed_at: listed_at,
             projects_read_at,
         };
-        Collected::new(Some(snapshot), failed)
+        Collected::new(Some(snapshot), contents, failed)
+    }
+
+    /// The PEM of each certificate of these lists, read once: it never changes. Those before if they are the same.
+    async fn collect_contents(
+        &self,
+        session: &Session<'_>,
+        lists: &Lists,
+        before: &Arc<Contents>,
+        failed: &mut Vec<(ListName, Error)>,
+    ) -> Arc<Contents> {
+        let of_projects = lists.projects.iter().map(|list| &list.certificates);
+        let mut listed: BTreeMap<&str, bool> = BTreeMap::new();
+        for certificate in of_projects
+            .chain([&lists.organization])
+            .flat_map(|list| &list.items)
+            .filter(|_| self.content)
+        {
+            *listed.entry(&certificate.id).or_default() |= certificate.active;
+        }
+        let is_listed = |id: &Arc<str>| listed.contains_key(&**id);
+        let missing = listed.iter().filter(|(id, _)| !before.contains_key(**id));
+        let mut missing: Vec<_> = missing.map(|(id, is_active)| (*id, *is_active)).collect();
+        if missing.is_empty() && before.keys().all(is_listed) {
+            return Arc::clone(before);
+        }
+        // Those on which somebody may depend first, since the poll's time may not suffice for all.
+        missing.sort_by_key(|(_, is_active)| !is_active);
+        let read = async |(id, _)| (id, session.certificate_content(id).await);
+        let reads: Vec<_> =
+            stream::iter(missing).map(read).buffer_unordered(self.concurrency).collect().await;
+        let mut contents = Contents::clone(before);
+        contents.retain(|id, _| is_listed(id));
+        for (id, content) in reads {
+            match content {
+                Ok(pem) => {
+                    drop(contents.insert(id.into(), Arc::new(AnchorContent::from_pem(&pem))))
+                }
+                Err(error) => failed.push((ListName::Content(id.into()), error)),
+            }
+        }
+        Arc::new(contents)
     }
 
     async fn collect_projects(
@@ -379,7 +429,7 @@ mod tests {
         ) -> Collected {
             self.change(|organization| organization.requested.clear());
             let session = self.client.session("key".into(), Instant::now() + time).await;
-            options().collect(&session, before, slow_failures).await
+            options().collect(&session, before, &Arc::default(), slow_failures).await
         }
 
         async fn collect(&self, before: Option<&Snapshot>) -> Collected {
@@ -400,7 +450,7 @@ mod tests {
     fn options() -> CollectOptions {
         let exclude = vec![Regex::new("^excluded").unwrap()];
         let projects = Some(ProjectFilter { include: Vec::new(), exclude });
-        CollectOptions { projects, concurrency: 1, rotation_group: group("(.*)") }
+        CollectOptions { projects, content: false, concurrency: 1, rotation_group: group("(.*)") }
     }
 
     /// Each project with its name, its certificates, and when they were read.
@@ -425,7 +475,7 @@ mod tests {
     async fn lists_are_read_in_stages() {
         let api = Api::start(&["b", "excluded-1", "a"]).await;
         let started_at = unix_now();
-        let Collected { snapshot, failed, pause } = api.collect(None).await;
+        let Collected { snapshot, failed, pause, .. } = api.collect(None).await;
         let snapshot = snapshot.unwrap();
         assert_eq!(api.requested(), ["certificates", "projects", "a", "b"]);
         assert_eq!(texts(&snapshot), ["name of a: cert of a", "name of b: cert of b"]);
@@ -630,7 +680,7 @@ mod tests {
         let saved = || {
             let mut before = Snapshot::clone(&snapshot(&[vec![], vec![], vec![]]));
             before.projects_read_at[1] += 1.0;
-            SavedState::new("", &before, None)
+            SavedState::new("", &before, &Arc::default(), None)
         };
         let filter =
             ProjectFilter { include: Vec::new(), exclude: vec![Regex::new("_0$").unwrap()] };

@@ -1,8 +1,9 @@
 //! What the log says of a poll: a line for the poll, and one for each change that it found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::clients::{Assessment, Client, FailedFile};
 use crate::inventory::{
     Certificate, Change, Inventory, Listing, ProjectList, Snapshot, Thresholds,
 };
@@ -97,12 +98,32 @@ pub(super) fn clock(error: Option<f64>, was_wrong: bool) {
     }
 }
 
+/// The files of clients that cannot be used, each once.
+pub(super) fn clients(now: Option<&Assessment>, before: Option<&Assessment>) {
+    let failed = |assessment: Option<&'_ Assessment>| -> BTreeSet<(Arc<str>, Arc<str>, Box<str>)> {
+        let clients = assessment.map_or(&[][..], Assessment::clients).iter();
+        let of_client = |client: &Client| {
+            let name = Arc::clone(&client.name);
+            let fault = move |failed: &FailedFile| {
+                (Arc::clone(&name), Arc::clone(&failed.path), failed.message.clone())
+            };
+            client.failed.iter().map(fault).collect::<Vec<_>>()
+        };
+        clients.flat_map(of_client).collect()
+    };
+    let before = failed(before);
+    for (client, file, message) in failed(now).difference(&before) {
+        tracing::warn!(%client, "a client's file is not used: {file} {message}");
+    }
+}
+
 /// As the metrics of requests name it.
 fn endpoint(list: &ListName) -> &'static str {
     match list {
         ListName::Organization => Endpoint::Certificates,
         ListName::Projects => Endpoint::Projects,
         ListName::Project(_) => Endpoint::ProjectCertificates,
+        ListName::Content(_) => Endpoint::Certificate,
     }
     .into_str()
 }
@@ -116,6 +137,7 @@ fn failures(failed: &[FailedList]) {
     for alike in by_reason.values() {
         let FailedList { list, reason, status, request_id, message } = alike[0];
         let project_id = if let ListName::Project(id) = list { Some(&**id) } else { None };
+        let certificate_id = if let ListName::Content(id) = list { Some(&**id) } else { None };
         let (reason, lists, endpoint) = (reason.into_str(), alike.len(), endpoint(list));
         let request_id = request_id.as_deref().map(tracing::field::display);
         tracing::warn!(
@@ -123,6 +145,7 @@ fn failures(failed: &[FailedList]) {
             lists,
             endpoint,
             project_id,
+            certificate_id,
             status,
             request_id,
             "lists not read: {message}"

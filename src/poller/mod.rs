@@ -2,6 +2,7 @@
 //!
 //! [`schedule`] says when, [`collect`] what one poll reads, [`state_file`] keeps it across restarts, [`log`] reports it.
 
+mod clients;
 mod collect;
 mod log;
 mod schedule;
@@ -18,10 +19,12 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::blocking::try_spawn;
+use crate::clients::{Assessment, Contents};
 use crate::config::{Config, Credentials};
 use crate::inventory::{RotationGroup, Snapshot, unix_now};
 use crate::openai::{Client, Error};
 use crate::poll_state::{FailureReason, ListName, PollResult, PollState, PollTiming};
+use clients::ClientJudge;
 use collect::{CollectOptions, Collected, ProjectFilter, SlowFailures};
 use schedule::Schedule;
 use state_file::StateFile;
@@ -39,6 +42,8 @@ pub struct Poller {
     state_file: Option<StateFile>,
     state: watch::Sender<Arc<PollState>>,
     slow_failures: SlowFailures,
+    /// The anchors' PEM as far as it has been read.
+    contents: Arc<Contents>,
 }
 
 /// What a reload may change.
@@ -47,6 +52,8 @@ pub struct PollerConfig {
     client: Arc<Client>,
     credentials: Credentials,
     options: CollectOptions,
+    /// None if neither clients nor the anchors' PEM are asked for.
+    clients: Option<ClientJudge>,
     timing: PollTiming,
 }
 
@@ -54,13 +61,17 @@ impl PollerConfig {
     pub fn new(client: Arc<Client>, config: &Config, credentials: Credentials) -> Self {
         let Config { poll, certificates, .. } = config;
         let (include, exclude) = (poll.project_include.clone(), poll.project_exclude.clone());
+        let clients = config.all_clients();
+        let content = certificates.content || !clients.is_empty();
         let options = CollectOptions {
             projects: poll.projects.then_some(ProjectFilter { include, exclude }),
+            content,
             concurrency: poll.concurrency as usize,
             rotation_group: RotationGroup::new(certificates.rotation_group.clone()),
         };
         let timing = PollTiming { interval: poll.interval, timeout: poll.timeout };
-        Self { client, credentials, options, timing }
+        let clients = content.then(|| ClientJudge::new(clients));
+        Self { client, credentials, options, clients, timing }
     }
 }
 
@@ -77,17 +88,27 @@ impl Poller {
         state.projects = config.options.projects.is_some();
         state.connection = Some(Arc::new(config.client.connection()));
         let mut state_file = state_file.map(|path| StateFile::new(path, base_url.as_str()));
+        let mut contents = Arc::default();
         if let Some(file) = &mut state_file
-            && let Some(saved) = file.load().await?
+            && let Some(mut saved) = file.load().await?
         {
             state.last_success_at = saved.last_success_at;
+            if config.options.content {
+                contents = std::mem::take(&mut saved.contents);
+            }
             let snapshot = config.options.restore(saved);
             log::restored(&snapshot, state.last_success_at);
             state.snapshot = Some(Arc::new(snapshot));
         }
+        if let Some(judge) = &config.clients {
+            let inventory = state.snapshot.as_ref().map(|snapshot| Arc::clone(&snapshot.inventory));
+            let now = Instant::now();
+            state.clients = judge.judge(None, Arc::clone(&contents), inventory, now).await;
+            log::clients(state.clients.as_deref(), None);
+        }
         let (state, receiver) = watch::channel(Arc::new(state));
         let slow_failures = SlowFailures::new();
-        Ok((Self { config, state_file, state, slow_failures }, receiver))
+        Ok((Self { config, state_file, state, slow_failures, contents }, receiver))
     }
 
     /// Polls until `shutdown`, first at once. Polls never overlap. A configuration that comes in through `reloads` holds from
@@ -136,9 +157,12 @@ impl Poller {
         self.set_liveness_deadline(deadline);
         self.publish(|state| state.next_poll_at = None);
         let before = self.state.borrow().snapshot.clone();
-        let Collected { snapshot, failed, pause } = self.collect(deadline, before.as_deref()).await;
+        let Collected { snapshot, contents, failed, pause } =
+            self.collect(deadline, before.as_deref()).await;
+        self.contents = contents;
+        let clients = self.judge_clients(snapshot.as_ref().or(before.as_ref()), deadline).await;
         let result = PollResult { ended_at: unix_now(), duration: started.elapsed(), failed };
-        self.record(snapshot, result).await;
+        self.record(snapshot, clients, result).await;
         pause.min(MAX_PAUSE)
     }
 
@@ -147,7 +171,8 @@ impl Poller {
         match read_key(credentials.clone(), deadline).await {
             Ok(key) => {
                 let session = client.session(key, deadline).await;
-                let collected = options.collect(&session, before, &mut self.slow_failures).await;
+                let (contents, slow_failures) = (&self.contents, &mut self.slow_failures);
+                let collected = options.collect(&session, before, contents, slow_failures).await;
                 let was_wrong = self.state.borrow().clock_error().is_some();
                 self.publish(|state| {
                     state.clock_offset = session.clock_offset().or(state.clock_offset);
@@ -157,20 +182,44 @@ impl Poller {
                 collected
             }
             // Nothing was requested.
-            Err(error) => Collected::new(None, vec![(ListName::Organization, error)]),
+            Err(error) => {
+                let contents = Arc::clone(&self.contents);
+                Collected::new(None, contents, vec![(ListName::Organization, error)])
+            }
         }
     }
 
+    /// The clients as their files are, by the lists of the last good snapshot.
+    async fn judge_clients(
+        &self,
+        snapshot: Option<&Arc<Snapshot>>,
+        deadline: Instant,
+    ) -> Option<Arc<Assessment>> {
+        let judge = self.config.clients.as_ref()?;
+        let (before, contents) = (self.state.borrow().clients.clone(), Arc::clone(&self.contents));
+        let inventory = snapshot.map(|snapshot| Arc::clone(&snapshot.inventory));
+        let clients = judge.judge(before.clone(), contents, inventory, deadline).await;
+        log::clients(clients.as_deref(), before.as_deref());
+        clients
+    }
+
     /// On disk before it is published: whoever sees a success may restart the process.
-    async fn record(&mut self, snapshot: Option<Arc<Snapshot>>, result: PollResult) {
+    async fn record(
+        &mut self,
+        snapshot: Option<Arc<Snapshot>>,
+        clients: Option<Arc<Assessment>>,
+        result: PollResult,
+    ) {
         let mut state = PollState::clone(&self.state.borrow());
         let before = state.snapshot.clone();
         state.projects = self.config.options.projects.is_some();
+        state.clients = clients;
         state.record(snapshot.clone(), result);
         log::poll(&state, snapshot.as_deref(), before.as_deref());
         if let (Some(file), Some(snapshot)) = (&mut self.state_file, snapshot) {
+            let contents = &self.contents;
             state.state_write_failures +=
-                u64::from(!file.save(&snapshot, state.last_success_at).await);
+                u64::from(!file.save(&snapshot, contents, state.last_success_at).await);
         }
         self.state.send_replace(Arc::new(state));
     }
@@ -251,12 +300,12 @@ mod tests {
         let result =
             |failed| PollResult { ended_at: NOW as f64 + 0.5, duration: Duration::ZERO, failed };
         let mut read = Snapshot::clone(&snapshot(&[vec![certificate("a")], vec![], vec![]]));
-        first.record(Some(Arc::new(read.clone())), result(vec![])).await;
+        first.record(Some(Arc::new(read.clone())), None, result(vec![])).await;
         // The same lists again, but for one that cannot be read.
         read.organization_read_at += 300.0;
         read.projects_read_at[0] += 301.0;
-        first.record(Some(Arc::new(read.clone())), result(vec![failed.clone()])).await;
-        first.record(None, result(vec![failed])).await;
+        first.record(Some(Arc::new(read.clone())), None, result(vec![failed.clone()])).await;
+        first.record(None, None, result(vec![failed])).await;
         assert_eq!(state.borrow().state_write_failures, 0);
 
         let (_, state) = poller(&path).await;

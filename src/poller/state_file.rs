@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use crate::blocking::try_spawn;
+use crate::clients::Contents;
 use crate::inventory::{Lists, Snapshot};
 use crate::{atomic_file, regular_file};
 
@@ -58,6 +59,9 @@ pub(super) struct SavedState {
     pub(super) projects_listed_at: Option<f64>,
     pub(super) projects_read_at: Vec<f64>,
     pub(super) lists: Lists,
+    /// The anchors' PEM as far as it has been read.
+    #[serde(default)]
+    pub(super) contents: Arc<Contents>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -102,9 +106,14 @@ impl StateFile {
     }
 
     /// Returns whether it is on disk. Why not is logged.
-    pub(super) async fn save(&mut self, snapshot: &Snapshot, last_success_at: Option<f64>) -> bool {
-        let (path, state) =
-            (Arc::clone(&self.path), SavedState::new(&self.base_url, snapshot, last_success_at));
+    pub(super) async fn save(
+        &mut self,
+        snapshot: &Snapshot,
+        contents: &Arc<Contents>,
+        last_success_at: Option<f64>,
+    ) -> bool {
+        let path = Arc::clone(&self.path);
+        let state = SavedState::new(&self.base_url, snapshot, contents, last_success_at);
         let held = Arc::clone(&self.lock);
         let saved = self
             .within_timeout(move || {
@@ -139,7 +148,12 @@ impl StateFile {
 }
 
 impl SavedState {
-    pub(super) fn new(base_url: &str, snapshot: &Snapshot, last_success_at: Option<f64>) -> Self {
+    pub(super) fn new(
+        base_url: &str,
+        snapshot: &Snapshot,
+        contents: &Arc<Contents>,
+        last_success_at: Option<f64>,
+    ) -> Self {
         let Snapshot { inventory, organization_read_at, projects_listed_at, projects_read_at } =
             snapshot.clone();
         let lists = inventory.lists().clone();
@@ -150,6 +164,7 @@ impl SavedState {
             projects_listed_at,
             projects_read_at,
             lists,
+            contents: Arc::clone(contents),
         }
     }
 
@@ -303,7 +318,7 @@ mod tests {
             vec![certificate("a"), named("d")],
             vec![],
         ]);
-        let mut state = SavedState::new(BASE_URL, &snapshot, Some(1.25));
+        let mut state = SavedState::new(BASE_URL, &snapshot, &Arc::default(), Some(1.25));
         let mut malformed = Malformed::default();
         malformed.add("active");
         state.lists.project_faults.malformed = malformed.clone();
@@ -447,7 +462,7 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let name = "x".repeat(64 << 20);
         let snapshot = snapshot(&[vec![certificate("a").named(&name)]]);
-        let state = SavedState::new(BASE_URL, &snapshot, None);
+        let state = SavedState::new(BASE_URL, &snapshot, &Arc::default(), None);
         let error = save(&folder.path().join("state"), &state).unwrap_err();
         assert_eq!(error.to_string(), TOO_LARGE);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -488,12 +503,12 @@ mod tests {
         assert_eq!(hung.unwrap_err().kind(), ErrorKind::TimedOut);
         tokio::time::resume();
         let snapshot = snapshot(&[vec![]]);
-        assert!(!state_file.save(&snapshot, None).await);
+        assert!(!state_file.save(&snapshot, &Arc::default(), None).await);
         drop(release);
         while state_file.last.strong_count() > 0 {
             tokio::task::yield_now().await;
         }
-        assert!(state_file.save(&snapshot, None).await);
+        assert!(state_file.save(&snapshot, &Arc::default(), None).await);
         assert!(state_file.load().await.unwrap().is_some());
     }
 

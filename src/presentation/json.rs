@@ -2,9 +2,14 @@
 //!
 //! It holds instants, never days left, so that it stays the same while the facts do.
 
+use std::collections::HashMap;
+
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::text::rfc3339;
+use crate::clients::{
+    Assessment, FailedFile, FileKind, HangsOn, Judgement, Problem, Refusal, Verdict,
+};
 use crate::inventory::{Inventory, Project, UnixSeconds, whole_second};
 
 /// Instants by name, to be flattened into an object. Each comes twice: `x` as RFC 3339 and `x_unix` in seconds, both null
@@ -27,6 +32,8 @@ impl<const N: usize> Serialize for Instants<N> {
 pub(crate) struct Document<'a> {
     certificates: Vec<CertificateEntry<'a>>,
     scopes: Vec<ScopeEntry<'a>>,
+    clients: Vec<ClientEntry<'a>>,
+    client_files_failed: Vec<FailedFileEntry<'a>>,
     malformed_certificates: u64,
     duplicate_certificates: u64,
     vanished_projects: u64,
@@ -40,6 +47,12 @@ struct CertificateEntry<'a> {
     active: bool,
     active_projects: Vec<ProjectEntry<'a>>,
     superseded_by: Option<&'a str>,
+    /// Whether `expires_at` is that of its PEM, since the list gives none.
+    expires_at_from_pem: bool,
+    /// What is odd about its PEM; none if that was not read.
+    problems: Option<&'a [Problem]>,
+    /// None if there are no clients.
+    dependent_clients: Option<u64>,
     #[serde(flatten)]
     dates: Instants<3>,
 }
@@ -65,9 +78,75 @@ struct ScopeEntry<'a> {
     coverage: Vec<Instants<2>>,
 }
 
+/// A file of a client in one of its scopes.
+#[derive(Debug, serde::Serialize)]
+struct ClientEntry<'a> {
+    client: &'a str,
+    file: &'a str,
+    /// Whether it is judged as a leaf that its issuer signs now.
+    issuer: bool,
+    scope: &'static str,
+    project_id: Option<&'a str>,
+    project_name: Option<&'a str>,
+    /// None while it cannot be known.
+    accepted: Option<bool>,
+    refusal: Option<Refusal>,
+    /// The names from the leaf to the anchor: the path that it is let in by, or the one that is at fault.
+    path: Vec<&'a str>,
+    /// That anchor.
+    certificate_id: Option<&'a str>,
+    #[serde(flatten)]
+    dates: Instants<3>,
+}
+
+impl<'a> ClientEntry<'a> {
+    fn new(Judgement { client, file, project, acceptance }: Judgement<'a>, now: f64) -> Self {
+        let issuer = file.kind == FileKind::Issuer;
+        let Verdict { accepted, refused_from, refusal, hangs_on } =
+            acceptance.at(whole_second(now));
+        let path: Vec<_> = hangs_on.iter().flat_map(HangsOn::names).collect();
+        // The leaf of an issuer does not exist.
+        let valid = (!issuer).then(|| file.chain.valid());
+        Self {
+            client: &client.name,
+            file: &file.path,
+            issuer,
+            scope: if project.is_some() { "project" } else { "organization" },
+            project_id: project.map(|project| &*project.id),
+            project_name: project.and_then(|project| project.name.as_deref()),
+            accepted,
+            refusal,
+            path: path.into_iter().skip(usize::from(issuer)).collect(),
+            certificate_id: hangs_on.map(|hangs_on| hangs_on.certificate_id()),
+            dates: Instants([
+                ("refused_from", refused_from),
+                ("not_before", valid.map(|valid| valid.begin)),
+                ("not_after", valid.map(|valid| valid.end)),
+            ]),
+        }
+    }
+}
+
+#[derive(Debug, serde::Serialize)]
+struct FailedFileEntry<'a> {
+    client: &'a str,
+    file: &'a str,
+    message: &'a str,
+}
+
 impl<'a> Document<'a> {
-    /// What `inventory` says. Of all of it, `runway_end` alone depends on `now`, and changes only with the epoch.
-    pub(crate) fn new(inventory: &'a Inventory, now: f64) -> Self {
+    /// What `inventory` and `clients` say. Of all of it, `runway_end` and the verdicts on clients alone depend on `now`, and
+    /// change only with the epochs.
+    pub(crate) fn new(inventory: &'a Inventory, clients: Option<&'a Assessment>, now: f64) -> Self {
+        let problems: HashMap<_, _> = clients
+            .iter()
+            .flat_map(|clients| clients.problems())
+            .map(|(certificate, problems)| (&*certificate.id, problems))
+            .collect();
+        let configured = clients.filter(|clients| !clients.clients().is_empty());
+        let dependent = configured.map(|clients| clients.dependent_clients(whole_second(now)));
+        let dependent: Option<HashMap<_, _>> = dependent
+            .map(|counts| counts.into_iter().map(|(it, count)| (&*it.id, count)).collect());
         let project =
             |project: &'a Project| ProjectEntry { id: &project.id, name: project.name.as_deref() };
         let certificates = inventory.certificates().iter().map(|used| CertificateEntry {
@@ -76,6 +155,11 @@ impl<'a> Document<'a> {
             active: used.active_at_organization,
             active_projects: inventory.active_projects(used).map(project).collect(),
             superseded_by: inventory.successor(used).map(|successor| &*successor.certificate.id),
+            expires_at_from_pem: used.certificate.expires_at_from_pem,
+            problems: problems.get(&*used.certificate.id).copied().flatten(),
+            dependent_clients: dependent
+                .as_ref()
+                .and_then(|counts| counts.get(&*used.certificate.id).copied()),
             dates: Instants([
                 ("created_at", used.certificate.created_at),
                 ("valid_at", used.certificate.valid_at),
@@ -107,9 +191,19 @@ impl<'a> Document<'a> {
         });
         let mut scopes: Vec<_> = read.chain(unread).collect();
         scopes.sort_by_key(|entry| entry.project_id);
+        let failed = clients.iter().flat_map(|clients| clients.clients()).flat_map(|client| {
+            client.failed.iter().map(|FailedFile { path, message }| FailedFileEntry {
+                client: &client.name,
+                file: path,
+                message,
+            })
+        });
+        let judged = clients.iter().flat_map(|clients| clients.iter());
         Self {
             certificates: certificates.collect(),
             scopes,
+            clients: judged.map(|judgement| ClientEntry::new(judgement, now)).collect(),
+            client_files_failed: failed.collect(),
             malformed_certificates: inventory.malformed().count(),
             duplicate_certificates: inventory.duplicates(),
             vanished_projects: inventory.lists().project_faults.vanished,

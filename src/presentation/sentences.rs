@@ -186,6 +186,7 @@ pub(crate) fn name_failures(failed: &[FailedList]) -> String {
                 ListName::Organization => "the organization".into(),
                 ListName::Projects => "the list of projects".into(),
                 ListName::Project(id) => format!("project {}", sanitize(id)),
+                ListName::Content(id) => format!("the PEM of {}", sanitize(id)),
             };
             let request_id =
                 request_id.as_deref().map_or_else(String::new, |id| format!(", request ID {id}"));

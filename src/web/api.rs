@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::AppState;
 use super::cached::{CachedResponse, NotRendered};
-use crate::inventory::{Inventory, Thresholds, whole_second};
+use crate::exposition::Identity;
+use crate::inventory::{Inventory, Thresholds, UnixSeconds, whole_second};
 use crate::poll_state::{ApiConnection, FailedList, FailureReason, PollState};
 use crate::presentation::{Document, Instants, Status};
 
@@ -27,11 +28,18 @@ pub(super) async fn certificates(
         let response = body.with(RETRY_AFTER, "5").respond(&headers);
         return Ok((StatusCode::SERVICE_UNAVAILABLE, response).into_response());
     };
-    let render = |inventory: &Inventory, now: f64| {
-        Some(CachedResponse::tagged(JSON, serde_json::to_vec(&Document::new(inventory, now)).ok()?))
+    let clients = app.state.borrow().clients.clone();
+    let key = clients.clone();
+    let moment = move |inventory: &Inventory, now: UnixSeconds| {
+        let epoch = key.as_ref().map_or(0, |clients| clients.epoch(now));
+        (inventory.epoch(now), key.as_ref().map(Identity::of), epoch)
+    };
+    let render = move |inventory: &Inventory, now: f64| {
+        let document = Document::new(inventory, clients.as_deref(), now);
+        Some(CachedResponse::tagged(JSON, serde_json::to_vec(&document).ok()?))
     };
     let inventory = Arc::clone(&snapshot.inventory);
-    Ok(app.responses.certificates.get(inventory, Inventory::epoch, render).await?.respond(&headers))
+    Ok(app.responses.certificates.get(inventory, moment, render).await?.respond(&headers))
 }
 
 pub(super) async fn polls(
@@ -151,7 +159,8 @@ mod tests {
             (&failed_lists[0]["list"], &failed_lists[2]["project_id"]),
             (&json!("organization"), &json!("proj_1"))
         );
-        let document = serde_json::to_value(Document::new(&read.inventory, NOW as f64)).unwrap();
+        let document =
+            serde_json::to_value(Document::new(&read.inventory, None, NOW as f64)).unwrap();
         assert_described("Snapshot", &document);
         assert_eq!(document["scopes"][0]["runway_end_unix"], NOW + 90 * 86_400);
 
@@ -159,7 +168,7 @@ mod tests {
         let mut unread = lists(&[vec![certificate("a")], vec![], vec![]]);
         unread.unread = vec![unread.projects.remove(0).project];
         let unread = Inventory::new(unread, &group("^$"));
-        let document = serde_json::to_value(Document::new(&unread, NOW as f64)).unwrap();
+        let document = serde_json::to_value(Document::new(&unread, None, NOW as f64)).unwrap();
         assert_described("Snapshot", &document);
         let said = |field: &str| -> Vec<_> {
             let scopes = document["scopes"].as_array().unwrap();

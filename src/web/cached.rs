@@ -77,7 +77,7 @@ impl<M: PartialEq + Send + 'static> Shared<M> {
     pub(super) async fn get<T: Send + Sync + 'static>(
         &self,
         source: Arc<T>,
-        moment: fn(&T, UnixSeconds) -> M,
+        moment: impl FnOnce(&T, UnixSeconds) -> M,
         render: impl FnOnce(&T, f64) -> Option<CachedResponse> + Send + 'static,
     ) -> Result<CachedResponse, NotRendered> {
         let mut last = Arc::clone(&self.0).lock_owned().await;

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::exposition::Exposition;
+use crate::exposition::Identity;
 use crate::inventory::UnixSeconds;
 use crate::poll_state::PollState;
 
@@ -37,7 +38,8 @@ struct AppState {
 struct SharedResponses {
     page: cached::Shared<UnixSeconds>,
     polls: cached::Shared<UnixSeconds>,
-    certificates: cached::Shared<usize>,
+    /// By epoch, and by clients and theirs.
+    certificates: cached::Shared<(usize, Option<Identity>, usize)>,
 }
 
 /// The paths of [`probes`], which need no credentials anywhere.

@@ -3,7 +3,7 @@
 use super::super::Problem::{
     DatesDiffer, NoKeyCertSign, NoSubjectKeyIdentifier, NotACa, SeveralCertificates, Unreadable,
 };
-use super::super::{ChainError, ListedAnchor, Problem, problems};
+use super::super::{ListedAnchor, Problem, problems};
 use super::issue::Kind;
 use super::*;
 
@@ -13,22 +13,23 @@ fn what_is_no_chain_is_refused_by_what_it_is() {
     let broken = leaf.replacen("MII", "MIJ", 1);
     let der = [0x30, 0x82, 0x01, 0x00, 0x30];
     let many: String = (0..33).map(|_| Plan::leaf(ROOT).pem()).collect();
-    for (content, error) in [
-        (b"".as_slice(), ChainError::Empty),
-        (b"\n", ChainError::NoCertificate),
-        (b"no PEM at all", ChainError::NoCertificate),
+    for (content, fault) in [
+        (b"".as_slice(), "is empty"),
+        (b"no PEM at all", "is not in PEM: it has no BEGIN line"),
         (
             b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
-            ChainError::NoCertificate,
+            "holds no certificate, but: private key; it may be swapped with the file of the key",
         ),
-        (&der, ChainError::Der),
-        (broken.as_bytes(), ChainError::Unreadable(1)),
-        ([&leaf, &broken[..]].concat().as_bytes(), ChainError::Unreadable(2)),
-        (&leaf.as_bytes()[..leaf.len() / 2], ChainError::Unreadable(1)),
-        (many.as_bytes(), ChainError::TooMany),
+        (&der, "is in a binary format such as DER or PKCS #12, not in PEM"),
+        (
+            [&leaf, &broken[..]].concat().as_bytes(),
+            "cannot be used: block 2 (line 9) is damaged: something is missing or added in it",
+        ),
+        (&leaf.as_bytes()[..leaf.len() / 2], "cannot be used: block 1 (line 1) has no END line"),
+        (many.as_bytes(), "holds more than 32 certificates"),
     ] {
-        assert_eq!(Chain::from_pem(content), Err(error));
-        assert_eq!(Chain::of_issuer_pem(content), Err(error));
+        assert_eq!(Chain::from_pem(content).unwrap_err().to_string(), fault);
+        assert_eq!(Chain::of_issuer_pem(content).unwrap_err().to_string(), fault);
     }
     let twice = Chain::from_pem([&leaf[..], &leaf].concat().as_bytes()).unwrap();
     assert_eq!(twice.intermediates().len(), 0, "the same one");
@@ -54,8 +55,8 @@ fn what_else_stands_in_a_file_is_passed_over() {
 #[test]
 fn the_problems_of_anchors_are_told() {
     let root = Plan::root(ROOT);
-    let good = AnchorContent::from_pem(root.pem().as_bytes());
-    let read = |plan: &Plan| AnchorContent::from_pem(plan.pem().as_bytes());
+    let good = AnchorContent::from_pem(&root.pem());
+    let read = |plan: &Plan| AnchorContent::from_pem(&plan.pem());
     let several = [root.pem(), "-----BEGIN CERTIFICATE-----".into()].concat();
     let dated = certificate("a").dated(Some(day(0)), Some(day(100)));
     for (content, listed, told) in [
@@ -74,8 +75,8 @@ fn the_problems_of_anchors_are_told() {
             dated.clone(),
             vec![NotACa, NoKeyCertSign, NoSubjectKeyIdentifier],
         ),
-        (&AnchorContent::from_pem(several.as_bytes()), dated.clone(), vec![SeveralCertificates]),
-        (&AnchorContent::from_pem(b""), dated, vec![Unreadable]),
+        (&AnchorContent::from_pem(&several), dated.clone(), vec![SeveralCertificates]),
+        (&AnchorContent::from_pem(""), dated, vec![Unreadable]),
     ] {
         let anchor = ListedAnchor { listed: &listed, content, is_active: true };
         assert_eq!(problems(&[anchor]), [told]);
@@ -84,7 +85,7 @@ fn the_problems_of_anchors_are_told() {
 
 #[test]
 fn one_key_in_two_active_anchors_is_a_problem_of_both() {
-    let read = |plan: Plan| Arc::new(AnchorContent::from_pem(plan.pem().as_bytes()));
+    let read = |plan: Plan| Arc::new(AnchorContent::from_pem(&plan.pem()));
     let contents = [
         read(Plan::root(ROOT)),
         read(Plan::root(Authority { name: 7, ..ROOT })),

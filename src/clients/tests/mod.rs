@@ -27,7 +27,7 @@ const LOWER: Authority = Authority { name: 3, key: 4 };
 
 fn contents(anchors: &[(&str, Plan)]) -> Contents {
     let read = |(id, plan): &(&str, Plan)| {
-        (Arc::from(*id), Arc::new(AnchorContent::from_pem(plan.pem().as_bytes())))
+        (Arc::from(*id), Arc::new(AnchorContent::from_pem(&plan.pem())))
     };
     anchors.iter().map(read).collect()
 }

@@ -38,7 +38,7 @@ struct Read {
 
 impl Read {
     fn new(world: &World) -> Self {
-        let anchor = |made: &Made| Arc::new(AnchorContent::from_pem(made.pem.as_bytes()));
+        let anchor = |made: &Made| Arc::new(AnchorContent::from_pem(&made.pem));
         let chain = |client: &Client| {
             let intermediates = client.presented.iter();
             let intermediates: String =

@@ -78,7 +78,7 @@ fn the_narrower_dates_count_and_what_is_unread_is_unknown() {
     assert_eq!(judged(&[listed(None, None), unread.clone()]), (Some(true), None, None));
     assert_eq!(judged(&[listed(None, Some(day(40))), unread]), (None, None, None));
     let bad =
-        AnchorContent::from_pem(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----");
+        AnchorContent::from_pem("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----");
     let contents = Contents::from([("bad".into(), Arc::new(bad))]);
     let (acceptance, _) = in_scope(chain(), &contents, &[certificate("bad")], &[]);
     assert_eq!(at(&acceptance, day(50)), (None, None, None), "unreadable");

@@ -1,0 +1,193 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{
+    Acceptance, Client, ClientFile, Contents, EnforcedScope, FileKind, KnownIssuers, ListedAnchor,
+    Problem, Reach, Signatures, dependent_clients, problems,
+};
+use crate::inventory::{Certificate, Inventory, Project, UnixSeconds};
+
+/// All that is known of clients and of the anchors' PEM: each file of a client in each of its scopes. Built whole, never
+/// changed.
+#[derive(Debug, Default)]
+pub struct Assessment {
+    clients: Vec<Client>,
+    contents: Arc<Contents>,
+    /// Of each file, in the order of clients and files.
+    reaches: Vec<ClientReach>,
+    /// None before the first snapshot: then nothing is judged.
+    inventory: Option<Arc<Inventory>>,
+    /// The scopes of any client, by their positions among those of the inventory.
+    scopes: BTreeMap<usize, EnforcedScope>,
+    judged: Vec<Judged>,
+    /// Of each certificate of the inventory; none if its PEM has not been read.
+    problems: Vec<Option<Vec<Problem>>>,
+    /// The instants at which a verdict may change, sorted.
+    boundaries: Vec<UnixSeconds>,
+}
+
+#[derive(Clone, Debug)]
+struct ClientReach {
+    client: usize,
+    file: usize,
+    reach: Arc<Reach>,
+}
+
+#[derive(Debug)]
+struct Judged {
+    client: usize,
+    file: usize,
+    scope: usize,
+    acceptance: Acceptance,
+}
+
+/// A file of a client in one of its scopes.
+#[derive(Clone, Copy, Debug)]
+pub struct Judgement<'a> {
+    pub client: &'a Client,
+    pub file: &'a ClientFile,
+    /// None: the organization's own scope.
+    pub project: Option<&'a Project>,
+    pub acceptance: &'a Acceptance,
+}
+
+impl Assessment {
+    /// The assessment of these clients and anchors: `before` itself if all that it rests on is equal. Signatures are
+    /// checked here, which takes time if they are many and new.
+    pub fn new_or_unchanged(
+        before: Option<&Arc<Self>>,
+        clients: Vec<Client>,
+        contents: &Arc<Contents>,
+        inventory: Option<&Arc<Inventory>>,
+        signatures: &Signatures,
+    ) -> Arc<Self> {
+        let before = before.filter(|it| it.clients == clients && it.contents == *contents);
+        let reaches = match before {
+            Some(before)
+                if before.inventory.as_ref().map(Arc::as_ptr) == inventory.map(Arc::as_ptr) =>
+            {
+                return Arc::clone(before);
+            }
+            Some(before) => before.reaches.clone(),
+            None => reaches(&clients, contents, signatures),
+        };
+        let assessment =
+            Self { clients, contents: Arc::clone(contents), reaches, ..Self::default() };
+        Arc::new(match inventory {
+            Some(inventory) => assessment.judged_by(inventory),
+            None => assessment,
+        })
+    }
+
+    /// As if these certificates were deactivated everywhere.
+    #[must_use]
+    pub fn without(&self, ids: &[&str]) -> Self {
+        let (clients, contents) = (self.clients.clone(), Arc::clone(&self.contents));
+        let assessment =
+            Self { clients, contents, reaches: self.reaches.clone(), ..Self::default() };
+        match &self.inventory {
+            Some(inventory) => assessment.judged_by(&Arc::new(inventory.without(ids))),
+            None => assessment,
+        }
+    }
+
+    fn judged_by(mut self, inventory: &Arc<Inventory>) -> Self {
+        for ClientReach { client, file, reach } in &self.reaches {
+            let own = inventory
+                .scopes()
+                .enumerate()
+                .filter(|(_, (project, _))| self.clients[*client].is_in(*project));
+            for (scope, _) in own {
+                let anchors = self.scopes.entry(scope).or_insert_with(|| {
+                    let (in_effect, may_hold_more) = inventory.in_effect(scope);
+                    EnforcedScope::new(in_effect.into_iter(), &self.contents, may_hold_more)
+                });
+                let acceptance = Acceptance::new(reach, anchors);
+                self.judged.push(Judged { client: *client, file: *file, scope, acceptance });
+            }
+        }
+        self.boundaries = self.judged.iter().flat_map(|it| it.acceptance.boundaries()).collect();
+        self.boundaries.sort_unstable();
+        self.boundaries.dedup();
+        self.problems = anchor_problems(inventory, &self.contents);
+        self.inventory = Some(Arc::clone(inventory));
+        self
+    }
+
+    /// In the order of their configuration.
+    pub fn clients(&self) -> &[Client] {
+        &self.clients
+    }
+
+    /// The file and scope at this position, in the order of clients, files and scopes.
+    pub fn get(&self, position: usize) -> Option<Judgement<'_>> {
+        let Judged { client, file, scope, acceptance } = self.judged.get(position)?;
+        let client = &self.clients[*client];
+        let (project, _) = self.inventory.as_ref()?.scope(*scope)?;
+        Some(Judgement { client, file: &client.files[*file], project, acceptance })
+    }
+
+    /// Each file in each of its scopes.
+    pub fn iter(&self) -> impl Iterator<Item = Judgement<'_>> {
+        (0..self.judged.len()).filter_map(|position| self.get(position))
+    }
+
+    /// Each certificate, with what is odd about its PEM if that has been read.
+    pub fn problems(&self) -> impl Iterator<Item = (&Certificate, Option<&[Problem]>)> {
+        let certificates = self.inventory.iter().flat_map(|inventory| inventory.certificates());
+        let certificates = certificates.map(|used| &used.certificate);
+        certificates.zip(self.problems.iter().map(Option::as_deref))
+    }
+
+    /// Of each certificate: how many pairs of a client's certificate and a scope would be refused at once, were it
+    /// deactivated everywhere.
+    pub fn dependent_clients(&self, now: UnixSeconds) -> Vec<(&Certificate, u64)> {
+        let judged = self
+            .judged
+            .iter()
+            .filter(|it| self.clients[it.client].files[it.file].kind == FileKind::Certificate);
+        let pairs = judged.filter_map(|it| Some((&it.acceptance, self.scopes.get(&it.scope)?)));
+        let dependent = dependent_clients(pairs, now);
+        let count = |certificate: &Certificate| dependent.get(&*certificate.id).copied();
+        self.problems().map(|(it, _)| (it, count(it).unwrap_or_default())).collect()
+    }
+
+    /// Number of boundaries passed at `now`: a cache key. Equal epochs give equal verdicts, also when the clock is set
+    /// back.
+    pub fn epoch(&self, now: UnixSeconds) -> usize {
+        self.boundaries.partition_point(|boundary| *boundary <= now)
+    }
+}
+
+fn reaches(clients: &[Client], contents: &Contents, signatures: &Signatures) -> Vec<ClientReach> {
+    let files = || clients.iter().flat_map(|client| &client.files);
+    let known = KnownIssuers::new(files().map(|file| &*file.chain));
+    let mut reaches = Vec::new();
+    for (client, configured) in clients.iter().enumerate() {
+        for (file, ClientFile { chain, .. }) in configured.files.iter().enumerate() {
+            let reach = Arc::new(Reach::new(chain, contents, &known, signatures));
+            reaches.push(ClientReach { client, file, reach });
+        }
+    }
+    signatures.forget_unused();
+    reaches
+}
+
+/// Of each certificate of the inventory; none if its PEM has not been read.
+fn anchor_problems(inventory: &Inventory, contents: &Contents) -> Vec<Option<Vec<Problem>>> {
+    let listed = |position: usize| {
+        let used = &inventory.certificates()[position];
+        let content = contents.get(&*used.certificate.id)?;
+        Some((
+            position,
+            ListedAnchor { listed: &used.certificate, content, is_active: used.is_active() },
+        ))
+    };
+    let (positions, anchors): (Vec<_>, Vec<_>) =
+        (0..inventory.certificates().len()).filter_map(listed).unzip();
+    let mut found = vec![None; inventory.certificates().len()];
+    for (position, problems) in positions.into_iter().zip(problems(&anchors)) {
+        found[position] = Some(problems);
+    }
+    found
+}
