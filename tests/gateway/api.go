@@ -17,6 +17,9 @@ import (
 
 type object = map[string]any
 
+// A header with the instant at which a request was judged, in nanoseconds: an answer may take a second on a busy machine.
+const judgedAt = "X-Judged-At"
+
 // A gateway answers for several organizations on one address, and knows them by their keys.
 type gateway struct {
 	mutex         sync.RWMutex
@@ -55,7 +58,9 @@ func (g *gateway) serve(listener net.Listener, certificate tls.Certificate) {
 func (g *gateway) ServeHTTP(response http.ResponseWriter, request *http.Request) {
 	response.Header().Set("Content-Type", "application/json")
 	response.Header().Set("X-Request-Id", fmt.Sprintf("req_%d", g.requests.Add(1)))
-	answer, err := g.answer(request)
+	now := time.Now()
+	response.Header().Set(judgedAt, strconv.FormatInt(now.UnixNano(), 10))
+	answer, err := g.answer(request, now)
 	if err != nil {
 		response.WriteHeader(err.status)
 		answer = object{"error": object{"message": err.message, "type": err.kind, "param": nil, "code": err.code}}
@@ -63,12 +68,12 @@ func (g *gateway) ServeHTTP(response http.ResponseWriter, request *http.Request)
 	json.NewEncoder(response).Encode(answer)
 }
 
-func (g *gateway) answer(request *http.Request) (any, *apiError) {
+func (g *gateway) answer(request *http.Request, now time.Time) (any, *apiError) {
 	organization, project, isAdmin := g.authenticate(request)
 	if organization == nil {
 		return nil, &apiError{401, "invalid_request_error", "invalid_api_key", "Incorrect API key provided"}
 	}
-	if code := organization.refusal(request.TLS.PeerCertificates, project, time.Now()); code != "" {
+	if code := organization.refusal(request.TLS.PeerCertificates, project, now); code != "" {
 		status := http.StatusForbidden
 		if code == "certificate_required" {
 			status = http.StatusUnauthorized

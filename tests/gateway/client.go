@@ -1,14 +1,18 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -36,11 +40,9 @@ type client struct {
 	predictions []prediction
 }
 
-// From the moment before it was sent to the one after its answer.
-type interval struct{ from, to time.Time }
-
 type call struct {
-	interval
+	// When the gateway judged it.
+	at     time.Time
 	status int
 	code   string
 }
@@ -49,9 +51,9 @@ func (c call) isRefused() bool {
 	return c.status != http.StatusOK
 }
 
-// An entry of `clients`.
+// An entry of `clients`, from before it was asked for to after.
 type prediction struct {
-	interval
+	from, to    time.Time
 	Client      string  `json:"client"`
 	ProjectID   *string `json:"project_id"`
 	Issuer      bool    `json:"issuer"`
@@ -68,19 +70,45 @@ type manager struct {
 	transport *http.Transport
 }
 
-func transport(root *x509.CertPool, certificate *tls.Certificate) *http.Transport {
-	config := &tls.Config{RootCAs: root}
+func transport(roots *x509.CertPool, certificate *tls.Certificate) *http.Transport {
+	return &http.Transport{TLSClientConfig: tlsConfig(roots, certificate)}
+}
+
+func tlsConfig(roots *x509.CertPool, certificate *tls.Certificate) *tls.Config {
+	config := &tls.Config{RootCAs: roots}
 	if certificate != nil {
 		// Whatever the server says it would take.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return certificate, nil
 		}
 	}
-	return &http.Transport{TLSClientConfig: config, MaxConnsPerHost: 1}
+	return config
+}
+
+// A connection that is never replaced. net/http's own takes another one where this one is slow.
+type connection struct {
+	*tls.Conn
+	reader *bufio.Reader
+}
+
+func (c *client) connect(address string, roots *x509.CertPool) (*connection, error) {
+	certificate := c.chain.forTLS()
+	connected, err := tls.Dial("tcp", address, tlsConfig(roots, &certificate))
+	if err != nil {
+		return nil, err
+	}
+	return &connection{connected, bufio.NewReader(connected)}, nil
+}
+
+func (c *connection) RoundTrip(request *http.Request) (*http.Response, error) {
+	if err := request.Write(c); err != nil {
+		return nil, err
+	}
+	return http.ReadResponse(c.reader, request)
 }
 
 // Request sends one request, and reads what came of it.
-func request(transport *http.Transport, method, url, key string, body, answer any) (status int, code string, err error) {
+func request(transport http.RoundTripper, method, url, key string, body, answer any) (done call, err error) {
 	var content io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
@@ -92,12 +120,12 @@ func request(transport *http.Transport, method, url, key string, body, answer an
 	request.Header.Set("Authorization", "Bearer "+key)
 	response, err := transport.RoundTrip(request)
 	if err != nil {
-		return 0, "", err
+		return call{}, err
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		return 0, "", err
+		return call{}, err
 	}
 	var refused struct{ Error struct{ Code string } }
 	if response.StatusCode != http.StatusOK {
@@ -105,13 +133,14 @@ func request(transport *http.Transport, method, url, key string, body, answer an
 	} else if answer != nil {
 		err = json.Unmarshal(text, answer)
 	}
-	return response.StatusCode, refused.Error.Code, err
+	judged, _ := strconv.ParseInt(response.Header.Get(judgedAt), 10, 64)
+	return call{time.Unix(0, judged), response.StatusCode, refused.Error.Code}, err
 }
 
 func (m *manager) do(method, path string, body, answer any) {
-	status, code, err := request(m.transport, method, m.base+"/organization"+path, m.key, body, answer)
-	if err != nil || status != http.StatusOK {
-		panic(fmt.Sprintf("%s %s: %d %s %v", method, path, status, code, err))
+	done, err := request(m.transport, method, m.base+"/organization"+path, m.key, body, answer)
+	if err != nil || done.status != http.StatusOK {
+		panic(fmt.Sprintf("%s %s: %d %s %v", method, path, done.status, done.code, err))
 	}
 }
 
@@ -138,32 +167,35 @@ func (m *manager) switchOver(project, verb string, ids []string) {
 	m.do("POST", path, object{"certificate_ids": ids}, nil)
 }
 
-// Keep calling on one connection until the end. A new chain takes a new connection.
-func (c *client) keepCalling(base, adminKey string, roots *x509.CertPool, end time.Time) error {
-	url, key := base+"/organization/certificates?limit=1", adminKey
+// KeepCalling calls on one connection until the end. A new chain takes a new connection.
+func (c *client) keepCalling(ctx context.Context, base *url.URL, adminKey string, roots *x509.CertPool) error {
+	url, key := base.String()+"/organization/certificates?limit=1", adminKey
 	if c.project != nil {
-		url, key = base+"/models", c.project.Key
+		url, key = base.String()+"/models", c.project.Key
 	}
-	var connection *http.Transport
-	for time.Now().Before(end) {
+	var kept *connection
+	for ctx.Err() == nil {
 		c.mutex.Lock()
-		if connection == nil || c.changed {
-			certificate := c.chain.forTLS()
-			if connection != nil {
-				connection.CloseIdleConnections()
-			}
-			connection, c.changed = transport(roots, &certificate), false
-		}
+		isNew := kept == nil || c.changed
+		c.changed = false
 		c.mutex.Unlock()
-		from := time.Now()
-		status, code, err := request(connection, "GET", url, key, nil, nil)
+		if isNew {
+			connected, err := c.connect(base.Host, roots)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			kept = connected
+			defer kept.Close()
+		}
+		next := time.Now().Add(period)
+		done, err := request(kept, "GET", url, key, nil, nil)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 		c.mutex.Lock()
-		c.calls = append(c.calls, call{interval{from, time.Now()}, status, code})
+		c.calls = append(c.calls, done)
 		c.mutex.Unlock()
-		time.Sleep(time.Until(from.Add(period)))
+		time.Sleep(time.Until(next))
 	}
 	return nil
 }

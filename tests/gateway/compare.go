@@ -4,11 +4,16 @@ import (
 	"bytes"
 	"crypto/x509"
 	"fmt"
+	"strings"
 	"time"
 )
 
 // How far a foretold instant may lie from the first refusal.
-const tolerance = time.Second
+const (
+	tolerance = time.Second
+	clock     = "15:04:05.000"
+	date      = "2 Jan 15:04:05"
+)
 
 // What came of comparing predictions with calls.
 type result struct {
@@ -32,12 +37,17 @@ func compare(clients []*client, end time.Time) *result {
 	result := &result{reasons: map[string]int{}}
 	inTime, inVain := map[foretold]bool{}, map[foretold]bool{}
 	for _, client := range clients {
-		fault := func(at interval, format string, values ...any) {
-			text := fmt.Sprintf("%s at %s: ", client.name, at.from.Format("15:04:05.000")) + fmt.Sprintf(format, values...)
+		isDescribed := false
+		fault := func(at time.Time, format string, values ...any) {
+			if !isDescribed {
+				isDescribed = true
+				result.faults = append(result.faults, client.describe())
+			}
+			text := fmt.Sprintf("%s at %s: ", client.name, at.Format(clock)) + fmt.Sprintf(format, values...)
 			result.faults = append(result.faults, text)
 		}
 		if len(client.predictions) < 10 {
-			fault(interval{end, end}, "only %d predictions", len(client.predictions))
+			fault(end, "only %d predictions", len(client.predictions))
 			continue
 		}
 		for _, call := range client.calls {
@@ -54,51 +64,44 @@ func compare(clients []*client, end time.Time) *result {
 	return result
 }
 
-type report = func(at interval, format string, values ...any)
+type report = func(at time.Time, format string, values ...any)
 
 // CompareCall looks for what was said at about the time of the call.
 func (c *client) compareCall(call call, result *result, fault report) {
-	if c.hasBoundary(call.from.Add(-tolerance), call.to.Add(tolerance)) {
+	if c.hasBoundary(call.at.Add(-tolerance), call.at.Add(tolerance)) {
 		return
 	}
-	said := c.nearest(call.interval)
+	said := c.nearest(call.at)
 	switch {
 	case said == nil:
 		return
 	case said.Accepted == nil:
 		result.unknown++
 		if !c.isUnread && c.endedIssuer(said.to) == nil {
-			fault(call.interval, "nothing is foretold, for no reason")
+			fault(call.at, "nothing is foretold, for no reason")
 		}
 	case *said.Accepted == call.isRefused():
-		fault(call.interval, "accepted is foretold as %v (%s), the answer is %d %s", *said.Accepted, said.reason(), call.status, call.code)
+		fault(call.at, "accepted is foretold as %v (%s), the answer is %d %s", *said.Accepted, said.reason(), call.status, call.code)
 	default:
 		result.asForetold++
 		isMalformed := call.code == "invalid_certificate"
 		if call.isRefused() && isMalformed != (said.reason() == "authority_key_identifier") {
-			fault(call.interval, "%s is foretold, the answer is %s", said.reason(), call.code)
+			fault(call.at, "%s is foretold, the answer is %s", said.reason(), call.code)
 		}
 	}
 }
 
 // Nearest is a prediction of about the time of a call, if nothing may have changed between them.
-func (c *client) nearest(at interval) *prediction {
+func (c *client) nearest(at time.Time) *prediction {
 	var nearest *prediction
 	for index := range c.predictions {
 		said := &c.predictions[index]
-		distance := said.from.Sub(at.from).Abs()
-		if distance < 2*time.Second && (nearest == nil || distance < nearest.from.Sub(at.from).Abs()) {
+		distance := said.from.Sub(at).Abs()
+		if distance < 2*time.Second && (nearest == nil || distance < nearest.from.Sub(at).Abs()) {
 			nearest = said
 		}
 	}
-	if nearest == nil {
-		return nil
-	}
-	from, to := nearest.from, at.to
-	if at.from.Before(from) {
-		from, to = at.from, nearest.to
-	}
-	if c.hasBoundary(from, to) {
+	if nearest == nil || c.hasBoundary(nearest.from, nearest.to) || c.hasBoundary(nearest.to, at) || c.hasBoundary(at, nearest.from) {
 		return nil
 	}
 	return nearest
@@ -106,33 +109,34 @@ func (c *client) nearest(at interval) *prediction {
 
 // ComparePrediction looks for the refusal that is foretold.
 func (c *client) comparePrediction(said prediction, end time.Time, fault report, inTime, inVain map[foretold]bool) {
-	if said.Accepted == nil || c.isUnread {
+	if said.Accepted == nil || c.isUnread || c.hasBoundary(said.from, said.to) {
 		return
 	}
-	refused := c.firstAfter(said.from, true)
+	refused, before := c.firstRefusal(said.from)
 	if said.RefusedFrom == nil {
 		if *said.Accepted && refused != nil {
-			fault(said.interval, "no refusal is foretold, one came at %s", refused.from.Format("15:04:05.000"))
+			fault(said.from, "no refusal is foretold, one came at %s", refused.at.Format(clock))
 		}
 		return
 	}
 	instant := time.Unix(*said.RefusedFrom, 0)
-	maybeInVain := said.reason() == "anchor_expired" && c.endedIssuer(instant) != nil
+	maybeInVain := c.endedIssuer(instant) != nil
 	switch {
 	case !*said.Accepted:
-		accepted := c.firstAfter(instant.Add(tolerance), false)
-		if !maybeInVain && accepted != nil && accepted.to.Before(said.from) {
-			fault(said.interval, "acceptance is said to have ended at %s, a call passed at %s", instant.Format("15:04:05"), accepted.from.Format("15:04:05.000"))
+		passed := c.lastAccepted(said.from)
+		if !maybeInVain && passed != nil && passed.at.After(instant.Add(tolerance)) {
+			fault(said.from, "acceptance is said to have ended at %s, a call passed at %s", instant.Format(clock), passed.at.Format(clock))
 		}
-	case refused != nil && refused.to.Before(instant.Add(-tolerance)):
-		fault(said.interval, "a refusal is foretold for %s, it came at %s", instant.Format("15:04:05"), refused.from.Format("15:04:05.000"))
-	case end.Before(instant.Add(tolerance)):
-	case refused != nil && !refused.from.After(instant.Add(tolerance)):
+	case refused != nil && refused.at.Before(instant.Add(-tolerance)):
+		fault(said.from, "a refusal is foretold for %s, it came at %s", instant.Format(clock), refused.at.Format(clock))
+	case end.Before(instant.Add(2 * tolerance)):
+	// Between two calls it may have come at any instant.
+	case refused != nil && (before == nil || before.at.Before(instant.Add(tolerance))):
 		inTime[foretold{c, *said.RefusedFrom}] = true
-	case maybeInVain:
+	case maybeInVain && said.reason() == "anchor_expired":
 		inVain[foretold{c, *said.RefusedFrom}] = true
 	default:
-		fault(said.interval, "a refusal is foretold for %s (%s), none came", instant.Format("15:04:05"), said.reason())
+		fault(said.from, "a refusal is foretold for %s (%s), none came then", instant.Format(clock), said.reason())
 	}
 }
 
@@ -143,13 +147,25 @@ func (p *prediction) reason() string {
 	return *p.Refusal
 }
 
-func (c *client) firstAfter(instant time.Time, isRefused bool) *call {
+// FirstRefusal is the first one after an instant, with the call before it.
+func (c *client) firstRefusal(after time.Time) (refused, before *call) {
 	for index := range c.calls {
-		if call := &c.calls[index]; call.to.After(instant) && call.isRefused() == isRefused {
-			return call
+		call := &c.calls[index]
+		if call.at.After(after) && call.isRefused() {
+			return call, before
+		}
+		before = call
+	}
+	return nil, nil
+}
+
+func (c *client) lastAccepted(until time.Time) (last *call) {
+	for index := range c.calls {
+		if call := &c.calls[index]; call.at.Before(until) && !call.isRefused() {
+			last = call
 		}
 	}
-	return nil
+	return last
 }
 
 func (c *client) hasBoundary(from, to time.Time) bool {
@@ -171,4 +187,22 @@ func (c *client) endedIssuer(instant time.Time) *x509.Certificate {
 		}
 	}
 	return nil
+}
+
+func (c *client) describe() string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s presents", c.name)
+	show := func(certificate *x509.Certificate) {
+		fmt.Fprintf(&text, " [%s, key %x, by %s, key %x, %s to %s]",
+			certificate.Subject.CommonName, certificate.SubjectKeyId[:2], certificate.Issuer.CommonName, append(certificate.AuthorityKeyId, 0, 0)[:2],
+			certificate.NotBefore.Format(date), certificate.NotAfter.Format(date))
+	}
+	for _, issued := range c.chain {
+		show(issued.certificate)
+	}
+	text.WriteString("; anchors")
+	for _, anchor := range c.anchors {
+		show(anchor)
+	}
+	return text.String()
 }

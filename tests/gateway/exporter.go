@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -49,7 +51,7 @@ func startExporter(binary string, stage *stage, base, root string) *exporter {
 		write(key, stage.own.chain[0].keyPEM())
 		set("client_cert_file = %q\nclient_key_file = %q", pem, key)
 	}
-	set("[poll]\ninterval = \"1s\"\ntimeout = \"10s\"\nprojects = true")
+	set("[poll]\ninterval = \"1s\"\ntimeout = \"1m\"\nprojects = true")
 	set("[web]\nlisten_address = [%q]", address)
 	for _, client := range stage.clients {
 		if client == stage.own {
@@ -71,6 +73,8 @@ func startExporter(binary string, stage *stage, base, root string) *exporter {
 	must(err)
 	process := exec.Command(binary, "--config.file", config)
 	process.Stdout, process.Stderr = log, log
+	// It must not outlive this process, however that ends.
+	process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	must(process.Start())
 	return &exporter{address, process}
 }
@@ -90,7 +94,7 @@ func (e *exporter) get(path string) ([]byte, error) {
 }
 
 // KeepReading notes the predictions for the clients until the end.
-func (e *exporter) keepReading(clients []*client, end time.Time) {
+func (e *exporter) keepReading(ctx context.Context, clients []*client) {
 	type id struct {
 		client, project string
 		isIssuer        bool
@@ -103,7 +107,7 @@ func (e *exporter) keepReading(clients []*client, end time.Time) {
 		}
 		byID[id] = client
 	}
-	for ; time.Now().Before(end); time.Sleep(2 * period) {
+	for ; ctx.Err() == nil; time.Sleep(2 * period) {
 		from := time.Now()
 		text, err := e.get("/api/v1/certificates")
 		var page struct{ Clients []prediction }
@@ -118,7 +122,7 @@ func (e *exporter) keepReading(clients []*client, end time.Time) {
 				id.project = *read.ProjectID
 			}
 			if client := byID[id]; client != nil {
-				read.interval = interval{from, to}
+				read.from, read.to = from, to
 				client.mutex.Lock()
 				client.predictions = append(client.predictions, read)
 				client.mutex.Unlock()
@@ -129,10 +133,10 @@ func (e *exporter) keepReading(clients []*client, end time.Time) {
 
 var pollsEnded = regexp.MustCompile(`(?m)^openai_cert_exporter_polls_total (\d+)`)
 
-// WaitForPoll waits until a poll has ended that began after this call.
-func (e *exporter) waitForPoll() {
+// WaitForPoll waits until a poll has ended that began after this call, but not for ever.
+func (e *exporter) waitForPoll(ctx context.Context) {
 	first := -1
-	for {
+	for ctx.Err() == nil {
 		text, err := e.get("/metrics")
 		if found := pollsEnded.FindSubmatch(text); err == nil && found != nil {
 			polls, _ := strconv.Atoi(string(found[1]))

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"crypto/x509"
 	"fmt"
 	"math/rand"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -15,7 +17,7 @@ const (
 	// As many as an organization's 50 anchors allow.
 	setupsEach = 20
 	// Until every exporter has polled; then for how long everybody calls. Dates lie within that time.
-	lead     = 6 * time.Second
+	lead     = 8 * time.Second
 	duration = 36 * time.Second
 )
 
@@ -24,6 +26,7 @@ type theater struct {
 	binary  string
 	folder  string
 	base    string
+	url     *url.URL
 	roots   *x509.CertPool
 	start   time.Time
 }
@@ -37,15 +40,16 @@ func prove(binary, folder string, seed int64) {
 		stages = append(stages, theater.stage(number, rand.New(rand.NewSource(seed*organizations+int64(number)))))
 	}
 	end := theater.start.Add(duration)
+	ctx, cancel := context.WithDeadline(context.Background(), end)
+	defer cancel()
 	var clients []*client
 	var running sync.WaitGroup
 	problems := make(chan error, 10_000)
 	for _, stage := range stages {
 		clients = append(clients, stage.clients...)
-		exporter := theater.play(stage, end, &running, problems)
-		defer exporter.end()
+		theater.play(ctx, stage, &running, problems)
 	}
-	rotations := theater.rotate(end, &running, problems)
+	rotations := theater.rotate(&running, problems)
 	running.Wait()
 	close(problems)
 	result := compare(clients, end)
@@ -68,7 +72,9 @@ func raise(binary, folder string) *theater {
 	roots.AppendCertsFromPEM(root)
 	go gateway.serve(listener, certificate)
 	base := "https://" + listener.Addr().String() + "/v1"
-	return &theater{gateway, binary, folder, base, roots, time.Now().Add(lead).Truncate(time.Second)}
+	url, err := url.Parse(base)
+	must(err)
+	return &theater{gateway, binary, folder, base, url, roots, time.Now().Add(lead).Truncate(time.Second)}
 }
 
 // Empty is a stage without certificates.
@@ -153,14 +159,14 @@ func (s *stage) addForOrganization(setup *setup) {
 }
 
 // Play starts the exporter, the calls and the readings.
-func (t *theater) play(stage *stage, end time.Time, running *sync.WaitGroup, problems chan<- error) *exporter {
+func (t *theater) play(ctx context.Context, stage *stage, running *sync.WaitGroup, problems chan<- error) *exporter {
 	exporter := startExporter(t.binary, stage, t.base, filepath.Join(t.folder, "ca.pem"))
 	for _, one := range stage.clients {
 		running.Add(1)
 		go func(client *client) {
 			defer running.Done()
 			time.Sleep(time.Until(t.start) + time.Duration(rand.Int63n(int64(period))))
-			if err := client.keepCalling(t.base, stage.AdminKey, t.roots, end); err != nil {
+			if err := client.keepCalling(ctx, t.url, stage.AdminKey, t.roots); err != nil {
 				problems <- err
 			}
 		}(one)
@@ -168,7 +174,8 @@ func (t *theater) play(stage *stage, end time.Time, running *sync.WaitGroup, pro
 	running.Add(1)
 	go func() {
 		defer running.Done()
-		exporter.keepReading(stage.clients, end)
+		defer exporter.end()
+		exporter.keepReading(ctx, stage.clients)
 	}()
 	return exporter
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"time"
@@ -10,6 +11,8 @@ const (
 	day = 24 * time.Hour
 	// In one rotation.
 	movers = 4
+	// On a slow machine.
+	longest = 2 * time.Minute
 )
 
 // Rotations as the documentation says: upload the new anchor, activate it beside the old one, move the clients one by one,
@@ -51,7 +54,7 @@ func newAuthority(name string, key *key, lifetime time.Duration, hasIntermediate
 
 // Rotate does so in three projects at once: to an authority of another name; to one that kept its name, but has a new key; to
 // one that kept both.
-func (t *theater) rotate(end time.Time, running *sync.WaitGroup, problems chan<- error) *rotations {
+func (t *theater) rotate(running *sync.WaitGroup, problems chan<- error) *rotations {
 	stage := t.empty("rotation", 3)
 	rotations := &rotations{stage: stage}
 	key := newKey()
@@ -70,38 +73,48 @@ func (t *theater) rotate(end time.Time, running *sync.WaitGroup, problems chan<-
 			stage.clients = append(stage.clients, &client{name: name, chain: pairs[index][0].leaf(name), project: project})
 		}
 	}
-	exporter := t.play(stage, end, running, problems)
+	ctx, cancel := context.WithTimeout(context.Background(), longest)
+	exporter := t.play(ctx, stage, running, problems)
+	var rotating sync.WaitGroup
 	for index := range pairs {
-		running.Add(1)
+		rotating.Add(1)
 		go func(index int) {
-			defer running.Done()
+			defer rotating.Done()
 			time.Sleep(time.Until(t.start.Add(time.Second)))
-			rotations.rotate(exporter, index, old[index], pairs[index][1])
+			rotations.rotate(ctx, exporter, index, old[index], pairs[index][1])
 		}(index)
 	}
+	running.Add(1)
+	go func() {
+		defer running.Done()
+		rotating.Wait()
+		cancel()
+	}()
 	return rotations
 }
 
 // Rotate waits after each step until the exporter has seen it, as somebody would who looks before the next.
-func (r *rotations) rotate(exporter *exporter, index int, old string, to authority) {
+func (r *rotations) rotate(ctx context.Context, exporter *exporter, index int, old string, to authority) {
 	project := r.stage.Projects[index].ID
 	uploaded := r.stage.manager.upload("new", to.anchor)
 	r.stage.manager.activate(project, uploaded)
-	exporter.waitForPoll()
+	exporter.waitForPoll(ctx)
 	for _, client := range r.stage.clients[index*movers : (index+1)*movers] {
 		client.mutex.Lock()
 		client.chain, client.changed = to.leaf(client.name), true
 		client.writeFile(r.stage.file(client))
 		client.mutex.Unlock()
-		exporter.waitForPoll()
+		exporter.waitForPoll(ctx)
 	}
 	r.stage.manager.deactivate(project, old)
-	exporter.waitForPoll()
+	exporter.waitForPoll(ctx)
 	r.stage.manager.do("DELETE", "/certificates/"+old, nil, nil)
-	exporter.waitForPoll()
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	r.moved += movers
+	exporter.waitForPoll(ctx)
+	if ctx.Err() == nil {
+		r.mutex.Lock()
+		defer r.mutex.Unlock()
+		r.moved += movers
+	}
 }
 
 // Faults are refusals, and what would raise an alert: OpenAIClientCertificateRefused, OpenAIClientCertificateRefusedSoon.

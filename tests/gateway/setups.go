@@ -64,16 +64,21 @@ func (g *generator) setup(project project) *setup {
 		// In place of the good one.
 		presented[0] = g.flawed(intermediate, root)
 	}
-	if g.oneIn(8) {
-		issuers = append(issuers, g.authority("stranger", newKey(), nil))
+	stranger := g.authority("stranger", newKey(), nil)
+	if g.oneIn(4) {
+		issuers = append(issuers, stranger)
 	}
 	setup := &setup{project: project}
 	for _, anchor := range anchors {
 		setup.anchors = append(setup.anchors, g.activation(anchor))
 	}
 	for number := 0; number < 2; number++ {
-		leaf := g.leaf(number, issuers[g.Intn(len(issuers))])
-		setup.add(&client{chain: append(chain{leaf}, g.someOf(presented)...)}, g)
+		issuer := issuers[g.Intn(len(issuers))]
+		client := &client{chain: chain{g.leaf(number, issuer)}}
+		if issuer != stranger {
+			client.chain = append(client.chain, g.someOf(presented)...)
+		}
+		setup.add(client, g)
 	}
 	if g.oneIn(3) {
 		issuer := issuers[g.Intn(len(issuers))]
