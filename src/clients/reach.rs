@@ -1,7 +1,7 @@
 use std::collections::HashMap;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{iter, ptr};
 
 use tokio_rustls::rustls::pki_types::{
     SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, UnixTime,
@@ -168,19 +168,22 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// Whether a certificate of a path may be taken for the issuer of one that it has not signed: OpenSSL chooses by name
+    /// Whether a certificate further up may be taken for the issuer of one that it has not signed: OpenSSL chooses by name
     /// and key identifier alone, the anchors first, and when the signature is wrong it tries no other. What may be its own
     /// issuer is taken for the end, unless it is the anchor.
     fn is_mistakable(&self, climb: &Climb<'_>, anchor: &X509) -> bool {
         let leaf = &self.chain.leaf;
         let passed = || climb.iter().map(|passed| &***passed);
-        let issuers = || passed().chain([anchor]);
-        let may_go_astray = |(certificate, issuer): (&X509, &X509)| {
-            let mut others = issuers().filter(|other| !other.is_twin_of(issuer));
-            let has_other = others.any(|other| certificate.may_name(other));
-            certificate.may_name(certificate) || (has_other && !ptr::eq(issuer, anchor))
+        let above: Vec<_> = passed().chain([anchor]).collect();
+        // A leaf yet to be signed names the right key, even if its issuer's certificate does not say which.
+        let is_told_apart = |certificate: &X509, other: &X509| {
+            self.chain.is_presumed && certificate == leaf && other.subject_key_id.is_some()
         };
-        leaf != anchor && iter::once(leaf).chain(passed()).zip(issuers()).any(may_go_astray)
+        let may_go_astray = |(certificate, above_issuer): (&X509, usize)| {
+            let mut others = [certificate].into_iter().chain(above[above_issuer..].iter().copied());
+            others.any(|other| certificate.may_name(other) && !is_told_apart(certificate, other))
+        };
+        leaf != anchor && iter::once(leaf).chain(passed()).zip(1..).any(may_go_astray)
     }
 
     /// Whether a path would be let in while it is valid. webpki checks everything at one instant, and dates apart nothing

@@ -171,14 +171,11 @@ impl Case<'_> {
         });
         let dates = self.scope.in_effect[anchor];
         let plan = &self.world.anchors[anchor].plan;
-        let above = || passed.iter().map(|made| &made.plan);
-        let mut pairs =
-            [&self.client().leaf.plan].into_iter().chain(above()).zip(above().chain([plan]));
-        let is_mistakable = pairs.any(|(below, issuer)| {
-            let is_other = |other: &&Plan| other.subject != issuer.subject;
-            let mut others = above().chain([plan]).filter(is_other);
-            is_named(below, below)
-                || (issuer.subject != plan.subject && others.any(|other| is_named(other, below)))
+        let above: Vec<_> = passed.iter().map(|made| &made.plan).chain([plan]).collect();
+        let below = [&self.client().leaf.plan].into_iter().chain(above.iter().copied());
+        let is_mistakable = below.zip(1..=above.len()).any(|(below, above_issuer)| {
+            let mut others = above[above_issuer..].iter().copied().chain([below]);
+            others.any(|other| is_named(other, below))
         });
         let (from, to) = plan.days;
         let is_valid = dates.is_some_and(|(begin, end)| {

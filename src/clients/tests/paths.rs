@@ -197,7 +197,7 @@ fn no_certificate_may_be_taken_for_the_issuer_of_another() {
     }
     // Unless it is an anchor itself.
     let pem = Plan::leaf(leaf.subject).days(0, 90).pem();
-    let contents = [("on".into(), Arc::new(AnchorContent::from_pem(pem.as_bytes())))].into();
+    let contents = [("on".into(), Arc::new(AnchorContent::from_pem(&pem)))].into();
     let chain = Chain::from_pem(pem.as_bytes()).unwrap();
     let (acceptance, _) = in_scope(chain, &contents, &[certificate("on")], &[]);
     assert_eq!(at(&acceptance, day(50)).0, Some(true));
