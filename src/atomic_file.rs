@@ -2,14 +2,17 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 const TEMP_SUFFIX: &str = ".tmp";
 
 /// Replaces the content of a file. Readers find the old content or the new one, whole, also after a crash. The file behind
-/// a link is replaced, not the link; a device or a pipe is written to, not replaced. `mode` is that of the new file, less
-/// the process's umask.
+/// a link is replaced, not the link; a device or a pipe is written to, not replaced. A new file has `mode`, less the
+/// process's umask; one that is replaced keeps of its own mode what `mode` allows and, where this process may set it, its
+/// group.
 pub(crate) fn replace(path: &Path, content: &[&[u8]], mode: u32) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         let mut special = OpenOptions::new().write(true).open(path)?;
@@ -17,17 +20,31 @@ pub(crate) fn replace(path: &Path, content: &[&[u8]], mode: u32) -> io::Result<(
     }
     let path = target(path);
     // Dropping the temporary file deletes it if a write fails, so that a full disk gets the space back.
-    let mut file = tempfile::Builder::new()
-        .prefix(&temp_prefix(&path))
-        .suffix(TEMP_SUFFIX)
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(folder(&path))?;
+    let mut file = temporary(&path, mode)?;
+    if let Ok(replaced) = fs::metadata(&path) {
+        file.as_file().set_permissions(Permissions::from_mode(replaced.mode() & mode))?;
+        // The group that may read it can be one that this process is not in.
+        let _ = fchown(file.as_file(), None, Some(replaced.gid()));
+    }
     content.iter().try_for_each(|part| file.write_all(part))?;
     // Without the fsync, a crash could leave an empty file under the new name.
     file.as_file().sync_all()?;
     file.persist(&path)?;
     // The rename is durable only once the folder is.
     File::open(folder(&path))?.sync_all()
+}
+
+/// Whether a regular file, or a new one, can be replaced. It stays as it is.
+pub(crate) fn check(path: &Path) -> io::Result<()> {
+    temporary(&target(path), 0o600).map(drop)
+}
+
+fn temporary(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(&temp_prefix(path))
+        .suffix(TEMP_SUFFIX)
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(folder(path))
 }
 
 /// Removes what a process that was killed while it replaced this file has left beside it.
@@ -72,14 +89,20 @@ mod tests {
         let (file, link) = (folder.path().join("file"), folder.path().join("link"));
         fs::write(&file, "a longer text from before").unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        replace(&link, &[b"ne", b"w"], 0o600).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o664)).unwrap();
+        replace(&link, &[b"ne", b"w"], 0o666).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&file).unwrap(), "new");
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o664, "the one that was replaced, whatever the umask");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left behind");
         fs::remove_file(&file).unwrap();
         replace(&link, &[b"newer"], 0o600).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "newer", "where there was none, it is made");
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+        replace(&link, &[b"newest"], 0o600).unwrap();
+        assert_eq!(mode(), 0o600, "no more than is allowed");
     }
 
     #[test]

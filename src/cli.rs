@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use clap::{
     ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
@@ -23,12 +23,42 @@ const VERSION: &str = concat!(
     ")"
 );
 
+/// Headings as those of the rest of the help; where there are no colours, clap takes them out. No line is longer than a
+/// terminal is wide: clap would break it without its indentation.
+const MORE_HELP: &str = "\
+\x1b[1;4mEnvironment:\x1b[0m
+  OPENAI_ADMIN_KEY   An admin key that may read certificates (api.mtls.read)
+  OPENAI_BASE_URL    Where the API is [default: https://api.openai.com/v1]
+  OPENAI_CERT_EXPORTER__SECTION__KEY
+                     Any key of the configuration, for example
+                     OPENAI_CERT_EXPORTER__POLL__PROJECTS=true
+  HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, SSL_CERT_DIR, NO_COLOR
+                     As in other programs
+
+\x1b[1;4mExamples:\x1b[0m
+  openai-cert-exporter demo
+  OPENAI_ADMIN_KEY=sk-admin-… openai-cert-exporter
+  openai-cert-exporter --config.file exporter.toml check-config
+  openai-cert-exporter check --demo
+  openai-cert-exporter help check";
+
+const MORE_HELP_FOR_CHECK: &str = "\
+\x1b[1;4mEnvironment:\x1b[0m
+  OPENAI_ADMIN_KEY and others: see openai-cert-exporter --help
+
+\x1b[1;4mExamples:\x1b[0m
+  openai-cert-exporter check --demo
+  openai-cert-exporter check | less -S
+  openai-cert-exporter check --output nagios --warning 14d --critical 3d
+  openai-cert-exporter check --output prometheus \\
+      --output-file /var/lib/node_exporter/openai.prom";
+
 /// Prometheus exporter for the mutual-TLS certificates of an OpenAI organization.
 ///
 /// Polls the full certificate list of the Admin API on an interval and serves days until expiry and active status at
 /// /metrics.
 #[derive(Debug, Parser)]
-#[command(name = "openai-cert-exporter", version = VERSION, subcommand_help_heading = "Commands", disable_help_subcommand = true)]
+#[command(name = "openai-cert-exporter", version = VERSION, subcommand_help_heading = "Commands", after_help = MORE_HELP)]
 pub struct Cli {
     /// Without one, `run`.
     #[command(subcommand)]
@@ -41,7 +71,7 @@ pub struct Cli {
 pub enum Command {
     /// Poll on an interval and serve metrics (the default)
     Run,
-    /// The same, against a built-in simulated organization: no key, no network
+    /// Run against a built-in simulated organization: no key, no network
     Demo {
         /// Where the simulated API listens [default: a free port of 127.0.0.1, which is printed]
         #[arg(
@@ -54,9 +84,12 @@ pub enum Command {
     },
     /// Poll once, print and exit: for cron, CI and Nagios-style checks
     ///
-    /// Exits with 0 where all is well, 1 for a warning, 2 where it is critical, and 3 where nothing could be read. What
-    /// counts is the worst of all scopes and active certificates. Superseded certificates, and whatever could not be read,
-    /// are at most a warning.
+    /// Exits with 0 (ok), 1 (warning), 2 (critical) or 3 (nothing could be read). The worst of all scopes and active
+    /// certificates decides. Superseded certificates, and whatever could not be read, are at most a warning.
+    ///
+    /// On a terminal, the table has as many rows as fit, those that need action first, and cuts long names. In a pipe or a
+    /// file it is complete.
+    #[command(after_help = MORE_HELP_FOR_CHECK)]
     Check(Check),
     /// Print the effective configuration, secrets redacted, and where each value came from
     CheckConfig,
@@ -67,6 +100,15 @@ pub enum Command {
 pub struct Check {
     #[command(flatten)]
     pub report: Report,
+    /// Show all rows of the table, even if the terminal has fewer
+    #[arg(long)]
+    pub all: bool,
+    /// Judge as if this certificate were deactivated everywhere; may be repeated
+    #[arg(long, value_name = "CERTIFICATE_ID")]
+    pub without: Vec<String>,
+    /// Judge as of this instant, such as 2027-01-31T00:00:00Z
+    #[arg(long, value_name = "RFC3339", value_parser = instant)]
+    pub at: Option<f64>,
     /// How long the poll may take, in place of poll.timeout [default: poll.timeout, but 50s at most]
     #[arg(long, value_name = "TIME", value_parser = timeout)]
     pub timeout: Option<Duration>,
@@ -95,6 +137,14 @@ pub struct Report {
     pub labels: Vec<String>,
 }
 
+/// Seconds since the epoch.
+fn instant(text: &str) -> Result<f64, &'static str> {
+    let instant = humantime::parse_rfc3339(text).ok();
+    let since_epoch = instant.and_then(|instant| instant.duration_since(UNIX_EPOCH).ok());
+    let seconds = since_epoch.map(|since| since.as_secs_f64());
+    seconds.ok_or("must be an instant in UTC, such as 2027-01-31T00:00:00Z")
+}
+
 /// Within the bounds of poll.timeout.
 fn timeout(text: &str) -> Result<Duration, &'static str> {
     let bounds = Duration::from_millis(100)..=Duration::from_secs(86_400);
@@ -117,6 +167,7 @@ pub enum Format {
 
 /// Flags that every command takes. The id of one that sets a key of the configuration is that key.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct Flags {
     /// Configuration file (TOML)
     #[arg(long = "config.file", value_name = "FILE", global = true)]
@@ -150,9 +201,19 @@ pub struct Flags {
 }
 
 impl Cli {
+    /// The command line as help, completions and man pages describe it: the flags of the server are hidden where they do
+    /// nothing, though not refused, so that one set of flags does for all commands.
+    pub fn definition() -> clap::Command {
+        let command = Self::command();
+        let is_of_server = |flag: &&clap::Arg| flag.get_id().as_str().starts_with("web.");
+        let of_server = command.get_arguments().filter(is_of_server);
+        let hidden: Vec<_> = of_server.map(|flag| flag.clone().hide(true)).collect();
+        command.mut_subcommand("check", |check| check.args(hidden))
+    }
+
     /// What is to be done, and the flags that set keys of the configuration: key, flag and value.
     pub fn parse_from(arguments: &[OsString]) -> Result<(Self, Vec<KeyFlag>), clap::Error> {
-        let matches = Self::command().try_get_matches_from(arguments)?;
+        let matches = Self::definition().try_get_matches_from(arguments)?;
         let flags = Flags::augment_args(clap::Command::default());
         let key_flags = flags.get_arguments().filter_map(|flag| key_flag(flag, &matches)).collect();
         Ok((Self::from_arg_matches(&matches)?, key_flags))
@@ -171,7 +232,7 @@ impl Cli {
         let unknown =
             (0..arguments.len()).map(|at| clap::Arg::new(at.to_string()).allow_hyphen_values(true));
         let matches =
-            Self::command().args(unknown).ignore_errors(true).try_get_matches_from(arguments);
+            Self::definition().args(unknown).ignore_errors(true).try_get_matches_from(arguments);
         matches.is_ok_and(|matches| matches.subcommand_name() == Some("check"))
     }
 }
@@ -223,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        Cli::definition().debug_assert();
     }
 
     #[test]
@@ -231,6 +292,7 @@ mod tests {
         for line in [
             "x --log.level=warn --web.listen-address :1 check --web.listen-address=:2",
             "x check --log.level warn",
+            "x check --web.listen-address :1 --log.level warn",
         ] {
             let (_, flags) = Cli::parse_from(&arguments(line)).unwrap();
             let level = ("log.level".into(), "--log.level".into(), Value::from("warn"));

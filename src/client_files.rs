@@ -2,8 +2,9 @@
 //! only itself, and nothing of a private key that stands in one is kept.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::hash::{BuildHasher as _, RandomState};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use glob::{MatchOptions, glob_with};
@@ -72,7 +73,7 @@ impl ClientFiles {
         let certificates = certificates.into_iter().map(|path| (FileKind::Certificate, path));
         let issuers = issuers.into_iter().map(|path| (FileKind::Issuer, path));
         for (kind, path) in certificates.chain(issuers) {
-            let chain = self.read_file(kind, &path, seen);
+            let chain = self.read_file(kind, Path::new(&path), seen);
             let path = path.to_string_lossy().into();
             match chain {
                 Ok(chain) => files.push(ClientFile { path, kind, chain }),
@@ -106,7 +107,7 @@ impl ClientFiles {
 }
 
 /// The files of these patterns, each once, sorted. What finds none has failed.
-fn find(patterns: &[String], failed: &mut Vec<FailedFile>) -> BTreeSet<PathBuf> {
+fn find(patterns: &[String], failed: &mut Vec<FailedFile>) -> BTreeSet<OsString> {
     let mut found = BTreeSet::new();
     for pattern in patterns {
         let mut fail = |path: &str, message: &str| {
@@ -118,7 +119,7 @@ fn find(patterns: &[String], failed: &mut Vec<FailedFile>) -> BTreeSet<PathBuf> 
         for path in glob_with(pattern, MATCHING).into_iter().flatten() {
             matches += 1;
             match path {
-                Ok(path) if found.len() < MAX_FILES => drop(found.insert(path)),
+                Ok(path) if found.len() < MAX_FILES => drop(found.insert(path.into_os_string())),
                 Ok(_) => {}
                 Err(error) => {
                     let message = format!("cannot be read: {}", error.error());

@@ -3,7 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair,
+};
 use regex::Regex;
+use time::OffsetDateTime;
 
 use crate::inventory::{
     Certificate, Inventory, Listing, Lists, Malformed, Project, ProjectFaults, ProjectList,
@@ -68,6 +73,30 @@ pub(crate) fn lists(read: &[Vec<Certificate>]) -> Lists {
         unread: Vec::new(),
         project_faults: ProjectFaults::default(),
     }
+}
+
+/// A root authority, in PEM, and how it issues certificates for client authentication: to these days, counted from
+/// [`NOW`].
+pub(crate) fn authority(name: &str) -> (String, impl Fn(i64) -> String) {
+    let params = |name: &str, days: i64| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let instant = |days| OffsetDateTime::from_unix_timestamp(NOW + days * DAY).unwrap();
+        (params.not_before, params.not_after) = (instant(-1), instant(days));
+        params
+    };
+    let (key, mut root) = (KeyPair::generate().unwrap(), params(name, 3_650));
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let pem = root.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(root, key);
+    let issue = move |days| {
+        let mut leaf = params("client", days);
+        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        leaf.use_authority_key_identifier_extension = true;
+        leaf.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap().pem()
+    };
+    (pem, issue)
 }
 
 pub(crate) fn group(pattern: &str) -> RotationGroup {

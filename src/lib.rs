@@ -25,6 +25,7 @@
 //! | wire | [`app`] | the only place where these meet |
 //! | | [`demo`] | a simulated organization to run all of it against |
 //! | | [`telemetry`], [`signals`] | logs; what SIGTERM, SIGINT and SIGHUP ask for |
+//! | | [`terminal`] | what a terminal has room for |
 //! | | [`atomic_file`], [`regular_file`], [`pem`] | the one writer of files that are replaced whole, and the one reader of files and of PEM |
 //! | | [`blocking`] | work that blocks, on threads of its own |
 //!
@@ -53,4 +54,5 @@ mod presentation;
 mod regular_file;
 pub mod signals;
 pub mod telemetry;
+pub mod terminal;
 pub mod web;

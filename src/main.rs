@@ -11,9 +11,12 @@ use openai_cert_exporter::cli::{Cli, Command, Format, KeyFlag, Report};
 use openai_cert_exporter::config::{ConfigError, Layers, ListenAddress, Loaded, Log};
 use openai_cert_exporter::demo::DemoApi;
 use openai_cert_exporter::telemetry::Logs;
-use openai_cert_exporter::{check, demo, signals, telemetry};
+use openai_cert_exporter::terminal::Size;
+use openai_cert_exporter::{check, config, demo, signals, telemetry};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
+
+const PROGRAM: &str = "openai-cert-exporter";
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
@@ -29,7 +32,7 @@ fn main() -> ExitCode {
     let code = run(cli, flags, &logs).unwrap_or_else(|error| {
         let Some(report) = report else {
             // It never fails, also where nobody reads.
-            let _ = logs.write_all(format!("openai-cert-exporter: {error}\n").as_bytes());
+            let _ = logs.write_all(format!("{PROGRAM}: {error}\n").as_bytes());
             return ExitCode::FAILURE;
         };
         check::tell_failure(&report, &error.to_string());
@@ -64,9 +67,13 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
 }
 
 fn run(cli: Cli, flags: Vec<KeyFlag>, logs: &Logs) -> anyhow::Result<ExitCode> {
+    if let Some(Command::Check(check)) = &cli.command {
+        check::verify(check)?;
+    }
     // One thread for everything that waits: a request that hops between threads costs more than its work. What takes its
     // time (compressing a large snapshot, files, names) has threads of its own.
-    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = signals::require_descriptors()
+        .and_then(|()| Builder::new_current_thread().enable_all().build());
     let runtime = runtime.map_err(|error| anyhow!("there can be no runtime: {error}"))?;
     let command = cli.command.unwrap_or(Command::Run);
     let api_address = match &command {
@@ -83,8 +90,10 @@ fn run(cli: Cli, flags: Vec<KeyFlag>, logs: &Logs) -> anyhow::Result<ExitCode> {
         Command::CheckConfig => {
             let layers = layers()?;
             let held = App::check(&Loaded::new(&layers)?.config)?;
-            let comments: String = held.iter().flat_map(|line| ["# ", line, "\n"]).collect();
-            print(&(layers.to_string() + &comments))?;
+            let columns = Size::of(io::stdout()).columns;
+            let mut text = layers.to_toml(columns);
+            text.extend(held.iter().map(|line| config::comment(line, columns)));
+            print(&(text + "# The configuration is valid\n"))?;
         }
         Command::Run | Command::Demo { .. } => {
             serve(runtime, move || Loaded::new(&layers()?), api, logs)?;
@@ -127,7 +136,8 @@ fn serve(
         signals::survive_file_size_limit().map_err(system)?;
         let app = App::bind(loaded, logs).await?;
         if let Some(api) = api {
-            print(&api.welcome(&app.server)?)?;
+            let program = std::env::args_os().next().unwrap_or_else(|| PROGRAM.into());
+            print(&api.welcome(&app.server, &program.to_string_lossy())?)?;
             tokio::spawn(api.run(shutdown.clone()));
         }
         Box::pin(app.run(reloads, shutdown)).await;

@@ -1,6 +1,7 @@
 //! What signals ask of the process.
 
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use rustix::process::Signal;
@@ -9,6 +10,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::blocking::spawn_blocking;
+
+/// Whether there are the descriptors that a runtime needs to receive signals: without them, building one panics.
+pub fn require_descriptors() -> io::Result<()> {
+    let pairs: io::Result<Vec<_>> = (0..4).map(|_| UnixStream::pair()).collect();
+    pairs.map(drop)
+}
 
 /// Cancelled by the first SIGTERM or SIGINT.
 pub fn shutdown() -> io::Result<CancellationToken> {

@@ -1,12 +1,14 @@
 //! Logs: to standard error, as text or JSON. Whoever reads them too slowly, or not at all, misses lines and stops nothing.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SendError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
 use prometheus::IntCounter;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -108,6 +110,11 @@ pub fn end_on_panic(logs: Logs) {
     }));
 }
 
+/// Whether a stream is a terminal that takes colours, and nobody has said otherwise (`NO_COLOR`, `TERM=dumb`).
+fn has_colors(stream: &impl RawStream) -> bool {
+    AutoStream::choice(stream) != ColorChoice::Never
+}
+
 /// Starts logging for the whole process.
 ///
 /// The level is this program's own. Libraries log at `warn` and above only: their debug output may contain
@@ -121,7 +128,7 @@ pub fn init(log: Log, logs: Logs) -> Result<(), TryInitError> {
     let writer = move || logs.clone();
     match log.format {
         LogFormat::Text => registry
-            .with(fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal()))
+            .with(fmt::layer().with_writer(writer).with_ansi(has_colors(&io::stderr())))
             .try_init(),
         LogFormat::Json => {
             registry.with(fmt::layer().json().flatten_event(true).with_writer(writer)).try_init()

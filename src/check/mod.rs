@@ -2,6 +2,7 @@
 
 mod output;
 mod spinner;
+mod table;
 mod textfile;
 
 use std::io;
@@ -15,12 +16,13 @@ use crate::atomic_file;
 use crate::cli::{Check, Format, Report};
 use crate::config::{Loaded, values};
 use crate::exposition::ExpositionError;
-use crate::inventory::{Thresholds, unix_now};
+use crate::inventory::{Thresholds, unix_now, whole_second};
 use crate::openai::{self, Client, ClientError};
 use crate::poll_state::{FailedList, FailureReason, ListName, PollResult, PollState, PollTiming};
 use crate::poller::{Poller, PollerConfig, StateFileError};
 pub use crate::presentation::Status;
-use crate::presentation::Summary;
+use crate::presentation::{Summary, format_timestamp, sanitize};
+use crate::terminal::Size;
 
 /// Readable to all, less the process's umask: the node exporter is another user.
 const OUTPUT_FILE_MODE: u32 = 0o666;
@@ -32,6 +34,10 @@ const MAX_DEFAULT_TIMEOUT: Duration = Duration::from_secs(50);
 pub enum CheckError {
     #[error("--critical must not be longer than --warning")]
     Thresholds,
+    #[error("--without and --at tell what would be, which is nothing for --output prometheus")]
+    AssumptionAsSeries,
+    #[error("--without: no list has a certificate with the id {0}")]
+    UnknownCertificate(String),
     #[error("--label needs --output prometheus")]
     LabelWithoutSeries,
     #[error(
@@ -63,31 +69,49 @@ impl Status {
     }
 }
 
+/// Refuses what cannot hold whatever is configured, before anything is read.
+pub fn verify(check: &Check) -> Result<(), CheckError> {
+    textfile::constant_labels(&check.report)?;
+    let is_assumed = check.at.is_some() || !check.without.is_empty();
+    if is_assumed && check.report.output == Format::Prometheus {
+        return Err(CheckError::AssumptionAsSeries);
+    }
+    if check.critical > check.warning { Err(CheckError::Thresholds) } else { Ok(()) }
+}
+
 /// Polls once and prints what came of it.
 pub async fn run(
     Loaded { mut config, credentials }: Loaded,
     check: &Check,
 ) -> Result<Status, CheckError> {
+    verify(check)?;
     let labels = textfile::constant_labels(&check.report)?;
-    if check.critical > check.warning {
-        return Err(CheckError::Thresholds);
-    }
     let thresholds =
         Thresholds { warning: check.warning.as_secs_f64(), critical: check.critical.as_secs_f64() };
-    config.poll.timeout =
-        check.timeout.unwrap_or_else(|| config.poll.timeout.min(MAX_DEFAULT_TIMEOUT));
-    let client = Client::new(&config.api, Arc::new(openai::Metrics::new(&Registry::new())?))?;
-    let pages = Arc::clone(&client.pages);
+    let (timeout, deadline_setting) = match check.timeout {
+        Some(timeout) => (timeout, "--timeout"),
+        None if config.poll.timeout > MAX_DEFAULT_TIMEOUT => {
+            (MAX_DEFAULT_TIMEOUT, "50s by default; --timeout sets another limit")
+        }
+        None => (config.poll.timeout, "poll.timeout"),
+    };
+    config.poll.timeout = timeout;
+    let mut client = Client::new(&config.api, Arc::new(openai::Metrics::new(&Registry::new())?))?;
+    client.deadline_setting = deadline_setting;
+    let progress = Arc::clone(&client.progress);
     let poller = PollerConfig::new(Arc::new(client), &config, credentials);
     // The state file is the daemon's: a check reports what it has read itself, and keeps nothing.
     let (poller, _) = Poller::new(poller, None, &config.api.base_url).await?;
-    let state = spinner::with_spinner(poller.once(), &pages).await;
-    let now = unix_now();
-    let summary = Summary::new(&state, now, thresholds);
+    let state = spinner::with_spinner(poller.once(), &progress).await;
+    let now = check.at.unwrap_or_else(unix_now);
+    let state = what_if(state, check, now)?;
+    let mut summary = Summary::new(&state, now, thresholds);
+    summary.caveats.extend(assumption(check));
     let text = match check.report.output {
         Format::Prometheus => {
             textfile::page(&state, check.report.output_file.as_deref(), &labels, now)?
         }
+        Format::Table => table::table(&summary, room(check)),
         format => report(format, &summary, &state, thresholds, now)?,
     };
     deliver(&check.report, &text)?;
@@ -95,6 +119,53 @@ pub async fn run(
         output::eprint(&summary.message());
     }
     Ok(summary.status)
+}
+
+/// The state as it would be by `--without` and `--at`.
+fn what_if(
+    mut state: Arc<PollState>,
+    check: &Check,
+    now: f64,
+) -> Result<Arc<PollState>, CheckError> {
+    let changed = Arc::make_mut(&mut state);
+    let Some(mut snapshot) = changed.snapshot.as_deref().cloned() else { return Ok(state) };
+    let ids: Vec<_> = check.without.iter().map(String::as_str).collect();
+    let is_listed = |id: &&str| {
+        snapshot.inventory.certificates().iter().any(|used| *used.certificate.id == **id)
+    };
+    if let Some(unknown) = ids.iter().find(|id| !is_listed(id)) {
+        return Err(CheckError::UnknownCertificate(sanitize(unknown)));
+    }
+    if !ids.is_empty() {
+        snapshot.inventory = Arc::new(snapshot.inventory.without(&ids));
+        let clients = changed.clients.as_deref();
+        changed.clients = clients.map(|clients| Arc::new(clients.over(&snapshot.inventory)));
+    }
+    if check.at.is_some() {
+        // The instant is by the clock of the API, and nothing grows old until then.
+        changed.clock_offset = None;
+        snapshot = snapshot.as_if_read_at(now);
+    }
+    changed.snapshot = Some(Arc::new(snapshot));
+    Ok(state)
+}
+
+/// What the verdict rests on, as a sentence.
+fn assumption(check: &Check) -> Option<String> {
+    let at = check.at.map(|at| format!("at {}", format_timestamp(whole_second(at))));
+    let ids = check.without.iter().map(|id| sanitize(id)).collect::<Vec<_>>().join(", ");
+    let without = (!ids.is_empty()).then(|| format!("with {ids} deactivated everywhere"));
+    let all = [at, without].into_iter().flatten().collect::<Vec<_>>();
+    (!all.is_empty()).then(|| format!("This is what would be {}.", all.join(", ")))
+}
+
+/// What a table may take.
+fn room(check: &Check) -> Size {
+    let terminal = match check.report.output_file {
+        None => Size::of(io::stdout()),
+        Some(_) => Size::UNLIMITED,
+    };
+    if check.all { Size { rows: usize::MAX, ..terminal } } else { terminal }
 }
 
 /// What is printed of a state.
@@ -106,7 +177,7 @@ pub(crate) fn report(
     now: f64,
 ) -> Result<String, CheckError> {
     Ok(match format {
-        Format::Table => output::table(summary),
+        Format::Table => table::table(summary, Size::UNLIMITED),
         Format::Json => output::json(summary, state, now)?,
         // By the same clock as the summary's words.
         Format::Nagios => output::nagios(summary, thresholds, state.api_time(now)),
@@ -144,11 +215,16 @@ pub fn tell_failure(report: &Report, message: &str) {
         (Format::Table, _) if report.output_file.is_some() => {
             Some(format!("{}  {message}\n", Status::Unknown))
         }
+        // Series without their labels could be those of another organization.
         (Format::Table, _) | (Format::Prometheus, Err(_)) => None,
     };
-    let is_told = text.is_some_and(|text| deliver(report, &text).is_ok()) && is_printed(report);
-    if !is_told {
-        output::eprint(message);
+    let is_told = text.is_some_and(|text| deliver(report, &text).is_ok());
+    match &report.output_file {
+        Some(_) if !is_told => {
+            output::eprint(&format!("{message}; the output file was not updated"));
+        }
+        None if is_told && is_printed(report) => {}
+        _ => output::eprint(message),
     }
 }
 

@@ -1,23 +1,14 @@
 //! A summary in each of the formats.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use unicode_width::UnicodeWidthStr;
 
 use super::Status;
-use crate::inventory::{
-    SECONDS_PER_DAY, Severity, Thresholds, UnixSeconds, days_until, whole_second,
-};
+use crate::inventory::{SECONDS_PER_DAY, Thresholds, UnixSeconds, days_until, whole_second};
 use crate::poll_state::{FailedList, FailureReason, PollState};
 use crate::presentation::{Document, Instants, Summary};
-
-/// Cells of what has no name or no value.
-const UNNAMED: &str = "(unnamed)";
-const NONE: &str = "-";
 
 /// Prints, in colour if a terminal takes it and nobody has said otherwise (`NO_COLOR`).
 pub(super) fn print(text: &str) -> io::Result<()> {
@@ -114,74 +105,6 @@ pub(super) fn json_failure(message: &str, now: f64) -> serde_json::Result<String
     Ok(serde_json::to_string_pretty(&report)? + "\n")
 }
 
-pub(super) fn table(summary: &Summary<'_>) -> String {
-    let style = style(summary.color);
-    let mut text = format!("{style}{}{style:#}  {}\n", summary.status, summary.message());
-    if let Some(next) = &summary.next_step {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "Do next: {}.", next.text);
-    }
-    if !summary.scopes.is_empty() {
-        let rows = summary.scopes.iter().map(|row| {
-            let (end, left) = (
-                row.end.as_deref().unwrap_or(NONE),
-                row.relative_end.as_deref().unwrap_or_default(),
-            );
-            let (name, id) =
-                (row.name.as_deref().unwrap_or(UNNAMED), row.id.as_deref().unwrap_or_default());
-            let note = row.note.as_deref().unwrap_or_default();
-            ([row.label, end, left, name, id, note], row.severity)
-        });
-        text.push('\n');
-        align(&mut text, ["STATE", "ENDS", "", "SCOPE", "ID", "NOTE"], rows.collect());
-    }
-    if !summary.certificates.is_empty() {
-        let rows = summary.certificates.iter().map(|row| {
-            let (end, name) =
-                (row.end.as_deref().unwrap_or(NONE), row.name.as_deref().unwrap_or(UNNAMED));
-            let active_at = row.active_at.as_deref().unwrap_or(NONE);
-            let successor = row.successor.as_deref().unwrap_or_default();
-            ([row.label, end, &row.relative_end, name, &row.id, active_at, successor], row.severity)
-        });
-        text.push('\n');
-        let head = ["STATE", "EXPIRES", "", "CERTIFICATE", "ID", "ACTIVE AT", "SUPERSEDED BY"];
-        align(&mut text, head, rows.collect());
-    }
-    text
-}
-
-fn style(color: Severity) -> Style {
-    match color {
-        Severity::Off => Style::new().dimmed(),
-        Severity::Ok => AnsiColor::Green.on_default(),
-        Severity::Warning => AnsiColor::Yellow.on_default().bold(),
-        Severity::Critical => AnsiColor::Red.on_default().bold(),
-    }
-}
-
-/// Writes rows in columns as wide as their widest cell. The first column, the state, is coloured.
-fn align<const N: usize>(text: &mut String, head: [&str; N], rows: Vec<([&str; N], Severity)>) {
-    let mut widths = head.map(UnicodeWidthStr::width);
-    for (cells, _) in &rows {
-        for (width, cell) in widths.iter_mut().zip(cells) {
-            *width = cell.width().max(*width);
-        }
-    }
-    let head = (head, Style::new().bold());
-    let body = rows.into_iter().map(|(cells, color)| (cells, style(color)));
-    for (row, (cells, style)) in std::iter::once(head).chain(body).enumerate() {
-        let mut line = String::new();
-        for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
-            let gap = width - cell.width() + 2;
-            let style = if column == 0 || row == 0 { style } else { Style::new() };
-            // Writing to a string cannot fail.
-            let _ = write!(line, "{style}{cell}{style:#}{:gap$}", "");
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -209,8 +132,10 @@ mod tests {
             snapshot,
             PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed },
         );
+        state.projects = false;
         let thresholds = Thresholds::default();
         nagios(&Summary::new(&state, NOW as f64, thresholds), thresholds, NOW as f64)
+            .replace(" Projects are not monitored (set poll.projects = true to include them).", "")
     }
 
     #[test]
@@ -228,7 +153,7 @@ mod tests {
             ),
             (
                 line(None, true),
-                "UNKNOWN - The last poll failed: server (answered 503/) for the list of projects. Nothing is known: no poll has succeeded yet.\n",
+                "UNKNOWN - The last poll failed: server (answered 503/) for the list of projects. Nothing is known: the list of certificates has not been read.\n",
             ),
             (
                 line(Some(snapshot(&[vec![]])), false),
@@ -237,17 +162,5 @@ mod tests {
         ] {
             assert_eq!(line, expected);
         }
-    }
-
-    #[test]
-    fn columns_are_as_wide_as_a_terminal_shows_them() {
-        let mut text = String::new();
-        align(
-            &mut text,
-            ["A", "B"],
-            [["東京", "x"], ["abc", ""]].map(|row| (row, Severity::Off)).to_vec(),
-        );
-        let plain = anstream::adapter::strip_str(&text).to_string();
-        assert_eq!(plain, "A     B\n東京  x\nabc\n");
     }
 }

@@ -1,16 +1,18 @@
 use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::interval;
+
+use crate::openai::Progress;
+use crate::terminal::{Size, cut};
 
 const FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 const FRAME_TIME: Duration = Duration::from_millis(100);
 /// Goes to the start of the line and empties it.
 const CLEAR: &str = "\r\x1b[2K";
 
-/// Waits for `work`, and meanwhile shows on a terminal how many pages have been read.
-pub(super) async fn with_spinner<T>(work: impl Future<Output = T>, pages: &AtomicU64) -> T {
+/// Waits for `work`, and meanwhile shows on a terminal how far it has come.
+pub(super) async fn with_spinner<T>(work: impl Future<Output = T>, progress: &Progress) -> T {
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     if is_dumb || !io::stderr().is_terminal() {
         return work.await;
@@ -25,9 +27,10 @@ pub(super) async fn with_spinner<T>(work: impl Future<Output = T>, pages: &Atomi
                 return done;
             }
             _ = ticks.tick() => {
-                let pages = pages.load(Ordering::Relaxed);
-                let plural = if pages == 1 { "" } else { "s" };
-                show(&format!("{CLEAR}{} polling: {pages} page{plural} read", FRAMES[frames % FRAMES.len()]));
+                let line = format!("{} polling: {progress}", FRAMES[frames % FRAMES.len()]);
+                // A line that the terminal breaks could not be emptied.
+                let columns = Size::of(io::stderr()).columns.saturating_sub(1);
+                show(&format!("{CLEAR}{}", cut(&line, columns)));
                 frames += 1;
             }
         }

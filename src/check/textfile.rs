@@ -30,8 +30,9 @@ pub(super) fn constant_labels(report: &Report) -> Result<String, CheckError> {
             return Err(CheckError::Label);
         }
         names.push(name);
-        let value = value.replace('\\', r"\\").replace('"', "\\\"");
-        labels.extend([name, "=\"", &value, "\","]);
+        labels.extend([name, "=\""]);
+        exposition::push_label(&mut labels, value);
+        labels.push_str("\",");
     }
     Ok(labels)
 }

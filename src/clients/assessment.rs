@@ -79,16 +79,12 @@ impl Assessment {
         })
     }
 
-    /// As if these certificates were deactivated everywhere.
+    /// The same clients by the lists of another inventory.
     #[must_use]
-    pub fn without(&self, ids: &[&str]) -> Self {
+    pub fn over(&self, inventory: &Arc<Inventory>) -> Self {
         let (clients, contents) = (self.clients.clone(), Arc::clone(&self.contents));
-        let assessment =
-            Self { clients, contents, reaches: self.reaches.clone(), ..Self::default() };
-        match &self.inventory {
-            Some(inventory) => assessment.judged_by(&Arc::new(inventory.without(ids))),
-            None => assessment,
-        }
+        let reaches = self.reaches.clone();
+        Self { clients, contents, reaches, ..Self::default() }.judged_by(inventory)
     }
 
     fn judged_by(mut self, inventory: &Arc<Inventory>) -> Self {
@@ -114,7 +110,7 @@ impl Assessment {
         self
     }
 
-    /// In the order of their configuration.
+    /// Sorted by name.
     pub fn clients(&self) -> &[Client] {
         &self.clients
     }
@@ -137,6 +133,13 @@ impl Assessment {
         let certificates = self.inventory.iter().flat_map(|inventory| inventory.certificates());
         let certificates = certificates.map(|used| &used.certificate);
         certificates.zip(self.problems.iter().map(Option::as_deref))
+    }
+
+    /// A certificate as a list shows it.
+    pub fn certificate(&self, id: &str) -> Option<&Certificate> {
+        let certificates = self.inventory.as_ref()?.certificates();
+        let position = certificates.binary_search_by(|used| (*used.certificate.id).cmp(id)).ok()?;
+        Some(&certificates[position].certificate)
     }
 
     /// Of each certificate: how many pairs of a client's certificate and a scope would be refused at once, were it

@@ -1,7 +1,7 @@
 use super::AnchorContent;
 use crate::inventory::Certificate;
 
-/// What is odd about an anchor: advice, since none of it decides who is let in.
+/// What is odd about an anchor: advice, since none of it decides who is let in. Sorted by name, as series are.
 #[derive(
     Clone,
     Copy,
@@ -17,18 +17,18 @@ use crate::inventory::Certificate;
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Problem {
-    NotACa,
+    /// Between API and PEM.
+    DatesDiffer,
     /// Its key usage is missing, or does not allow it to sign certificates.
     NoKeyCertSign,
     NoSubjectKeyIdentifier,
-    /// Between API and PEM.
-    DatesDiffer,
+    NotACa,
+    /// As another active one.
+    SameKey,
     /// In its PEM, of which only the first counts.
     SeveralCertificates,
     /// The first certificate of its PEM.
     Unreadable,
-    /// As another active one.
-    SameKey,
 }
 
 /// An anchor as a list shows it, with what stands in its PEM.
@@ -40,7 +40,7 @@ pub struct ListedAnchor<'a> {
     pub is_active: bool,
 }
 
-/// The problems of each of these anchors, in order.
+/// The problems of each of these anchors, sorted.
 pub fn problems(anchors: &[ListedAnchor<'_>]) -> Vec<Vec<Problem>> {
     let has_same_key = |anchor: &ListedAnchor<'_>| {
         let twin = |other: &ListedAnchor<'_>| {
@@ -54,6 +54,7 @@ pub fn problems(anchors: &[ListedAnchor<'_>]) -> Vec<Vec<Problem>> {
     let all = anchors.iter().map(|anchor| (of_content(anchor), has_same_key(anchor)));
     all.map(|(mut found, has_same_key)| {
         found.extend(has_same_key.then_some(Problem::SameKey));
+        found.sort_unstable();
         found
     })
     .collect()

@@ -55,7 +55,7 @@ impl Config {
         Ok(())
     }
 
-    /// Every client, the exporter itself included if it has a certificate.
+    /// Every client, sorted by name, the exporter itself included if it has a certificate.
     pub fn all_clients(&self) -> Vec<ClientConfig> {
         let own = self.api.client_cert_file.iter().map(|path| ClientConfig {
             name: OWN_CLIENT.into(),
@@ -63,6 +63,8 @@ impl Config {
             issuer_files: Vec::new(),
             projects: None,
         });
-        self.clients.iter().cloned().chain(own).collect()
+        let mut clients: Vec<_> = self.clients.iter().cloned().chain(own).collect();
+        clients.sort_by(|a, b| a.name.cmp(&b.name));
+        clients
     }
 }

@@ -39,7 +39,8 @@ impl Credentials {
 
 /// The key in a text, or what is wrong with it.
 fn usable(place: &str, text: &str) -> Result<SecretString, String> {
-    let key = text.trim();
+    // Some editors begin a file with a byte order mark.
+    let key = text.trim_start_matches('\u{feff}').trim();
     match fault(key) {
         Some(fault) => Err(format!("{place} {fault}")),
         None => Ok(key.into()),
@@ -58,6 +59,10 @@ fn fault(key: &str) -> Option<&'static str> {
             "begins with \"Bearer\", which is added to it anyway; give the key alone",
         ),
         (
+            begins("authorization:"),
+            "begins with \"Authorization:\", which is added to it anyway; give the key alone",
+        ),
+        (
             has(&['"', '\'', '`']),
             "has a quotation mark, which is taken for a part of it; give the key alone",
         ),
@@ -72,6 +77,13 @@ fn fault(key: &str) -> Option<&'static str> {
         (
             has(&['<', '>']),
             "has an angle bracket: it seems that the key was to be put there, and was not",
+        ),
+        (has(&['*']), "has an asterisk: a masked key was copied, not the key itself"),
+        (has(&['\\']), "has a backslash, such as that of a line break that was written as \\n"),
+        (key.ends_with([',', ';']), "ends with a comma or semicolon; give the key alone"),
+        (
+            key.starts_with('~') || ["/", "./", "../"].iter().any(|it| key.starts_with(it)),
+            "looks like the path of a file, which belongs in api.admin_key_file",
         ),
         (key.contains(char::is_whitespace), "has a blank or a line break in the middle"),
         (
@@ -93,6 +105,10 @@ mod tests {
         {
             assert_eq!(read(key).unwrap().expose_secret(), key.trim());
         }
+        assert_eq!(
+            read("\u{feff} sk-admin-PLANTED\n").unwrap().expose_secret(),
+            "sk-admin-PLANTED"
+        );
         for (key, fault) in [
             ("", "is empty"),
             (" \t\n", "is empty"),
@@ -111,7 +127,17 @@ mod tests {
             ("sk-admin-PLANTED\nsk-admin-PLANTED", "a blank or a line break"),
             ("-----BEGIN PLANTED-----", "PEM"),
             ("naïve", "HTTP header"),
-            ("\u{feff}sk-admin-PLANTED", "HTTP header"),
+            ("sk-admin\u{feff}PLANTED", "HTTP header"),
+            ("Authorization:sk-admin-PLANTED", "Authorization:"),
+            ("authorization: Bearer sk-admin-PLANTED", "Authorization:"),
+            ("sk-admin-PLANTED,", "comma or semicolon"),
+            ("sk-admin-PLANTED;\n", "comma or semicolon"),
+            ("sk-admin-PLANTED\\n", "backslash"),
+            ("sk-****PLANTED", "asterisk"),
+            ("/run/secrets/PLANTED", "api.admin_key_file"),
+            ("./PLANTED", "api.admin_key_file"),
+            ("../PLANTED", "api.admin_key_file"),
+            ("~/PLANTED", "api.admin_key_file"),
             ("bell\u{7}", "HTTP header"),
         ] {
             let message = read(key).unwrap_err();

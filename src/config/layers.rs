@@ -5,7 +5,6 @@
 //! source into a secret, and a placeholder takes its place, so that figment still knows its origin.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::Path;
@@ -17,6 +16,7 @@ use secrecy::zeroize::Zeroizing;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::effective::Setting;
 use super::{Config, ConfigError, values};
 
 /// Both the documentation of every key and the lowest layer.
@@ -24,8 +24,6 @@ pub(crate) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 const DEFAULT_ORIGIN: &str = "default";
 const REDACTED: &str = "[redacted]";
-/// Origins stand in a column of their own, unless a value is longer than this.
-const MAX_WIDTH: usize = 120;
 /// The double underscore keeps clear of the variables that Kubernetes sets for a Service of this name.
 const ENVIRONMENT_PREFIX: &str = "OPENAI_CERT_EXPORTER__";
 
@@ -235,42 +233,31 @@ impl Layers {
         self.origin(key) == DEFAULT_ORIGIN
     }
 
+    /// Sorted by key.
+    pub(super) fn settings(&self) -> Vec<Setting> {
+        let mut settings = Vec::new();
+        let mut add = |key: String, value: &Value| {
+            let origin = self.origin(&key);
+            settings.push(Setting { key, value: value.clone(), origin });
+        };
+        for (section, values) in &self.values() {
+            let Some(keys) = values.as_dict() else {
+                add(section.clone(), values);
+                continue;
+            };
+            for (name, value) in keys {
+                add(format!("{section}.{name}"), value);
+            }
+        }
+        settings
+    }
+
     fn values(&self) -> Dict {
         self.figment.find_value("").ok().and_then(Value::into_dict).unwrap_or_default()
     }
 }
 
-/// The effective configuration as TOML, sorted by key, each value with its origin; the admin key is redacted.
-impl fmt::Display for Layers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut lines = Vec::new();
-        for (section, values) in &self.values() {
-            for (name, value) in values.as_dict().into_iter().flatten() {
-                let key = format!("{section}.{name}");
-                lines.push((format!("{key} = {}", as_toml(value)), self.origin(&key)));
-            }
-            // Of a list of tables, by position.
-            for (position, values) in values.as_array().unwrap_or_default().iter().enumerate() {
-                for (name, value) in values.as_dict().into_iter().flatten() {
-                    let assignment = format!("{section}.{position}.{name} = {}", as_toml(value));
-                    lines.push((assignment, self.origin(section)));
-                }
-            }
-        }
-        let width = lines
-            .iter()
-            .map(|(assignment, _)| assignment.chars().count())
-            .max()
-            .unwrap_or_default()
-            .min(MAX_WIDTH);
-        for (assignment, origin) in lines {
-            writeln!(f, "{assignment:width$}  # {origin}")?;
-        }
-        Ok(())
-    }
-}
-
-fn as_toml(value: &Value) -> String {
+pub(super) fn as_toml(value: &Value) -> String {
     match value {
         // A JSON string is a TOML string too.
         Value::String(_, text) => serde_json::to_string(text).unwrap_or_default(),
@@ -279,8 +266,14 @@ fn as_toml(value: &Value) -> String {
         }
         Value::Bool(_, value) => value.to_string(),
         Value::Num(_, number) => number.to_i128().unwrap_or_default().to_string(),
+        // Of a list of tables: no section and no key with a secret.
+        Value::Dict(_, values) => {
+            let assigned =
+                values.iter().map(|(name, value)| format!("{name} = {}", as_toml(value)));
+            format!("{{ {} }}", assigned.collect::<Vec<_>>().join(", "))
+        }
         // No valid key has anything else.
-        Value::Char(..) | Value::Empty(..) | Value::Dict(..) => REDACTED.into(),
+        Value::Char(..) | Value::Empty(..) => REDACTED.into(),
     }
 }
 

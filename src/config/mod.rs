@@ -1,10 +1,11 @@
 //! From defaults, a file, the environment and flags to one validated [`Config`].
 //!
-//! [`layers`] stacks the sources, [`values`] says what a value may be, and this module what there is to configure: of each
+//! [`layers`] stacks the sources, [`effective`] prints what they come to, [`values`] says what a value may be, and this module what there is to configure: of each
 //! key the name, the type and the bounds, once. `config/default.toml` has the defaults. No message repeats a value.
 
 mod client;
 mod credentials;
+mod effective;
 mod error;
 mod layers;
 mod listen_address;
@@ -19,6 +20,7 @@ use url::{Host, Url};
 
 pub use client::{ClientConfig, OWN_CLIENT};
 pub use credentials::Credentials;
+pub use effective::comment;
 pub use error::ConfigError;
 pub(crate) use error::name_to_echo;
 pub(crate) use layers::Layer;
@@ -264,6 +266,8 @@ mod tests {
         let mut known: Vec<_> =
             ["api", "poll", "certificates", "web", "log"].into_iter().flat_map(keys_of).collect();
         let lines = DEFAULTS.lines().map(|line| line.strip_prefix("# ").unwrap_or(line));
+        // What follows is not of a section, and has no defaults.
+        let lines = lines.take_while(|line| *line != "[[clients]]");
         let mut named: Vec<_> =
             lines.filter_map(|line| line.split_once(" = ")).map(|(name, _)| name).collect();
         known.sort_unstable();

@@ -44,21 +44,23 @@ impl DemoApi {
         Demo::at(self.address, ADMIN_KEY)
     }
 
-    /// What the demo command prints: where to look, also on the exporter that polls it.
-    pub fn welcome(&self, exporter: &Server) -> io::Result<String> {
+    /// What the demo command prints: where it listens, and what to try. `program` is how it was started.
+    pub fn welcome(&self, exporter: &Server, program: &str) -> io::Result<String> {
         let certificates = self.organization.certificates.len();
         let projects =
             self.organization.projects.iter().filter(|project| !project.is_archived()).count();
-        let (api, scheme) = (self.address, exporter.scheme());
-        let pages = exporter.addresses()?.into_iter().map(local);
-        let pages: Vec<_> =
-            pages.map(|at| format!("  {scheme}://{at}/ and {scheme}://{at}/metrics\n")).collect();
+        let (api, scheme) = (format!("http://{}/v1", self.address), exporter.scheme());
+        let addresses = exporter.addresses()?.into_iter().map(local);
+        let urls: Vec<_> = addresses.map(|address| format!("{scheme}://{address}/")).collect();
+        let (first, all) = (urls.first().map_or("", |url| url), urls.join("  "));
+        // The certificate of a demo is hardly one that curl trusts.
+        let curl = if scheme == "https" { "curl -sk" } else { "curl -s" };
         Ok(format!(
-            "A simulated organization with {certificates} certificates and {projects} projects is at http://{api}/v1 (admin key: {ADMIN_KEY}).\n\
-             The exporter polls it like a real one. Look at:\n\
-             {}\
-             End it with Ctrl-C.\n",
-            pages.concat()
+            "Simulated API:  {api} (admin key {ADMIN_KEY}; {certificates} certificates, {projects} projects)\n\
+             Status page:    {all}\n\
+             Metrics:        {curl} {first}metrics | grep days_until_expiry\n\
+             Check:          OPENAI_ADMIN_KEY={ADMIN_KEY} OPENAI_BASE_URL={api} {program} check\n\
+             Press Ctrl-C to stop.\n",
         ))
     }
 

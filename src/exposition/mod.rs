@@ -28,6 +28,7 @@ pub(crate) use facts::facts;
 use fragment::{Compressor, Fragment, gzip_member};
 pub(crate) use memo::{Identity, Memo};
 use metrics::{Lifetime, METRICS, Metric};
+pub(crate) use series::push_label;
 use text_body::Registered;
 pub use text_body::TextBody;
 

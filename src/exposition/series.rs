@@ -153,7 +153,7 @@ const NUL_SHOWN_AS: &str = "\u{fffd}";
 
 /// Appends a label's value, cut between characters where it is too long. No two series become one by that: identifiers,
 /// which tell them apart, are never as long.
-pub(super) fn push_label(text: &mut String, value: &str) {
+pub(crate) fn push_label(text: &mut String, value: &str) {
     if value.len() <= MAX_LABEL_BYTES / NUL_SHOWN_AS.len() {
         return push_escaped(text, value);
     }

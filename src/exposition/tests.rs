@@ -11,10 +11,15 @@ use std::time::{Duration, Instant};
 use flate2::bufread::GzDecoder;
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, Opts};
+use regex::Regex;
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
-use crate::fixture::{DAY, NOW, certificate, group, lists};
+use crate::clients::{
+    AnchorContent, Assessment, Chain, Client, ClientFile, Contents, FailedFile, FileKind,
+    Signatures,
+};
+use crate::fixture::{DAY, NOW, authority, certificate, group, lists};
 use crate::inventory::{Certificate, Inventory, Lists, Snapshot};
 use crate::poll_state::{FailedList, FailureReason, ListName, PollResult, PollTiming};
 use reference::{FAMILIES, Reference};
@@ -357,4 +362,75 @@ fn readme_names_every_metric_and_no_other() {
             metric.name
         );
     }
+}
+
+/// A client with certificates to these days from now, and issuers.
+fn client(
+    name: &str,
+    projects: Option<&str>,
+    certificates: &[String],
+    issuers: &[String],
+) -> Client {
+    let file = |kind: FileKind, number: usize, pem: &String| ClientFile {
+        path: format!("/{name}/{number}").into(),
+        kind,
+        chain: Arc::new(match kind {
+            FileKind::Certificate => Chain::from_pem(pem.as_bytes()).unwrap(),
+            FileKind::Issuer => Chain::of_issuer_pem(pem.as_bytes()).unwrap(),
+        }),
+    };
+    let of = |kind, pems: &[String]| -> Vec<_> {
+        pems.iter().enumerate().map(|(number, pem)| file(kind, number, pem)).collect()
+    };
+    let files = [of(FileKind::Certificate, certificates), of(FileKind::Issuer, issuers)].concat();
+    let failed = vec![FailedFile { path: "/x".into(), message: "is empty".into() }];
+    let projects = projects.map(|pattern| vec![Regex::new(pattern).unwrap()]);
+    Client { name: name.into(), projects, files, failed }
+}
+
+#[test]
+fn clients_are_on_the_page_as_they_are_at_its_second() {
+    let ((root, issue), (other, issue_otherwise)) = (authority("root"), authority("other"));
+    let certificates = [issue(10), issue(20), issue_otherwise(5)];
+    let clients = vec![
+        client("a", None, &certificates, &[root.clone(), other.clone()]),
+        client("b \"x\"", Some("^proj_[01]$"), &certificates[1..], &[]),
+        client("c", None, &[], &[other]),
+    ];
+    let several = AnchorContent::from_pem(&[&*root, &root].concat());
+    let contents = Arc::new(Contents::from([("one".into(), Arc::new(several))]));
+    let mut scraped = Scraped::new();
+    let read = [
+        vec![certificate("one").dated(None, Some(NOW + 15 * DAY)), certificate("two").inactive()],
+        vec![certificate("one")],
+        vec![certificate("two")],
+    ];
+    scraped.read(lists(&read), &[]);
+    let signatures = Signatures::default();
+    let show = |scraped: &mut Scraped, clients: Vec<Client>| {
+        let inventory = scraped.state.snapshot.as_ref().map(|snapshot| &snapshot.inventory);
+        let before = scraped.state.clients.clone();
+        let clients = Assessment::new_or_unchanged(
+            before.as_ref(),
+            clients,
+            &contents,
+            inventory,
+            &signatures,
+        );
+        Arc::make_mut(&mut scraped.state).clients = Some(clients);
+    };
+    show(&mut scraped, clients.clone());
+    scraped.check();
+    let before = scraped.state.clients.clone();
+    show(&mut scraped, clients.clone());
+    assert_eq!(before.as_ref().map(Arc::as_ptr), scraped.state.clients.as_ref().map(Arc::as_ptr));
+    let accepted = r#"openai_client_certificate_accepted{client="a",file="/a/0",scope="organization",project_id="",project_name=""} "#;
+    assert!(scraped.text().contains(&format!("{accepted}1\n")), "{}", scraped.text());
+    scraped.now += (10 * DAY) as f64;
+    scraped.check();
+    assert!(scraped.text().contains(&format!("{accepted}0\n")));
+    scraped.read(lists(&read[..2]), &[]);
+    show(&mut scraped, clients[..2].to_vec());
+    scraped.check();
+    assert!(!scraped.text().contains(r#"client="c""#));
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::rotation::uses;
-use super::scope::{active, in_effect};
+use super::scope::{active, in_effect, validity};
 use super::{
     Certificate, CertificateUse, Listing, Malformed, Project, RotationGroup, Scope, UnixSeconds,
 };
@@ -54,13 +54,12 @@ impl Lists {
         let of_projects = self.projects.iter_mut().map(|list| &mut list.certificates);
         for list in of_projects.chain([&mut self.organization]) {
             let lacks_date = |it: &Certificate| it.valid_at.is_none() || it.expires_at.is_none();
-            if !list.items.iter().any(lacks_date) {
-                continue;
-            }
-            for certificate in &mut Arc::make_mut(list).items {
-                if let Some(dates) = dates_in_pem(&certificate.id) {
-                    certificate.fill_dates(dates);
-                }
+            let missing = list.items.iter().enumerate().filter(|(_, it)| lacks_date(it));
+            let found =
+                missing.filter_map(|(position, it)| Some((position, dates_in_pem(&it.id)?)));
+            // Changed only if there is something to change: readers share it.
+            for (position, dates) in found.collect::<Vec<_>>() {
+                Arc::make_mut(list).items[position].fill_dates(dates);
             }
         }
     }
@@ -182,6 +181,22 @@ impl Inventory {
         };
         let own = &self.lists.projects[project].certificates;
         (in_effect(own, organization).collect(), own.hidden > 0 || organization.hidden > 0)
+    }
+
+    /// A certificate in effect at a project, or at the organization, that expires at `end`.
+    pub(crate) fn ending_at(
+        &self,
+        project: Option<&str>,
+        end: UnixSeconds,
+    ) -> Option<&Certificate> {
+        let organization = &self.lists.organization;
+        let ends = |certificate: &&Certificate| {
+            certificate.expires_at == Some(end) && validity(certificate).is_some()
+        };
+        match project {
+            None => active(organization).find(ends),
+            Some(id) => in_effect(&self.project(id)?.1.certificates, organization).find(ends),
+        }
     }
 
     /// Every certificate of any list once, sorted by identifier.

@@ -24,15 +24,19 @@ pub struct Listing<T> {
     /// `items`, and any of them may be an active certificate.
     #[serde(default)]
     pub hidden: u64,
+    /// Identifiers of entries that came again with another content, for the log. Not kept across restarts.
+    #[serde(skip)]
+    pub contradicted: Vec<Box<str>>,
 }
 
 impl<T> Default for Listing<T> {
     fn default() -> Self {
-        Self { items: Vec::new(), duplicates: 0, malformed: Malformed::default(), hidden: 0 }
+        let (items, contradicted) = (Vec::new(), Vec::new());
+        Self { items, duplicates: 0, malformed: Malformed::default(), hidden: 0, contradicted }
     }
 }
 
-impl<T: Identified> Listing<T> {
+impl<T: Identified + PartialEq> Listing<T> {
     /// Sorts `read`, which is in the order of arrival. Of two objects with one identifier the later is kept, since it
     /// is fresher.
     pub fn new(mut read: Vec<T>, malformed: Malformed) -> Self {
@@ -40,11 +44,20 @@ impl<T: Identified> Listing<T> {
         // A stable sort of the reversed list puts the later of two first, and `dedup` keeps the first.
         read.reverse();
         read.sort_by(|a, b| a.id().cmp(b.id()));
-        read.dedup_by(|a, b| a.id() == b.id());
+        let mut contradicted: Vec<Box<str>> = Vec::new();
+        read.dedup_by(|a, b| {
+            if a.id() == b.id() && a != b && contradicted.last().is_none_or(|id| **id != *a.id()) {
+                contradicted.push(a.id().into());
+            }
+            a.id() == b.id()
+        });
         read.shrink_to_fit();
-        Self { duplicates: (total - read.len()) as u64, items: read, malformed, hidden: 0 }
+        let duplicates = (total - read.len()) as u64;
+        Self { items: read, duplicates, malformed, hidden: 0, contradicted }
     }
+}
 
+impl<T: Identified> Listing<T> {
     pub fn get(&self, id: &str) -> Option<&T> {
         self.items.binary_search_by(|item| item.id().cmp(id)).ok().map(|index| &self.items[index])
     }
@@ -109,8 +122,11 @@ mod tests {
         let list = Listing::new(read, Malformed::default());
         assert_eq!(list.items, [certificate("a").named("2"), certificate("b").named("4")]);
         assert_eq!(list.duplicates, 2);
+        assert_eq!(list.contradicted, ["b".into()]);
         assert_eq!(list.get("b"), Some(&certificate("b").named("4")));
         assert_eq!(list.get("c"), None);
+        let alike = Listing::new(vec![certificate("a"), certificate("a")], Malformed::default());
+        assert_eq!((alike.duplicates, alike.contradicted.len()), (1, 0));
     }
 
     #[test]

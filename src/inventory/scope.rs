@@ -34,8 +34,10 @@ pub(super) fn validity(certificate: &Certificate) -> Option<(UnixSeconds, Option
 /// The anchors in effect in one scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// Whether any anchor is active, valid or not; none if that cannot be known.
-    enforced: Option<bool>,
+    /// Whether any anchor is known to be active, valid or not.
+    has_active: bool,
+    /// Whether an entry that cannot be read may be one more active anchor.
+    hides_anchors: bool,
     /// When anchors with a known end are valid, sorted.
     dated: Box<[(UnixSeconds, UnixSeconds)]>,
     /// When anchors without a known end begin.
@@ -47,10 +49,10 @@ pub struct Scope {
 impl Scope {
     /// `hides_anchors`: a list of the scope has entries that may be active certificates and cannot be read.
     pub fn new<'a>(in_effect: impl Iterator<Item = &'a Certificate>, hides_anchors: bool) -> Self {
-        let mut enforced = (!hides_anchors).then_some(false);
+        let mut has_active = false;
         let (mut dated, mut undated) = (Vec::new(), Vec::new());
         for certificate in in_effect {
-            enforced = Some(true);
+            has_active = true;
             match validity(certificate) {
                 Some((begin, Some(end))) => dated.push((begin, end)),
                 Some((begin, None)) => undated.push(begin),
@@ -59,19 +61,20 @@ impl Scope {
         }
         dated.sort_unstable();
         let coverage = merged(&dated).into();
-        Self { enforced, dated: dated.into(), undated: undated.into(), coverage }
+        Self { has_active, hides_anchors, dated: dated.into(), undated: undated.into(), coverage }
     }
 
     /// Whether mutual TLS is enforced: whether any anchor is active, valid or not. None if no anchor is known to be active
     /// while an entry that cannot be read may be.
     pub fn enforced(&self) -> Option<bool> {
-        self.enforced
+        (self.has_active || !self.hides_anchors).then_some(self.has_active)
     }
 
-    /// How many anchors are valid at `now`.
-    pub fn valid(&self, now: UnixSeconds) -> usize {
+    /// How many anchors are valid at `now`. None if none is known to be while an entry that cannot be read may be.
+    pub fn valid(&self, now: UnixSeconds) -> Option<usize> {
         let dated = self.dated.iter().filter(|(begin, end)| (*begin..*end).contains(&now)).count();
-        dated + self.undated.iter().filter(|begin| **begin <= now).count()
+        let valid = dated + self.undated.iter().filter(|begin| **begin <= now).count();
+        (valid > 0 || !self.hides_anchors).then_some(valid)
     }
 
     /// How many anchors have no known end. The runway is computed without them.
@@ -94,13 +97,15 @@ impl Scope {
     }
 
     /// The first instant from `now` on at which no anchor with a known end is valid; if none is valid at `now`, the
-    /// instant at which the last one ended. `None` if none has been valid yet.
+    /// instant at which the last one ended. `None` if none has been valid yet, or if that instant is past and an entry that
+    /// cannot be read may be valid since.
     ///
     /// An anchor that begins only after the others have ended does not cover the gap.
     pub fn runway_end(&self, now: UnixSeconds) -> Option<UnixSeconds> {
         // The last span that has begun: either it lasts, or it was the last to end.
         let begun = self.coverage.partition_point(|(begin, _)| *begin <= now);
-        self.coverage[..begun].last().map(|(_, end)| *end)
+        let end = self.coverage[..begun].last().map(|(_, end)| *end);
+        end.filter(|end| *end > now || !self.hides_anchors)
     }
 }
 
@@ -174,7 +179,7 @@ mod tests {
         let reversed = scope(&[from_to(40, 30)]);
         assert_eq!(
             (reversed.enforced(), reversed.valid(35), reversed.runway_end(35)),
-            (Some(true), 0, None)
+            (Some(true), Some(0), None)
         );
     }
 
@@ -196,16 +201,34 @@ mod tests {
         let scope = scope(&[from_to(0, 100), (None, None), (Some(70), None)]);
         assert_eq!(
             (scope.valid(50), scope.unknown_expiry(), scope.runway_end(50)),
-            (2, 2, Some(100))
+            (Some(2), 2, Some(100))
         );
-        assert_eq!((scope.valid(200), scope.runway_end(200)), (2, Some(100)));
+        assert_eq!((scope.valid(200), scope.runway_end(200)), (Some(2), Some(100)));
+    }
+
+    #[test]
+    fn an_unreadable_entry_may_cover_what_nothing_else_does() {
+        for (dates, valid, runway_end) in [
+            (vec![from_to(0, 40)], None, None),
+            (vec![from_to(60, 90)], None, None),
+            (vec![from_to(40, 30)], None, None),
+            (vec![], None, None),
+            (vec![from_to(0, 100)], Some(1), Some(100)),
+            (vec![from_to(0, 40), (None, None)], Some(1), None),
+        ] {
+            let scope = Scope::new(certificates(&dates).iter(), true);
+            assert_eq!((scope.valid(50), scope.runway_end(50)), (valid, runway_end), "{dates:?}");
+        }
     }
 
     #[test]
     fn extreme_instants_are_instants() {
         let always = scope(&[from_to(i64::MIN, i64::MAX)]);
-        assert_eq!((always.valid(0), always.runway_end(0)), (1, Some(i64::MAX)));
-        assert_eq!((always.valid(i64::MAX), always.runway_end(i64::MAX)), (0, Some(i64::MAX)));
+        assert_eq!((always.valid(0), always.runway_end(0)), (Some(1), Some(i64::MAX)));
+        assert_eq!(
+            (always.valid(i64::MAX), always.runway_end(i64::MAX)),
+            (Some(0), Some(i64::MAX))
+        );
     }
 
     #[test]
@@ -220,8 +243,8 @@ mod tests {
             list(certificates)
         };
         let (organization, own) = (active_of([true, true, false]), active_of([true, false, true]));
-        assert_eq!(Scope::new(active(&organization), false).valid(50), 2);
-        assert_eq!(Scope::new(in_effect(&own, &organization), false).valid(50), 3);
+        assert_eq!(Scope::new(active(&organization), false).valid(50), Some(2));
+        assert_eq!(Scope::new(in_effect(&own, &organization), false).valid(50), Some(3));
     }
 
     /// The models walk time second by second over this range, and know nothing of spans.
@@ -254,7 +277,7 @@ mod tests {
         #[test]
         fn valid_agrees_with_asking_each(anchors in some_anchors(), now in -1..=RANGE) {
             let valid = anchors.iter().filter(|dates| is_valid(dates, now)).count();
-            prop_assert_eq!(scope(&anchors).valid(now), valid);
+            prop_assert_eq!(scope(&anchors).valid(now), Some(valid));
         }
     }
 }

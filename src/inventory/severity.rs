@@ -65,6 +65,8 @@ pub(crate) enum Coverage {
     NotEnforced,
     /// No certificate is known to be active, but an entry that cannot be read may be.
     Unknown,
+    /// No active certificate is known to be valid, but an entry that cannot be read may be: requests may be refused.
+    InDoubt,
     /// No active certificate is valid: every request is refused. `since` is the end of the last one whose end is known.
     Refused { since: Option<UnixSeconds> },
     /// An active certificate is valid without a gap until this instant.
@@ -78,16 +80,22 @@ impl Coverage {
         match scope.runway_end(now) {
             _ if scope.enforced() == Some(false) => Self::NotEnforced,
             _ if scope.enforced().is_none() => Self::Unknown,
-            since if scope.valid(now) == 0 => Self::Refused { since },
+            _ if scope.valid(now).is_none() => Self::InDoubt,
+            since if scope.valid(now) == Some(0) => Self::Refused { since },
             Some(until) if until > now => Self::Covered { until },
             since => Self::Undated { since },
         }
     }
 
+    /// Whether nothing that cannot be read may make it another one.
+    pub(crate) fn is_known(self) -> bool {
+        !matches!(self, Self::Unknown | Self::InDoubt)
+    }
+
     /// When coverage by certificates with a known end ends, or ended.
     pub(crate) fn end(self) -> Option<UnixSeconds> {
         match self {
-            Self::NotEnforced | Self::Unknown => None,
+            Self::NotEnforced | Self::Unknown | Self::InDoubt => None,
             Self::Covered { until } => Some(until),
             Self::Refused { since } | Self::Undated { since } => since,
         }
@@ -100,16 +108,18 @@ impl Coverage {
                 scope.coverage().iter().map(|(begin, _)| *begin).find(|begin| *begin > until)
             }
             Self::Refused { .. } => {
-                scope.boundaries().filter(|begin| *begin > now && scope.valid(*begin) > 0).min()
+                let begins = scope.boundaries().filter(|begin| *begin > now);
+                begins.filter(|begin| scope.valid(*begin) > Some(0)).min()
             }
-            Self::NotEnforced | Self::Unknown | Self::Undated { .. } => None,
+            Self::NotEnforced | Self::Unknown | Self::InDoubt | Self::Undated { .. } => None,
         }
     }
 
     pub(crate) fn severity(self, now: f64, thresholds: Thresholds) -> Severity {
         match self {
             Self::NotEnforced => Severity::Off,
-            Self::Unknown => Severity::Warning,
+            // Somebody must look, but nobody is known to be refused; what has expired is critical by itself.
+            Self::Unknown | Self::InDoubt => Severity::Warning,
             Self::Undated { since: None } => Severity::Ok,
             // Anchors without a known end do not count towards a runway, here as in the alert rules.
             Self::Refused { .. } | Self::Undated { since: Some(_) } => Severity::Critical,
@@ -121,7 +131,7 @@ impl Coverage {
     pub(crate) fn order(self) -> (u8, UnixSeconds) {
         match self {
             Self::Refused { since } => (0, since.unwrap_or(UnixSeconds::MIN)),
-            Self::Unknown => (1, UnixSeconds::MIN),
+            Self::Unknown | Self::InDoubt => (1, UnixSeconds::MIN),
             Self::Undated { since: Some(since) } => (2, since),
             Self::Covered { until } => (2, until),
             Self::Undated { since: None } => (3, UnixSeconds::MAX),

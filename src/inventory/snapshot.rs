@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::Inventory;
+use super::{Inventory, Lists};
 
 /// An inventory, and when each of its lists was last read whole, in seconds since the epoch.
 #[derive(Clone, Debug)]
@@ -19,6 +19,22 @@ impl Snapshot {
         scope
             .checked_sub(1)
             .map_or(self.organization_read_at, |project| self.projects_read_at[project])
+    }
+
+    /// Whether the list of projects was read, and has none: every organization has one, so the key may not see them.
+    pub fn lists_no_project(&self) -> bool {
+        let Lists { projects, unread, project_faults, .. } = self.inventory.lists();
+        let seen = project_faults.unselected + project_faults.hidden;
+        self.projects_listed_at.is_some() && projects.is_empty() && unread.is_empty() && seen == 0
+    }
+
+    /// As if every list that was read had been read at `instant`.
+    #[must_use]
+    pub(crate) fn as_if_read_at(mut self, instant: f64) -> Self {
+        self.organization_read_at = instant;
+        self.projects_listed_at = self.projects_listed_at.map(|_| instant);
+        self.projects_read_at.fill(instant);
+        self
     }
 
     /// When the least recently read list was read, in seconds since the epoch: everything that is shown is at least as

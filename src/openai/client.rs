@@ -3,7 +3,6 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::SecretString;
@@ -11,7 +10,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::transport::{Connector, Transport};
-use super::{ClientError, Endpoint, Entry, Error, Metrics, Next, Pager, wire};
+use super::{ClientError, Endpoint, Entry, Error, Metrics, Next, Pager, Progress, wire};
 use crate::config::Api;
 use crate::inventory::{Certificate, Listing, Project};
 use crate::poll_state::FailureReason;
@@ -27,8 +26,10 @@ pub struct Client {
     pub(super) transport: Transport,
     /// The other side as messages name it: `HOST:PORT`, and the proxy before it.
     pub(super) peer: Arc<str>,
-    /// How many pages of any list have been read so far; shows the progress of a poll.
-    pub(crate) pages: Arc<AtomicU64>,
+    /// Of the session under way.
+    pub(crate) progress: Arc<Progress>,
+    /// What sets a session's deadline, as messages name it.
+    pub(crate) deadline_setting: &'static str,
 }
 
 impl Client {
@@ -36,11 +37,13 @@ impl Client {
     pub fn new(api: &Api, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
         let transport = Transport::new(api, &metrics)?;
         let peer = transport.connection(api).peer().into();
-        Ok(Self { api: api.clone(), metrics, transport, peer, pages: Arc::default() })
+        let (progress, deadline_setting) = (Arc::default(), "poll.timeout");
+        Ok(Self { api: api.clone(), metrics, transport, peer, progress, deadline_setting })
     }
 
     /// What one poll needs: this key, until this deadline, with the TLS files as they are now.
     pub async fn session(self: &Arc<Self>, key: SecretString, deadline: Instant) -> Session<'_> {
+        self.progress.reset();
         Session {
             client: self,
             connector: self.connector(deadline).await,
@@ -79,6 +82,10 @@ impl Session<'_> {
     /// offset that is nearest to 0 counts: one server with a wrong clock proves nothing of this machine's.
     pub fn clock_offset(&self) -> Option<f64> {
         self.clock_offset.get()
+    }
+
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.client.progress
     }
 
     /// The connections of this poll.
@@ -174,7 +181,7 @@ impl Session<'_> {
                 ..error
             })?;
             let next = pager.push(&page.body).map_err(|error| page.page_error(error))?;
-            self.client.pages.fetch_add(1, Ordering::Relaxed);
+            self.client.progress.page_read();
             tracing::debug!(
                 endpoint = endpoint.into_str(),
                 page = pager.pages,
@@ -204,6 +211,7 @@ impl Session<'_> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
     use std::time::Duration;
 
     use prometheus::Registry;

@@ -49,7 +49,9 @@ impl Error {
         let message = if error.is_connect() {
             // Two levels of the library say no more than that.
             let cause = sources(&error).nth(2).unwrap_or(&error);
-            format!("cannot be reached: {}", error_chain(cause))
+            let cause = error_chain(cause);
+            let hint = tunnel_hint(&cause).map(|hint| format!("; {hint}"));
+            format!("cannot be reached: {cause}{}", hint.unwrap_or_default())
         } else {
             format!("gave no whole answer: {}", error_chain(&error))
         };
@@ -98,6 +100,21 @@ impl Error {
     /// Whether the response was a 429, or nothing was sent because of one. A 429 limits the key, and so every list.
     pub fn is_rate_limit(&self) -> bool {
         self.reason == FailureReason::RateLimited && self.status.is_none_or(|status| status == 429)
+    }
+}
+
+/// What people can do about a proxy that lets no request through. The HTTP library tells no more of its answer.
+fn tunnel_hint(cause: &str) -> Option<&'static str> {
+    let fault = cause.rsplit_once("tunnel error: ")?.1;
+    match fault {
+        "unsuccessful" => Some(
+            "the proxy refuses to connect (CONNECT): see whether it allows this host and port, and whether it needs a user and \
+             password in its address (HTTPS_PROXY)",
+        ),
+        "proxy authorization required" => {
+            Some("the proxy wants another user and password (407): check its address (HTTPS_PROXY)")
+        }
+        _ => None,
     }
 }
 

@@ -2,13 +2,14 @@
 //! none.
 //!
 //! [`client`] names the lists, [`request`] sends and retries one request as [`retry`] decides, [`pager`] follows a list
-//! from page to page, [`wire`] reads a page, and [`transport`] makes the connections below, as [`proxy`], [`roots`] and the
+//! from page to page, [`wire`] reads a page, [`progress`] counts what has been read, and [`transport`] makes the connections below, as [`proxy`], [`roots`] and the
 //! TLS files say.
 
 mod client;
 mod error;
 mod metrics;
 mod pager;
+mod progress;
 mod proxy;
 mod request;
 mod retry;
@@ -20,6 +21,7 @@ pub use client::{Client, Session};
 pub use error::Error;
 pub use metrics::Metrics;
 pub use pager::{Next, PageError, Pager};
+pub(crate) use progress::Progress;
 pub use transport::ClientError;
 pub(crate) use transport::certificate_counts;
 pub use wire::{Decoded, Entry};

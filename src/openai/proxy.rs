@@ -77,7 +77,13 @@ impl Proxy {
             Some((user_and_password, host)) => (Some(user_and_password), host),
             None => (None, rest),
         };
-        if host.contains('\\') {
+        // Of `http:/proxy` and `http://http://proxy`, the scheme would be taken for the host, or for the user.
+        let has_scheme = |text: &str| {
+            let begins =
+                |it: &str| text.get(..it.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(it));
+            ["http:/", "https:/", "http//", "https//"].into_iter().any(begins)
+        };
+        if has_scheme(rest) || has_scheme(host) || host.contains('\\') {
             return Err(FORM);
         }
         let url = Url::parse(&format!("{scheme}://{host}")).map_err(|_| FORM)?;
@@ -242,6 +248,14 @@ mod tests {
             "http://svc:S3CR3T@pro\"xy.example",
             "http://svc:S3CR3T@\\proxy.example",
             "http://svc:S3CR3T%FF@proxy.example",
+            "http:/proxy.example:3128",
+            "https:/proxy.example:3128",
+            "http//proxy.example:3128",
+            "http://http://proxy.example:1",
+            "http://HTTPS://proxy.example",
+            "http://svc:S3CR3T@http://proxy.example:1",
+            "http:/svc:S3CR3T@proxy.example:3128",
+            "http://http://svc:S3CR3T@proxy.example:1",
             "socks5://svc:S3CR3T@proxy.example:1080",
             "://svc:S3CR3T@proxy.example",
         ] {

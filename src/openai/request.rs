@@ -23,7 +23,6 @@ const MAX_BODY_BYTES: usize = 8 << 20;
 const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
 /// Caps a pause, since `Instant + Duration` may overflow. No poll is longer.
 const MAX_POLL: Duration = Duration::from_secs(86_400);
-const POLL_OVER: &str = "the poll's time is over (poll.timeout)";
 
 /// A success, read whole.
 #[derive(Debug)]
@@ -128,7 +127,8 @@ impl Session<'_> {
                 Err(Error::new(*reason, "not sent: another request was answered with 401"))
             }
             None if Instant::now() >= self.deadline => {
-                Err(Error::new(FailureReason::Timeout, POLL_OVER))
+                let message = format!("the poll's time is over ({})", self.client.deadline_setting);
+                Err(Error::new(FailureReason::Timeout, message))
             }
             None => Ok(()),
         }
@@ -207,7 +207,7 @@ impl Session<'_> {
         let (is_poll_over, timeout) =
             (own_deadline >= self.deadline, self.client.api.request_timeout);
         let limit = if is_poll_over {
-            "the poll's time (poll.timeout)".into()
+            format!("the poll's time ({})", self.client.deadline_setting)
         } else {
             format!("{} (api.request_timeout)", humantime::format_duration(timeout))
         };
@@ -269,18 +269,27 @@ async fn read(response: &mut Response, limit: usize) -> Result<Vec<u8>, Error> {
         body.extend_from_slice(&chunk);
     }
     if !is_gzip {
-        return Ok(body);
+        return Ok(without_byte_order_mark(body));
     }
     let mut unpacked = Vec::new();
     match MultiGzDecoder::new(&*body).take(limit as u64 + 1).read_to_end(&mut unpacked) {
         Ok(length) if length > limit => Err(too_large()),
-        Ok(_) => Ok(unpacked),
+        Ok(_) => Ok(without_byte_order_mark(unpacked)),
         // Damaged or cut short on its way: whoever asks again may get it whole.
         Err(error) => Err(Error {
             retryable: true,
             ..undecodable(format!("gave an answer that cannot be decompressed: {error}"))
         }),
     }
+}
+
+/// Readers of JSON may ignore the mark rather than treat it as an error (RFC 8259, section 8.1).
+fn without_byte_order_mark(mut body: Vec<u8>) -> Vec<u8> {
+    const MARK: &[u8] = b"\xef\xbb\xbf";
+    if body.starts_with(MARK) {
+        body.drain(..MARK.len());
+    }
+    body
 }
 
 /// Whether a body is compressed with gzip; `None`: it is in another coding.

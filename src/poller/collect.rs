@@ -227,6 +227,7 @@ impl CollectOptions {
         listed.items.retain(|project| !project.archived);
         let (selected, unselected): (Vec<_>, Vec<_>) =
             listed.items.into_iter().partition(|project| filter.selects(project));
+        session.progress().projects_known(selected.len());
         let selected = least_recently_read_first(selected.into_iter(), before, slow_failures);
         let read = |project| read_project(session, project, before);
         let mut reads: Vec<_> =
@@ -314,6 +315,7 @@ async fn read_project(
     let started = Instant::now();
     let list_before = list_of(&project, before).map(|(list, _)| list);
     let list = session.project_certificates(&project.id, list_before.map(Arc::as_ref)).await;
+    session.progress().project_read();
     // Compared at once, so that no more than `concurrency` unchanged lists are in memory twice.
     let certificates = list.map(|list| unchanged_or(list_before, list));
     ProjectRead {

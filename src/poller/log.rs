@@ -23,7 +23,7 @@ pub(super) fn poll(state: &PollState, snapshot: Option<&Snapshot>, before: Optio
     let Some(PollResult { ended_at, duration, failed }) = &state.last_poll else { return };
     let duration_seconds = duration.as_secs_f64();
     let verdict = Status::of(state, *ended_at, Thresholds::default()).to_string().to_lowercase();
-    let Some(Snapshot { inventory, .. }) = snapshot else {
+    let Some(snapshot) = snapshot else {
         for FailedList { list, reason, status, request_id, message } in failed {
             // Without a key, nothing was requested.
             let endpoint = (*reason != FailureReason::Credentials).then(|| endpoint(list));
@@ -41,16 +41,24 @@ pub(super) fn poll(state: &PollState, snapshot: Option<&Snapshot>, before: Optio
         }
         return;
     };
+    let inventory = &snapshot.inventory;
+    let listed_none = before.is_some_and(Snapshot::lists_no_project);
     let before = before.map(|before| &before.inventory);
     if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, inventory)) {
         list_changes(inventory.organization(), before.organization(), None);
         project_changes(inventory, before);
     }
     list_faults(inventory, before);
+    if state.projects && snapshot.lists_no_project() && !listed_none {
+        tracing::warn!("poll.projects is set, but the API lists no project");
+    }
     failures(failed);
 
     let (certificates, active) = (inventory.certificates().len(), inventory.active());
-    let (scopes, unread) = (scopes(inventory), inventory.unread_projects().len());
+    // Nobody knows how many while the projects themselves are not known.
+    let is_listed = !state.projects || snapshot.projects_listed_at.is_some();
+    let unread = is_listed.then(|| inventory.unread_projects().len());
+    let scopes = scopes(inventory);
     let (malformed, duplicates) = (inventory.malformed().count(), inventory.duplicates());
     if failed.is_empty() {
         tracing::info!(
@@ -165,11 +173,36 @@ fn list_faults(now: &Inventory, before: Option<&Arc<Inventory>>) {
     if duplicates != before.map_or(0, |before| before.duplicates()) {
         tracing::warn!(count = duplicates, "list entries that came twice, each shown once");
     }
+    contradictions(now.organization(), before.map(|before| &**before.organization()), None);
+    for ProjectList { project, certificates } in now.projects() {
+        let earlier = before.and_then(|before| Some(&*before.project(&project.id)?.1.certificates));
+        contradictions(certificates, earlier, Some(&project.id));
+    }
     if now.selects_no_project() && !before.is_some_and(|before| before.selects_no_project()) {
         let count = now.lists().project_faults.unselected;
         tracing::warn!(
             count,
             "poll.project_include and poll.project_exclude leave out every project"
+        );
+    }
+}
+
+/// Certificates that a list has twice and not alike, if it did not before.
+fn contradictions(
+    now: &Listing<Certificate>,
+    before: Option<&Listing<Certificate>>,
+    project_id: Option<&str>,
+) {
+    let is_known = |id| before.is_some_and(|before| before.contradicted.contains(id));
+    let ids = now.contradicted.iter().filter(|id| !is_known(*id));
+    for certificate in ids.filter_map(|id| now.get(id)) {
+        tracing::warn!(
+            project_id,
+            certificate_id = &*certificate.id,
+            certificate_name = certificate.name.as_deref(),
+            active = certificate.active,
+            expires_at_unix_seconds = certificate.expires_at,
+            "a list has this certificate twice, and not alike: the later entry counts, which is this one"
         );
     }
 }
@@ -254,8 +287,18 @@ mod tests {
         }
     }
 
-    /// What is logged of a poll, without what every line has.
+    /// What is logged of a poll, without what every line has. Projects are monitored if it has any.
     fn logged(
+        snapshot: Option<&Arc<Snapshot>>,
+        before: Option<&Snapshot>,
+        failed: Vec<FailedList>,
+    ) -> Vec<Value> {
+        let has_projects = snapshot.is_some_and(|snapshot| !snapshot.lists_no_project());
+        logged_by(has_projects, snapshot, before, failed)
+    }
+
+    fn logged_by(
+        monitors_projects: bool,
         snapshot: Option<&Arc<Snapshot>>,
         before: Option<&Snapshot>,
         failed: Vec<FailedList>,
@@ -270,6 +313,7 @@ mod tests {
         let [interval, timeout] = [300, 240].map(Duration::from_secs);
         let mut state = PollState::new(Instant::now(), PollTiming { interval, timeout });
         state.record(snapshot.cloned(), result);
+        state.projects = monitors_projects;
         let snapshot = snapshot.map(|snapshot| &**snapshot);
         tracing::subscriber::with_default(subscriber, || poll(&state, snapshot, before));
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
@@ -356,6 +400,35 @@ mod tests {
         assert_eq!(told(&none, Some(&none)), [json!(null); 0]);
         assert_eq!(told(&all, None), [json!(null); 0]);
         assert_eq!(told(&few, None), [json!(null); 0]);
+    }
+
+    #[test]
+    fn an_empty_list_of_projects_is_told_once() {
+        let (none, one) = (snapshot(&[vec![]]), snapshot(&[vec![], vec![]]));
+        for (before, told) in [(None, true), (Some(&one), true), (Some(&none), false)] {
+            let lines = logged_by(true, Some(&none), before.map(Arc::as_ref), vec![]);
+            let message = json!("poll.projects is set, but the API lists no project");
+            assert_eq!(lines.iter().any(|line| line["message"] == message), told, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn contradicting_entries_are_told_once_with_the_one_that_counts() {
+        let twice =
+            vec![certificate("a").dated(None, Some(5)), certificate("a").dated(None, Some(9))];
+        let (once, twice) =
+            (snapshot(&[vec![certificate("a")], vec![]]), snapshot(&[vec![], twice]));
+        let told = |before| {
+            let lines = logged(Some(&twice), before, vec![]);
+            lines.into_iter().find(|line| line["message"].as_str().unwrap().contains("not alike"))
+        };
+        let line = told(Some(&once)).unwrap();
+        assert_eq!(
+            (&line["level"], &line["project_id"], &line["certificate_id"]),
+            (&json!("WARN"), &json!("proj_0"), &json!("a"))
+        );
+        assert_eq!((&line["active"], &line["expires_at_unix_seconds"]), (&json!(true), &json!(9)));
+        assert_eq!(told(Some(&twice)), None);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! The loop: when a poll starts, how long it may take, and what is published of it.
 //!
-//! [`schedule`] says when, [`collect`] what one poll reads, [`state_file`] keeps it across restarts, [`log`] reports it.
+//! [`schedule`] says when, [`collect`] what one poll reads, [`state_file`] keeps it across restarts, [`log`] reports it, and
+//! [`progress`] reports one that takes long.
 
 mod clients;
 mod collect;
 mod log;
+mod progress;
 mod schedule;
 mod state_file;
 
@@ -172,7 +174,8 @@ impl Poller {
             Ok(key) => {
                 let session = client.session(key, deadline).await;
                 let (contents, slow_failures) = (&self.contents, &mut self.slow_failures);
-                let collected = options.collect(&session, before, contents, slow_failures).await;
+                let collecting = options.collect(&session, before, contents, slow_failures);
+                let collected = progress::log_while(collecting, &client.progress).await;
                 let was_wrong = self.state.borrow().clock_error().is_some();
                 self.publish(|state| {
                     state.clock_offset = session.clock_offset().or(state.clock_offset);

@@ -29,14 +29,21 @@ const DAMAGED: &str = "it is truncated or damaged";
 /// How long the start, or a poll, waits for the disk.
 const IO_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The path of a device, a pipe or a folder.
+/// What a path is that cannot be that of a state file.
 #[derive(Debug, thiserror::Error)]
-#[error("poll.state_file: {} is not a regular file", .0.display())]
-pub struct StateFileError(Arc<Path>);
+pub enum StateFileError {
+    /// That of a device, a pipe or a folder.
+    #[error("poll.state_file: {} is not a regular file", .0.display())]
+    NotRegular(Arc<Path>),
+    #[error("poll.state_file: {} cannot be written: {}", .0.display(), .1)]
+    NotWritable(Arc<Path>, io::Error),
+}
 
-/// Whether a path can be that of a state file, as far as can be told without opening it.
+/// Whether a path can be that of a state file, and whether it could be written now. A process that polls goes on without.
 pub fn check_state_file(path: &Path) -> Result<(), StateFileError> {
-    require_regular(path).map_err(|_| StateFileError(path.into()))
+    require_regular(path).map_err(|_| StateFileError::NotRegular(path.into()))?;
+    let replaceable = require_readable(path).and_then(|()| atomic_file::check(path));
+    replaceable.map_err(|error| StateFileError::NotWritable(path.into(), error))
 }
 
 #[derive(Debug)]
@@ -96,7 +103,7 @@ impl StateFile {
         match loaded.await {
             Ok(saved) => Ok(saved),
             Err(error) if error.kind() == ErrorKind::InvalidInput => {
-                Err(StateFileError(Arc::clone(&self.path)))
+                Err(StateFileError::NotRegular(Arc::clone(&self.path)))
             }
             Err(error) => {
                 tracing::warn!(path = %self.path.display(), "the state file is not used: {error}");
@@ -187,6 +194,7 @@ fn are_sorted<'a>(ids: impl Iterator<Item = &'a str>) -> bool {
 
 fn save(path: &Path, state: &SavedState) -> io::Result<()> {
     require_regular(path)?;
+    require_readable(path)?;
     let content = serde_json::to_string(state)?;
     let header = Header {
         version: VERSION,
@@ -282,6 +290,16 @@ fn require_regular(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => {
             Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Nobody knows what would be lost with a file that may not be read.
+fn require_readable(path: &Path) -> io::Result<()> {
+    match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            Err(io::Error::new(error.kind(), "it may not be read, and so is not replaced"))
         }
         _ => Ok(()),
     }

@@ -19,7 +19,9 @@ pub(super) enum Harm {
     Undated,
     /// A certificate is active, but not yet valid or never.
     NotYetValid,
-    /// It is not known whether a scope enforces mutual TLS. Here and below nothing has a date.
+    /// It is not known whether the requests of a scope are refused. Here and below nothing has a date.
+    InDoubt,
+    /// It is not known whether a scope enforces mutual TLS.
     Unknown,
     /// A project's list was never read.
     Unread,
@@ -27,7 +29,7 @@ pub(super) enum Harm {
 
 impl Harm {
     pub(super) fn is_of_coverage(self) -> bool {
-        matches!(self, Self::Refused | Self::Ends | Self::Undated)
+        matches!(self, Self::Refused | Self::Ends | Self::Undated | Self::InDoubt)
     }
 }
 
@@ -37,6 +39,7 @@ pub(super) struct Item {
     pub severity: Severity,
     /// When it comes, or came; `UnixSeconds::MAX` if that is not known.
     at: UnixSeconds,
+    /// Marked, as all texts that are made of it.
     subject: String,
     /// When a scope is covered again.
     resumes_at: Option<UnixSeconds>,
@@ -49,14 +52,14 @@ pub(super) fn scope_item(row: &ScopeRow<'_>) -> Option<Item> {
         Some(Coverage::Refused { since }) => (Harm::Refused, since),
         Some(Coverage::Undated { since }) => (Harm::Undated, since),
         Some(Coverage::Covered { until }) => (Harm::Ends, Some(until)),
+        Some(Coverage::InDoubt) => (Harm::InDoubt, None),
         Some(Coverage::Unknown | Coverage::NotEnforced) => (Harm::Unknown, None),
     };
-    let project = row.id.as_ref().map(|id| row.name.as_ref().unwrap_or(id));
     Some(Item {
         harm,
         severity: row.severity,
         at: at.unwrap_or(UnixSeconds::MAX),
-        subject: project.map_or("the organization".into(), |name| format!("project {name}")),
+        subject: row.in_words(),
         resumes_at: row.resumes_at,
     })
 }
@@ -79,10 +82,10 @@ pub(super) fn certificate_item(
 
 /// A certificate's name, or its identifier, with its successor.
 pub(super) fn title(row: &CertificateRow<'_>) -> String {
-    let title = row.name_or_id();
-    match &row.successor {
-        Some(successor) => format!("{title} (superseded by {successor})"),
-        None => title.into(),
+    let title = row.link().mark();
+    match row.successor_link() {
+        Some(successor) => format!("{title} (superseded by {})", successor.mark()),
+        None => title,
     }
 }
 
@@ -176,6 +179,10 @@ pub(super) fn clause(alike: &[Item], more: &str, now: f64) -> String {
                 _ => format!("{one} is active but not valid before {date}"),
             },
             format!("{count} certificates are active but not yet valid"),
+        ),
+        Harm::InDoubt => (
+            format!("whether requests of {one} are refused is not known"),
+            format!("whether requests of {count} scopes are refused is not known"),
         ),
         Harm::Unknown => (
             format!("whether {one} enforces mutual TLS is not known"),

@@ -1,8 +1,10 @@
 //! What is known, for people and programs: one judge and one wording. [`Summary`] decides status, sentences and rows; the
 //! status page, `check`, the JSON and the log lay them out.
 
+mod clients;
 mod harms;
 mod json;
+mod links;
 mod next_step;
 mod rows;
 mod sanitize;
@@ -10,8 +12,11 @@ mod sentences;
 mod summary;
 mod text;
 
+pub(crate) use clients::ClientRow;
 pub(crate) use json::{Document, Instants};
+pub(crate) use links::{Link, pieces};
 pub(crate) use rows::{CertificateRow, ScopeRow};
+pub(crate) use sanitize::sanitize;
 pub(crate) use sentences::name_failures;
 pub use summary::Status;
 pub(crate) use summary::Summary;

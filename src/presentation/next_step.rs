@@ -1,5 +1,7 @@
 //! What to do first about a state, in a sentence.
 
+use super::clients::{self, ClientRow};
+use super::links::{Link, plain};
 use super::rows::{CertificateRow, ScopeRow};
 use super::text::format_date;
 use crate::inventory::{Coverage, Severity, Snapshot, UnixSeconds, whole_second};
@@ -8,6 +10,8 @@ use crate::poll_state::{FailureReason, PollState};
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NextStep {
     pub text: String,
+    /// The same, with its names marked.
+    pub marked: String,
     /// The section of the runbook that says more, if there is one. It has the name of the alert.
     pub runbook: Option<&'static str>,
 }
@@ -18,18 +22,27 @@ impl NextStep {
         state: &PollState,
         scopes: &[ScopeRow<'_>],
         certificates: &[CertificateRow<'_>],
+        clients: &[ClientRow<'_>],
         now: f64,
     ) -> Option<Self> {
         let api_time = state.api_time(now);
-        let (text, runbook) = of_scopes(scopes, certificates, api_time)
+        let any_refused =
+            scopes.iter().any(|row| matches!(row.coverage, Some(Coverage::Refused { .. })));
+        let of_clients = |severity| clients::next_step(clients, severity, api_time);
+        let (marked, runbook) = of_clients(Severity::Critical)
+            .filter(|_| !any_refused)
+            .or_else(|| of_scopes(scopes, certificates, api_time))
             .or_else(|| of_certificates(certificates, api_time))
+            .or_else(|| of_clients(Severity::Warning))
             .map(|(text, alert)| (text, Some(alert)))
             .or_else(|| of_polls(state, now))?;
-        Some(Self { text, runbook })
+        Some(Self { text: plain(&marked), marked, runbook })
     }
 }
 
 type Step = (String, &'static str);
+
+const CHECK_BY_HAND: &str = "check by hand, in OpenAI's console, the entries that could not be read; the log names the fields";
 
 /// About the scope whose requests are refused, or will be first.
 fn of_scopes(
@@ -41,16 +54,16 @@ fn of_scopes(
         .iter()
         .filter(|row| row.severity >= Severity::Warning)
         .find_map(|row| Some((row, row.coverage.filter(|it| *it != Coverage::Unknown)?)))?;
+    if coverage == Coverage::InDoubt {
+        return Some((CHECK_BY_HAND.into(), "OpenAICertExporterMalformed"));
+    }
     let second = whole_second(now);
     let end = coverage.end().filter(|_| matches!(coverage, Coverage::Covered { .. }));
     let from = end.unwrap_or(second);
-    let place = match &row.id {
-        None => "the organization".into(),
-        Some(id) => format!("project {}", row.name.as_ref().unwrap_or(id)),
-    };
+    let place = row.in_words();
     let before = end.map_or_else(String::new, |end| format!(" before {}", format_date(end, now)));
     let text = match uploaded(certificates, from) {
-        Some(name) => format!("activate {name}, which is uploaded, at {place}{before}"),
+        Some(link) => format!("activate {}, which is uploaded, at {place}{before}", link.mark()),
         None => format!("upload a new certificate and activate it at {place}{before}"),
     };
     Some(match coverage {
@@ -60,13 +73,13 @@ fn of_scopes(
 }
 
 /// The inactive certificate that is valid at `instant` and ends last. One without a known end prolongs no runway.
-fn uploaded<'a>(certificates: &'a [CertificateRow<'_>], instant: UnixSeconds) -> Option<&'a str> {
+fn uploaded(certificates: &[CertificateRow<'_>], instant: UnixSeconds) -> Option<Link> {
     let is_valid = |row: &&CertificateRow<'_>| {
         let (begin, end) = row.spans[0];
         begin <= instant && instant < end && end < UnixSeconds::MAX
     };
     let usable = certificates.iter().filter(|row| !row.used.is_active()).filter(is_valid);
-    usable.max_by_key(|row| row.spans[0].1).map(CertificateRow::name_or_id)
+    usable.max_by_key(|row| row.spans[0].1).map(CertificateRow::link)
 }
 
 /// About a certificate, while nothing ends soon for any scope.
@@ -75,7 +88,7 @@ fn of_certificates(certificates: &[CertificateRow<'_>], now: f64) -> Option<Step
     let concerned = active.filter(|row| row.severity >= Severity::Warning);
     // What has expired does no further harm.
     let row = concerned.min_by_key(|row| row.used.has_expired(now))?;
-    let (name, certificate) = (row.name_or_id(), &row.used.certificate);
+    let (name, certificate) = (row.link().mark(), &row.used.certificate);
     if row.used.is_never_valid() {
         let text = format!("deactivate {name}, which is never valid");
         return Some((text, "OpenAICertificateNotYetValid"));
@@ -86,15 +99,16 @@ fn of_certificates(certificates: &[CertificateRow<'_>], now: f64) -> Option<Step
         return Some((text, "OpenAICertificateNotYetValid"));
     }
     let date = format_date(certificate.expires_at?, now);
-    let text = match &row.successor {
+    let text = match row.successor_link() {
         _ if row.used.has_expired(now) => {
             format!("deactivate {name}: it has expired, and every scope is covered without it")
         }
-        Some(successor) => format!(
-            "move the clients of {name} to {successor} before {date}, then deactivate {name}"
-        ),
+        Some(successor) => {
+            let to = successor.mark();
+            format!("move the clients of {name} to {to} before {date}, then deactivate {name}")
+        }
         None => {
-            let place = row.active_at.as_deref().unwrap_or_default();
+            let place = row.places_in_words();
             format!("upload a successor of {name} and activate it at {place} before {date}")
         }
     };
@@ -104,7 +118,8 @@ fn of_certificates(certificates: &[CertificateRow<'_>], now: f64) -> Option<Step
 /// About what keeps the exporter from seeing everything.
 fn of_polls(state: &PollState, now: f64) -> Option<(String, Option<&'static str>)> {
     const POLL_FAILING: Option<&str> = Some("OpenAICertExporterPollFailing");
-    let inventory = state.snapshot.as_deref().map(|Snapshot { inventory, .. }| inventory);
+    let snapshot = state.snapshot.as_deref();
+    let inventory = snapshot.map(|Snapshot { inventory, .. }| inventory);
     if let Some(failed) = state.failed().first() {
         return Some((of_failure(failed.reason).into(), POLL_FAILING));
     }
@@ -114,9 +129,13 @@ fn of_polls(state: &PollState, now: f64) -> Option<(String, Option<&'static str>
         ("correct the clock of this machine", None)
     } else if inventory.is_some_and(|inventory| inventory.selects_no_project()) {
         ("correct poll.project_include or poll.project_exclude", None)
+    } else if state.projects && snapshot.is_some_and(Snapshot::lists_no_project) {
+        (
+            "see whether the admin key may list the organization's projects, or unset poll.projects",
+            None,
+        )
     } else if inventory.is_some_and(|inventory| inventory.malformed().count() > 0) {
-        let text = "check by hand, in OpenAI's console, the entries that could not be read; the log names the fields";
-        (text, Some("OpenAICertExporterMalformed"))
+        (CHECK_BY_HAND, Some("OpenAICertExporterMalformed"))
     } else {
         return None;
     };
@@ -149,11 +168,12 @@ fn of_failure(reason: FailureReason) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::fixture::{DAY, NOW, certificate, snapshot};
-    use crate::inventory::{Certificate, Thresholds};
+    use crate::fixture::{DAY, NOW, certificate, group, lists, snapshot};
+    use crate::inventory::{Certificate, Inventory, Thresholds};
     use crate::poll_state::{FailedList, ListName, PollResult, PollTiming};
     use crate::presentation::Summary;
 
@@ -170,6 +190,7 @@ mod tests {
         let failed = failed.collect();
         let result = PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed };
         state.record(read.map(snapshot), result);
+        state.projects = !state.snapshot.as_deref().is_some_and(Snapshot::lists_no_project);
         state
     }
 
@@ -222,7 +243,7 @@ mod tests {
             (
                 scopes(vec![covered(), ending("a", -1), ending("b", 8)]),
                 Some(
-                    "upload a successor of b and activate it at Organization before 23 January 2027",
+                    "upload a successor of b and activate it at the organization before 23 January 2027",
                 ),
                 Some("OpenAICertificateExpiry"),
             ),
@@ -255,6 +276,23 @@ mod tests {
             assert_eq!(next.map(|next| &*next.text), text, "{}", summary.headline);
             assert_eq!(next.and_then(|next| next.runbook), runbook);
         }
+    }
+
+    #[test]
+    fn nothing_is_advised_that_rests_on_an_entry_that_cannot_be_read() {
+        let mut lists = lists(&[vec![certificate("a").valid(-300..-1)]]);
+        Arc::make_mut(&mut lists.organization).hidden = 1;
+        let read = Snapshot {
+            inventory: Inventory::new_or_unchanged(None, lists, &group("^$")),
+            ..Snapshot::clone(&snapshot(&[vec![]]))
+        };
+        let mut state = state(None, &[]);
+        state.snapshot = Some(Arc::new(read));
+        let next = Summary::new(&state, NOW as f64, Thresholds::default()).next_step.unwrap();
+        assert_eq!(
+            (&*next.text, next.runbook),
+            (CHECK_BY_HAND, Some("OpenAICertExporterMalformed"))
+        );
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Scopes and certificates as rows, in whatever layout they are shown.
 
+use std::cmp::Reverse;
+
+use super::links::{Link, certificate_anchor, project_anchor};
 use super::sanitize::{display_name, name_or_id, sanitize};
 use super::text::{ago, format_date, format_timestamp, relative};
 use crate::inventory::{
@@ -13,6 +16,9 @@ const NAMED_PROJECTS: usize = 2;
 
 #[derive(Debug)]
 pub(crate) struct ScopeRow<'a> {
+    inventory: &'a Inventory,
+    /// None if the scope is the organization's.
+    project: Option<&'a Project>,
     pub label: &'static str,
     pub severity: Severity,
     /// None if the project has no name.
@@ -47,20 +53,20 @@ impl<'a> ScopeRow<'a> {
         let read = inventory.scopes().zip(reads).map(|((project, scope), read_at)| {
             let age =
                 state.is_late(read_at, now).then(|| format!("as it was {}", ago(read_at, now)));
-            Self::new(project, Some(scope), age, api_time, thresholds)
+            Self::new(inventory, (project, Some(scope)), age, api_time, thresholds)
         });
         let unread = inventory
             .unread_projects()
             .iter()
-            .map(|project| Self::new(Some(project), None, None, api_time, thresholds));
+            .map(|project| Self::new(inventory, (Some(project), None), None, api_time, thresholds));
         let mut rows: Vec<_> = read.chain(unread).collect();
         rows.sort_by_key(|row| row.coverage.unwrap_or(Coverage::Unknown).order());
         rows
     }
 
     fn new(
-        project: Option<&Project>,
-        scope: Option<&'a Scope>,
+        inventory: &'a Inventory,
+        (project, scope): (Option<&'a Project>, Option<&'a Scope>),
         age: Option<String>,
         now: f64,
         thresholds: Thresholds,
@@ -80,10 +86,13 @@ impl<'a> ScopeRow<'a> {
             .then(|| "by certificates without a known end".into());
         let notes: Vec<_> = [resumes, undated, age].into_iter().flatten().collect();
         Self {
+            inventory,
+            project,
             label: match coverage {
                 None => "Not read yet",
                 Some(Coverage::NotEnforced) => "Not enforced",
                 Some(Coverage::Unknown) => "Enforcement unknown",
+                Some(Coverage::InDoubt) => "Coverage unknown",
                 Some(Coverage::Refused { .. }) => "Refused",
                 Some(Coverage::Undated { .. }) => "End unknown",
                 Some(Coverage::Covered { .. }) if severity == Severity::Ok => "Covered",
@@ -104,10 +113,34 @@ impl<'a> ScopeRow<'a> {
             spans: scope.map_or(&[], Scope::coverage),
         }
     }
+
+    pub(crate) fn anchor(&self) -> String {
+        self.project.map_or(Link::organization("").anchor, |project| project_anchor(&project.id))
+    }
+
+    pub(crate) fn is_project(&self) -> bool {
+        self.project.is_some()
+    }
+
+    /// The scope within a sentence, with its name marked.
+    pub(super) fn in_words(&self) -> String {
+        match self.project {
+            None => Link::organization("the organization").mark(),
+            Some(project) => format!("project {}", Link::project(project).mark()),
+        }
+    }
+
+    /// The certificate with which coverage ends, or ended.
+    pub(crate) fn last_to_end(&self) -> Option<Link> {
+        let end = self.coverage?.end()?;
+        let project = self.project.map(|project| &*project.id);
+        self.inventory.ending_at(project, end).map(Link::certificate)
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct CertificateRow<'a> {
+    inventory: &'a Inventory,
     pub used: &'a CertificateUse,
     pub label: &'static str,
     pub severity: Severity,
@@ -116,6 +149,8 @@ pub(crate) struct CertificateRow<'a> {
     pub id: String,
     pub end: Option<String>,
     pub relative_end: String,
+    /// What else to know of the row.
+    pub note: Option<String>,
     /// None if the certificate is active nowhere.
     pub active_at: Option<String>,
     /// The name of what supersedes it.
@@ -125,17 +160,64 @@ pub(crate) struct CertificateRow<'a> {
 }
 
 impl<'a> CertificateRow<'a> {
-    pub(super) fn name_or_id(&self) -> &str {
-        self.name.as_ref().unwrap_or(&self.id)
+    pub(crate) fn anchor(&self) -> String {
+        certificate_anchor(&self.used.certificate.id)
     }
 
-    /// Every certificate: those that are active before the others, and what ends first first.
+    pub(super) fn link(&self) -> Link {
+        Link::certificate(&self.used.certificate)
+    }
+
+    pub(crate) fn successor_link(&self) -> Option<Link> {
+        self.inventory.successor(self.used).map(|used| Link::certificate(&used.certificate))
+    }
+
+    /// The kinds of scopes at which it is active, separated by a space.
+    pub(crate) fn kinds_of_scope(&self) -> Option<&'static str> {
+        let at_projects = self.inventory.active_projects(self.used).len() > 0;
+        match (self.used.active_at_organization, at_projects) {
+            (true, true) => Some("organization project"),
+            (true, false) => Some("organization"),
+            (false, true) => Some("project"),
+            (false, false) => None,
+        }
+    }
+
+    /// Where it is active: the first few scopes, and how many more there are.
+    pub(crate) fn places(&self) -> (Vec<Link>, usize) {
+        let project = |project: Option<&Project>| {
+            project.map_or(Link::organization("Organization"), Link::project)
+        };
+        active_at(self.inventory, self.used, project)
+    }
+
+    /// The same within a sentence, with its names marked.
+    pub(super) fn places_in_words(&self) -> String {
+        let (links, more) = active_at(self.inventory, self.used, |project| match project {
+            None => Link::organization("the organization").mark(),
+            Some(project) => Link::project(project).mark(),
+        });
+        enumerate(links, more)
+    }
+
+    /// Every certificate: those that are active before the others, and what ends first first. Of the others, what could be
+    /// activated comes first, and what ends last first.
     pub(super) fn all(inventory: &'a Inventory, now: f64, thresholds: Thresholds) -> Vec<Self> {
         let uses = inventory.certificates().iter();
         let mut rows: Vec<_> =
             uses.map(|used| Self::new(inventory, used, now, thresholds)).collect();
         rows.sort_by_key(|row| {
-            (!row.used.is_active(), row.used.certificate.expires_at.unwrap_or(UnixSeconds::MAX))
+            let (used, end) = (row.used, row.used.certificate.expires_at);
+            if used.is_active() {
+                return (0, end.unwrap_or(UnixSeconds::MAX), Reverse(UnixSeconds::MAX));
+            }
+            let rank = match () {
+                () if used.has_expired(now) => 4,
+                () if used.is_never_valid() => 3,
+                () if used.is_not_yet_valid(now) => 2,
+                () => 1,
+            };
+            (rank, UnixSeconds::MAX, Reverse(end.unwrap_or(UnixSeconds::MIN)))
         });
         rows
     }
@@ -149,10 +231,20 @@ impl<'a> CertificateRow<'a> {
         let certificate = &used.certificate;
         let severity = used.severity(now, thresholds);
         let successor = inventory.successor(used).map(|successor| &successor.certificate);
+        let begin =
+            certificate.valid_at.filter(|_| used.is_not_yet_valid(now) && !used.is_never_valid());
+        let name = |project: Option<&Project>| match project {
+            None => "Organization".into(),
+            Some(project) => name_or_id(project.name.as_deref(), &project.id),
+        };
+        let (scopes, more) = active_at(inventory, used, name);
         Self {
+            inventory,
             used,
             label: match (used.is_active(), used.has_expired(now), used.is_superseded()) {
                 (false, true, _) => "Inactive, expired",
+                (false, ..) if used.is_never_valid() => "Inactive, never valid",
+                (false, ..) if used.is_not_yet_valid(now) => "Inactive, not yet valid",
                 (false, false, _) => "Inactive",
                 _ if used.is_never_valid() => "Never valid",
                 (true, true, true) => "Expired, superseded",
@@ -167,7 +259,8 @@ impl<'a> CertificateRow<'a> {
             id: sanitize(&certificate.id),
             end: certificate.expires_at.map(format_timestamp),
             relative_end: relative(certificate.expires_at, now),
-            active_at: active_at(inventory, used),
+            note: begin.map(|begin| format!("begins on {}", format_date(begin, now))),
+            active_at: (!scopes.is_empty()).then(|| enumerate(scopes, more)),
             successor: successor
                 .map(|successor| name_or_id(successor.name.as_deref(), &successor.id)),
             spans: [(
@@ -178,23 +271,85 @@ impl<'a> CertificateRow<'a> {
     }
 }
 
-/// Where it is active, in words; the first few projects are named.
-fn active_at(inventory: &Inventory, used: &CertificateUse) -> Option<String> {
-    let organization = used.active_at_organization.then(|| "Organization".into());
+/// Where it is active: the organization (none) and the first few projects, as `shown`, and how many more there are.
+fn active_at<T>(
+    inventory: &Inventory,
+    used: &CertificateUse,
+    shown: impl Fn(Option<&Project>) -> T,
+) -> (Vec<T>, usize) {
+    let organization = used.active_at_organization.then_some(None);
     let projects = inventory.active_projects(used);
     let more = projects.len().saturating_sub(NAMED_PROJECTS);
-    let named = projects
-        .take(NAMED_PROJECTS)
-        .map(|project| name_or_id(project.name.as_deref(), &project.id));
-    let more = (more > 0).then(|| format!("{more} more"));
-    let scopes: Vec<_> = organization.into_iter().chain(named).chain(more).collect();
-    (!scopes.is_empty()).then(|| scopes.join(", "))
+    let named = projects.take(NAMED_PROJECTS).map(Some);
+    (organization.into_iter().chain(named).map(shown).collect(), more)
+}
+
+fn enumerate(mut named: Vec<String>, more: usize) -> String {
+    named.extend((more > 0).then(|| format!("{more} more")));
+    named.join(", ")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
     use crate::fixture::{DAY, NOW, certificate, snapshot};
+    use crate::poll_state::PollTiming;
+
+    #[test]
+    fn of_inactive_certificates_what_can_be_activated_comes_first() {
+        let inactive = |id, days| certificate(id).valid(days).inactive();
+        let snapshot = snapshot(&[vec![
+            inactive("a", -9..-2),
+            inactive("b", -9..-1),
+            inactive("c", 3..90),
+            inactive("d", -9..20),
+            inactive("e", -9..90),
+            certificate("f").inactive(),
+            inactive("g", 3..2),
+        ]]);
+        let rows = CertificateRow::all(&snapshot.inventory, NOW as f64, Thresholds::default());
+        let shown: Vec<_> =
+            rows.iter().map(|row| (&*row.id, row.label, row.note.as_deref())).collect();
+        let begins = Some("begins on 18 January 2027, 08:00 UTC");
+        assert_eq!(
+            shown,
+            [
+                ("e", "Inactive", None),
+                ("d", "Inactive", None),
+                ("f", "Inactive", None),
+                ("c", "Inactive, not yet valid", begins),
+                ("g", "Inactive, never valid", None),
+                ("b", "Inactive, expired", None),
+                ("a", "Inactive, expired", None),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_scope_names_the_certificate_with_which_its_coverage_ends() {
+        let organization = vec![
+            certificate("a").valid(-9..30),
+            certificate("b").valid(-9..20),
+            certificate("c").valid(40..90),
+            certificate("d").valid(-9..99).inactive(),
+        ];
+        let own = vec![certificate("e").valid(20..50), certificate("c").valid(35..80)];
+        let (interval, timeout) = (Duration::from_secs(300), Duration::from_secs(240));
+        let timing = PollTiming { interval, timeout };
+        let state = PollState {
+            snapshot: Some(snapshot(&[organization, own, vec![]])),
+            ..PollState::new(Instant::now(), timing)
+        };
+        let snapshot = state.snapshot.as_ref().unwrap();
+        let rows = ScopeRow::all(&state, snapshot, NOW as f64, Thresholds::default());
+        let ends = rows.iter().map(|row| (row.anchor(), row.last_to_end().unwrap().name));
+        let ends: Vec<_> = ends.collect();
+        let pair = |scope: &str, name: &str| (scope.into(), name.into());
+        // The project's own entry of c counts, so that it has no gap.
+        assert_eq!(ends, [pair("organization", "a"), pair("proj_1", "a"), pair("proj_0", "c")]);
+    }
 
     #[test]
     fn what_ends_first_comes_first_and_what_is_inactive_last() {

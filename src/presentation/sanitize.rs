@@ -3,7 +3,7 @@ const MAX_CHARS: usize = 80;
 
 /// A free text that is safe to display on a page or a terminal: characters that are invisible or affect what stands around
 /// them (controls, line breaks, changes of direction) are spelled out, and a long text is cut.
-pub(super) fn sanitize(text: &str) -> String {
+pub(crate) fn sanitize(text: &str) -> String {
     let mut chars = text.chars();
     let mut shown = String::new();
     for char in chars.by_ref().take(MAX_CHARS) {

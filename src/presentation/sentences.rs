@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use super::harms::{
     Harm, Item, certificate_item, clause, first_clause, scope_item, take_first, title,
 };
+use super::links::capitalize;
 use super::rows::{CertificateRow, ScopeRow};
 use super::sanitize::sanitize;
 use super::text::{format_date, humanize};
@@ -37,18 +38,19 @@ impl Clause {
 
 /// The state in a sentence: what comes first, then how much else there is that is as bad; if there is nothing of the kind,
 /// what covers the scopes. And what else matters, a sentence each. Rows come sorted by what ends first; `gaps` are clauses
-/// about what no row shows.
+/// about clients and about what no row shows. `hides_projects`: there may be projects without a row. All of it is marked.
 pub(super) fn sentences(
     scopes: &[ScopeRow<'_>],
     certificates: &[CertificateRow<'_>],
-    gaps: Vec<String>,
+    gaps: Vec<(Severity, String)>,
+    hides_projects: bool,
     now: f64,
     thresholds: Thresholds,
 ) -> (String, Vec<String>) {
     let of_certificates =
         certificates.iter().filter_map(|row| certificate_item(row, now, thresholds));
     let mut items: Vec<_> = scopes.iter().filter_map(scope_item).chain(of_certificates).collect();
-    let is_dated = items.iter().any(|item| item.harm < Harm::Unknown);
+    let is_dated = items.iter().any(|item| item.harm < Harm::InDoubt);
     let names_coverage = items.iter().any(|item| item.harm.is_of_coverage());
     let first = take_first(&mut items);
     items.sort_by_key(|item| (Reverse(item.severity), item.harm));
@@ -60,8 +62,12 @@ pub(super) fn sentences(
         clauses.push(Clause::of(alike, clause(alike, more, now)));
         said.push(alike[0].harm);
     }
-    clauses.extend(gaps.into_iter().map(Clause::new));
-    let (covered, due) = healthy(scopes, certificates, clauses.is_empty(), now);
+    clauses
+        .extend(gaps.into_iter().map(|(severity, text)| Clause { severity, ..Clause::new(text) }));
+    let after_first = usize::from(!first.is_empty()).min(clauses.len());
+    clauses[after_first..].sort_by_key(|clause| Reverse(clause.severity));
+    let covered = coverage(scopes, hides_projects, now);
+    let (covered, due) = healthy(scopes, certificates, covered, clauses.is_empty(), now);
     let covered = covered.filter(|_| !names_coverage).map(Clause::new);
     let due = due.filter(|_| !is_dated);
     let worst = clauses.first().map(|first| first.severity);
@@ -77,8 +83,8 @@ fn sentence(clauses: &[Clause]) -> Option<String> {
     let first = clauses.first()?;
     let texts: Vec<_> = clauses.iter().map(|clause| &*clause.text).collect();
     let mut sentence = texts.join("; ") + ".";
-    if let Some(initial) = sentence.get_mut(..1).filter(|_| !first.begins_with_name) {
-        initial.make_ascii_uppercase();
+    if !first.begins_with_name {
+        capitalize(&mut sentence);
     }
     Some(sentence)
 }
@@ -87,20 +93,20 @@ fn sentence(clauses: &[Clause]) -> Option<String> {
 pub(super) fn nothing_known(is_failing: bool) -> (String, Vec<String>) {
     let waiting = "Until a poll has read the whole list of certificates, their state is unknown.";
     if is_failing {
-        ("Nothing is known: no poll has succeeded yet.".into(), Vec::new())
+        ("Nothing is known: the list of certificates has not been read.".into(), Vec::new())
     } else {
         ("Waiting for the first poll to end.".into(), vec![waiting.into()])
     }
 }
 
-/// What covers the scopes, and what is due next.
+/// What covers the scopes, `covered`, and what is due next.
 fn healthy(
     scopes: &[ScopeRow<'_>],
     certificates: &[CertificateRow<'_>],
+    covered: Option<String>,
     is_complete: bool,
     now: f64,
 ) -> (Option<String>, Option<String>) {
-    let covered = coverage(scopes, now);
     let active = certificates.iter().filter(|row| row.used.is_active());
     let is_dated = active.clone().all(|row| row.used.certificate.expires_at.is_some());
     let nothing = if is_complete && is_dated { "Nothing" } else { "Nothing known" };
@@ -126,12 +132,12 @@ fn healthy(
 }
 
 /// What covers the scopes of which none ends soon; none if that is not known of any.
-fn coverage(scopes: &[ScopeRow<'_>], now: f64) -> Option<String> {
+fn coverage(scopes: &[ScopeRow<'_>], hides_projects: bool, now: f64) -> Option<String> {
     let mut known: Vec<_> = scopes.iter().filter_map(|row| row.coverage).collect();
-    known.retain(|coverage| *coverage != Coverage::Unknown);
-    let is_partial = known.len() < scopes.len();
+    known.retain(|coverage| coverage.is_known());
+    let is_partial = known.len() < scopes.len() || hides_projects;
     let all = match known.as_slice() {
-        [_] if !is_partial => "the organization",
+        [_] if scopes.len() == 1 => "the organization",
         _ if is_partial => "wherever mutual TLS is known to be enforced, everything",
         _ if known.contains(&Coverage::NotEnforced) => {
             "wherever mutual TLS is enforced, everything"

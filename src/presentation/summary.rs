@@ -1,5 +1,7 @@
 use serde::Serialize;
 
+use super::clients::{ClientRow, clauses as client_clauses, worst as worst_client};
+use super::links::plain;
 use super::next_step::NextStep;
 use super::rows::{CertificateRow, ScopeRow};
 use super::sentences::{caveats, nothing_known, sentences};
@@ -29,6 +31,8 @@ pub(crate) struct Summary<'a> {
     pub headline: String,
     /// What else matters, a sentence each.
     pub detail: Vec<String>,
+    /// The headline, then the detail, with their names marked.
+    pub marked: Vec<String>,
     /// None if nobody has to do anything.
     pub next_step: Option<NextStep>,
     /// Why what is shown may not be the present state, a sentence each.
@@ -39,6 +43,8 @@ pub(crate) struct Summary<'a> {
     pub certificates: Vec<CertificateRow<'a>>,
     /// What ends first comes first. Empty before the first snapshot.
     pub scopes: Vec<ScopeRow<'a>>,
+    /// What is refused first comes first.
+    pub clients: Vec<ClientRow<'a>>,
 }
 
 /// How a state is judged, without a word of it.
@@ -63,14 +69,18 @@ impl Verdict {
             return Self { status, known, is_incomplete: true, is_doubtful };
         };
         let inventory = &snapshot.inventory;
+        let clients = state.clients.as_deref().map(|all| worst_client(all, now, thresholds));
+        let (clients, hides_clients) = clients.unwrap_or((Severity::Off, false));
         let coverages: Vec<_> =
             inventory.scopes().map(|(_, scope)| Coverage::of(scope, whole_second(now))).collect();
-        let known = coverages.iter().filter(|coverage| **coverage != Coverage::Unknown);
+        let known = coverages.iter().filter(|coverage| coverage.is_known());
         let known = known
             .map(|coverage| coverage.severity(now, thresholds))
             .chain(inventory.certificates().iter().map(|used| used.severity(now, thresholds)))
+            .chain([clients])
             .fold(Severity::Off, Severity::max);
-        let is_incomplete = coverages.contains(&Coverage::Unknown)
+        let is_incomplete = hides_clients
+            || !coverages.iter().all(|coverage| coverage.is_known())
             || !inventory.unread_projects().is_empty()
             || !gaps(state, snapshot).is_empty();
         let status = match known {
@@ -91,7 +101,7 @@ impl Status {
 }
 
 /// What no row shows though it is a warning, as clauses of a sentence.
-fn gaps(state: &PollState, snapshot: &Snapshot) -> Vec<String> {
+fn gaps(state: &PollState, snapshot: &Snapshot) -> Vec<(Severity, String)> {
     let unlisted = state.projects && snapshot.projects_listed_at.is_none();
     let unlisted = unlisted.then(|| "the list of projects has not been read yet".into());
     let inventory = &snapshot.inventory;
@@ -102,12 +112,15 @@ fn gaps(state: &PollState, snapshot: &Snapshot) -> Vec<String> {
         };
         format!("the filters poll.project_include and poll.project_exclude leave out {all}")
     });
+    let no_project = state.projects && snapshot.lists_no_project();
+    let no_project = no_project.then(|| "the API lists no project (poll.projects)".into());
     let malformed = match inventory.malformed().count() {
         0 => None,
         1 => Some("1 list entry could not be read in full".into()),
         many => Some(format!("{many} list entries could not be read in full")),
     };
-    [unlisted, unselected, malformed].into_iter().flatten().collect()
+    let gaps = [unlisted, unselected, no_project, malformed].into_iter().flatten();
+    gaps.map(|gap| (Severity::Warning, gap)).collect()
 }
 
 impl<'a> Summary<'a> {
@@ -134,31 +147,39 @@ impl<'a> Summary<'a> {
             _ => (known, well.into()),
         };
         let (mut scopes, mut certificates) = (Vec::new(), Vec::new());
+        let clients = state.clients.as_deref();
+        let clients = clients.map(|all| ClientRow::all(all, state.api_time(now), thresholds));
+        let clients = clients.unwrap_or_default();
         let (headline, mut detail) = match &state.snapshot {
             None => nothing_known(state.is_failing()),
             Some(snapshot) => {
                 scopes = ScopeRow::all(state, snapshot, now, thresholds);
                 let now = state.api_time(now);
                 certificates = CertificateRow::all(&snapshot.inventory, now, thresholds);
-                sentences(&scopes, &certificates, gaps(state, snapshot), now, thresholds)
+                let gaps = [client_clauses(&clients, now), gaps(state, snapshot)].concat();
+                let hides_projects = snapshot.inventory.lists().project_faults.hidden > 0;
+                sentences(&scopes, &certificates, gaps, hides_projects, now, thresholds)
             }
         };
         if !state.projects {
             let how = "set poll.projects = true to include them";
             detail.push(format!("Projects are not monitored ({how})."));
         }
+        let marked = [vec![headline], detail].concat();
         Self {
             status,
             color,
             badge,
-            headline,
-            detail,
-            next_step: NextStep::new(state, &scopes, &certificates, now),
+            headline: plain(&marked[0]),
+            detail: marked[1..].iter().map(|text| plain(text)).collect(),
+            marked,
+            next_step: NextStep::new(state, &scopes, &certificates, &clients, now),
             caveats: caveats(state, now),
             is_doubt_decisive: status == Status::Unknown
                 || is_doubtful && !is_incomplete && known < Severity::Warning,
             certificates,
             scopes,
+            clients,
         }
     }
 
@@ -191,6 +212,7 @@ mod tests {
         let timing =
             PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
         let mut state = PollState::new(Instant::now(), timing);
+        state.projects = !snapshot.as_deref().is_some_and(Snapshot::lists_no_project);
         state.record(
             snapshot,
             PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed },
@@ -209,6 +231,9 @@ mod tests {
         }
     }
 
+    const NOT_MONITORED: &str =
+        " Projects are not monitored (set poll.projects = true to include them).";
+
     fn ending(id: &str, days: i64) -> Certificate {
         certificate(id).dated(None, Some(NOW + days * DAY))
     }
@@ -217,7 +242,7 @@ mod tests {
     fn said(read: &[Vec<Certificate>]) -> (Status, String) {
         let state = state(Some(snapshot(read)), vec![]);
         let summary = Summary::new(&state, NOW as f64, Thresholds::default());
-        (summary.status, summary.message())
+        (summary.status, summary.message().replace(NOT_MONITORED, ""))
     }
 
     #[test]
@@ -418,6 +443,13 @@ mod tests {
         state(Some(Arc::new(read)), failed)
     }
 
+    /// What is said of these lists, read just now, but that projects are not monitored.
+    fn said_of(lists: Lists) -> (Status, String, String) {
+        let state = state_of(lists, vec![]);
+        let summary = Summary::new(&state, NOW as f64, Thresholds::default());
+        (summary.status, summary.badge.clone(), summary.message().replace(NOT_MONITORED, ""))
+    }
+
     #[test]
     fn what_is_not_known_is_not_well() {
         let well = |days| lists(&[vec![ending("a", days)]]);
@@ -513,10 +545,58 @@ mod tests {
                 format!("Everything is covered {covered}. Nothing is due before then."),
             ),
         ] {
-            let state = state_of(lists, vec![]);
-            let summary = Summary::new(&state, NOW as f64, Thresholds::default());
-            let said = (summary.status, &*summary.badge, summary.message());
-            assert_eq!(said, (status, badge, message));
+            assert_eq!(said_of(lists), (status, badge.into(), message));
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_that_rests_on_an_entry_that_cannot_be_read() {
+        let hiding = |read: &[Vec<Certificate>]| {
+            let mut lists = lists(read);
+            Arc::make_mut(&mut lists.organization).malformed.add("id");
+            Arc::make_mut(&mut lists.organization).hidden = 1;
+            lists
+        };
+        let mut hidden_project = lists(&[vec![ending("a", 90)], vec![]]);
+        hidden_project.project_faults.malformed.add("id");
+        hidden_project.project_faults.hidden = 1;
+        let incomplete = "Not everything is known";
+        let covered = "covered until 15 April 2027, when a expires";
+        let known = "Wherever mutual TLS is known to be enforced, everything is";
+        let due = "Nothing known is due before then.";
+        for (lists, status, badge, message) in [
+            (
+                hiding(&[vec![ending("a", -2)]]),
+                Status::Critical,
+                "Act now",
+                "a is active but expired 2 days ago. Whether requests of the organization are refused is not known; \
+                 1 list entry could not be read in full."
+                    .into(),
+            ),
+            (
+                hiding(&[vec![certificate("a").valid(1..90)], vec![]]),
+                Status::Warning,
+                "Act soon",
+                "a is active but not valid before 16 January 2027, 08:00 UTC; whether requests of 2 scopes are refused is \
+                 not known; 1 list entry could not be read in full."
+                    .into(),
+            ),
+            (
+                hiding(&[vec![ending("a", 90)]]),
+                Status::Warning,
+                incomplete,
+                format!(
+                    "1 list entry could not be read in full. The organization is {covered}. {due}"
+                ),
+            ),
+            (
+                hidden_project,
+                Status::Warning,
+                incomplete,
+                format!("1 list entry could not be read in full. {known} {covered}. {due}"),
+            ),
+        ] {
+            assert_eq!(said_of(lists), (status, badge.into(), message));
         }
     }
 
@@ -525,6 +605,7 @@ mod tests {
         let mut state = state(Some(snapshot(&[vec![ending("a", 90)]])), vec![]);
         let mut read = Snapshot::clone(state.snapshot.as_ref().unwrap());
         read.projects_listed_at = None;
+        state.projects = true;
         state.snapshot = Some(Arc::new(read));
         let said = |state: &PollState| {
             let summary = Summary::new(state, NOW as f64, Thresholds::default());
@@ -542,16 +623,25 @@ mod tests {
             )
         );
         state.projects = false;
-        let not_monitored =
-            "Projects are not monitored (set poll.projects = true to include them).";
         assert_eq!(
             said(&state),
             (
                 Status::Ok,
                 "Healthy".into(),
-                format!("{covered}. Nothing is due before then. {not_monitored}")
+                format!("{covered}. Nothing is due before then.{NOT_MONITORED}")
             )
         );
+    }
+
+    #[test]
+    fn an_empty_list_of_projects_is_a_warning_where_they_are_monitored() {
+        let mut state = state(Some(snapshot(&[vec![ending("a", 90)]])), vec![]);
+        state.projects = true;
+        let summary = Summary::new(&state, NOW as f64, Thresholds::default());
+        let said = "The API lists no project (poll.projects).";
+        assert_eq!((summary.status, &*summary.headline), (Status::Warning, said));
+        let next = summary.next_step.unwrap().text;
+        assert!(next.starts_with("see whether the admin key may list"), "{next}");
     }
 
     #[test]
@@ -614,7 +704,10 @@ mod tests {
             Summary::new(&state, NOW as f64, Thresholds::default()).message()
         };
         let failed = "The last poll failed: server (answered 503) for the list of projects.";
-        assert_eq!(message(None), format!("{failed} Nothing is known: no poll has succeeded yet."));
+        assert_eq!(
+            message(None),
+            format!("{failed} Nothing is known: the list of certificates has not been read.")
+        );
         assert!(message(Some(90)).starts_with(failed), "{}", message(Some(90)));
         assert!(message(Some(20)).ends_with(failed), "{}", message(Some(20)));
         assert!(message(Some(3)).ends_with(failed), "{}", message(Some(3)));

@@ -32,6 +32,7 @@ pub fn router(
         .route("/status.css", file("text/css", include_str!("status.css")))
         .route("/status.js", file("text/javascript", include_str!("status.js")))
         .route("/status.svg", file("image/svg+xml", include_str!("status.svg")))
+        .route("/lost.svg", get(lost_icon))
         .route("/api/v1/certificates", get(api::certificates))
         .route("/api/v1/polls", get(api::polls))
         .route("/api/v1/openapi.json", file(api::JSON, include_str!("openapi.json")))
@@ -58,6 +59,12 @@ fn file<S: Clone + Send + Sync + 'static>(
 ) -> MethodRouter<S> {
     let response = CachedResponse::tagged(content_type, content);
     get(async move |headers: HeaderMap| response.respond(&headers))
+}
+
+/// The icon of a page that nobody answers any more. By then it must be in the browser's cache.
+async fn lost_icon(headers: HeaderMap) -> Response {
+    let icon = CachedResponse::tagged("image/svg+xml", include_str!("lost.svg"));
+    icon.with(CACHE_CONTROL, "max-age=2592000").respond(&headers)
 }
 
 async fn metrics_page(State(app): State<AppState>, headers: HeaderMap) -> Response {

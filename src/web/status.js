@@ -1,24 +1,110 @@
-// Shows the page as it is now, without a flash and without losing the reader's place: it is fetched again, and only what
-// has changed is replaced.
+// Keeps the page up to date without a flash and without losing the reader's place, finds rows in it, and says when nobody
+// answers. Whatever the script adds is added to a fetched page too before the two are compared, so that only what has
+// changed is replaced.
 "use strict";
 
-const MILLISECONDS = 1000;
-let timer;
+const SECOND = 1000;
+// A page that is seldom fetched still notices within this time that nobody answers.
+const PROBE_SECONDS = 5;
+const UNFOLDED = new Set();
 
-function seconds() {
-  return Number(document.querySelector("main")?.dataset.refresh) || 30;
+const form = document.querySelector("form");
+const find = (selector) => document.querySelector(selector);
+// The one live region: a page that is fetched every few seconds must not speak each time.
+const say = (text) => (find(".said").textContent = text);
+
+// --- Find rows -------------------------------------------------------------------------------------------------------
+
+const requested = new URLSearchParams(location.search);
+
+/** The identifier of the row that the address leads to. */
+function target() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return location.hash.slice(1);
+  }
 }
 
+/** What a row is called in the column of states, part by part, and what its table says of all of its rows. */
+function states(row) {
+  const parts = row.cells[0].textContent.split(", ");
+  return [row.closest("table").dataset.state, ...parts]
+    .filter(Boolean)
+    .map((part) => part[0].toUpperCase() + part.slice(1));
+}
+
+function offerStates(rows) {
+  const { state } = form.elements;
+  const offered = new Set(rows.flatMap(states).concat(requested.get("state") || []));
+  const missing = [...offered].filter((name) => ![...state.options].some(({ value }) => value === name));
+  state.append(...missing.map((name) => new Option(name, name)));
+}
+
+/** Hides what the form does not ask for; the row that the address leads to stays. */
+function filter(main) {
+  const { q, severity, scope, state } = Object.fromEntries(new FormData(form));
+  const words = q.toLowerCase().split(/\s+/).filter(Boolean);
+  const isFiltered = Boolean(words.length || severity || scope || state);
+  const wanted = target();
+  const rows = [...main.querySelectorAll("tbody tr")];
+  for (const row of rows) {
+    const text = words.length ? row.textContent.toLowerCase() : "";
+    const isFound =
+      words.every((word) => text.includes(word)) &&
+      (!severity || row.classList.contains(severity)) &&
+      (!scope || (row.dataset.at ?? "").split(" ").includes(scope)) &&
+      (!state || states(row).includes(state));
+    row.hidden = !isFound && row.id !== wanted;
+  }
+  for (const table of main.querySelectorAll("table")) {
+    table.hidden = !table.querySelector("tbody tr:not([hidden])");
+  }
+  for (const details of main.querySelectorAll("details")) {
+    details.hidden = details.querySelector("table").hidden;
+    const leadsHere = rows.some((row) => row.id === wanted && details.contains(row));
+    details.open = isFiltered || leadsHere || UNFOLDED.has(details.id);
+  }
+  const found = rows.filter((row) => !row.hidden).length;
+  form.querySelector("output").textContent = isFiltered ? `${found} of ${rows.length} rows` : "";
+}
+
+/** Keeps the form in the address, for a reload and for whoever is sent the link. */
+function remember() {
+  const query = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
+  const search = query.size ? `?${query}` : "";
+  history.replaceState(null, "", location.pathname + search + location.hash);
+}
+
+// --- Keep up to date -------------------------------------------------------------------------------------------------
+
+/** Adds what only a script can offer. */
+function dress(main) {
+  const rows = [...main.querySelectorAll("tbody tr")];
+  main.querySelector("form").hidden = rows.length === 0;
+  const button = find("template").content.firstElementChild;
+  for (const id of main.querySelectorAll("th code")) {
+    const copy = button.cloneNode(true);
+    copy.setAttribute("aria-label", `Copy ${id.textContent}`);
+    id.after(copy);
+  }
+  for (const time of main.querySelectorAll("dd time")) time.tabIndex = 0;
+  offerStates(rows);
+  filter(main);
+}
+
+/** Makes `shown` what `fetched` is, and replaces as little as it can. */
 function adopt(shown, fetched) {
-  if (shown.isEqualNode(fetched)) return;
+  if (shown.isEqualNode(fetched)) return shown;
   const same =
     shown.nodeType === Node.ELEMENT_NODE &&
     fetched.nodeType === Node.ELEMENT_NODE &&
     shown.tagName === fetched.tagName &&
-    shown.childNodes.length === fetched.childNodes.length;
+    (shown.tagName === "TBODY" || shown.childNodes.length === fetched.childNodes.length);
   if (!same) {
-    shown.replaceWith(document.importNode(fetched, true));
-    return;
+    const copy = document.importNode(fetched, true);
+    shown.replaceWith(copy);
+    return copy;
   }
   for (const { name } of [...shown.attributes]) {
     if (!fetched.hasAttribute(name)) shown.removeAttribute(name);
@@ -26,34 +112,186 @@ function adopt(shown, fetched) {
   for (const { name, value } of fetched.attributes) {
     if (shown.getAttribute(name) !== value) shown.setAttribute(name, value);
   }
-  const children = [...fetched.childNodes];
-  [...shown.childNodes].forEach((child, index) => adopt(child, children[index]));
-}
-
-async function refresh() {
-  clearTimeout(timer);
-  try {
-    const response = await fetch(location.pathname, {
-      cache: "no-store",
-      signal: AbortSignal.timeout(20 * MILLISECONDS),
-    });
-    if (!response.ok) throw new Error(response.statusText);
-    const fetched = new DOMParser().parseFromString(await response.text(), "text/html");
-    if (!fetched.querySelector("main")) throw new Error("another page");
-    adopt(document.querySelector("main"), fetched.querySelector("main"));
-    adopt(document.querySelector("#made time"), fetched.querySelector("#made time"));
-    document.title = fetched.title;
-  } catch {
-    document.querySelector("#lost").hidden = false;
+  if (shown.tagName === "TBODY") {
+    adoptRows(shown, fetched);
+  } else if (shown.tagName !== "FORM") {
+    const children = [...fetched.childNodes];
+    [...shown.childNodes].forEach((child, index) => adopt(child, children[index]));
   }
-  timer = setTimeout(refresh, seconds() * MILLISECONDS);
+  return shown;
 }
 
-// Nobody looks at a hidden page; one that is shown again is refreshed at once.
-document.addEventListener("visibilitychange", () => {
+/** Rows may come, go and change places: they are told apart by their identifiers. */
+function adoptRows(shown, fetched) {
+  const before = new Map([...shown.rows].map((row) => [row.id, row]));
+  const rows = [...fetched.rows].map((row) => {
+    const known = before.get(row.id);
+    before.delete(row.id);
+    return known ? adopt(known, row) : document.importNode(row, true);
+  });
+  if (rows.length !== shown.rows.length || rows.some((row, index) => row !== shown.rows[index])) {
+    shown.replaceChildren(...rows);
+  }
+}
+
+/** What is worth saying aloud when it changes: the state, without how long anything is off. */
+function gist(main) {
+  const texts = [...main.querySelectorAll(".badge, h1, .caveats strong")].map((node) => node.textContent);
+  return texts.join(". ").replace(/\b\d+ (more )?(second|minute|hour|day)s?\b/g, "some time");
+}
+
+function show(page) {
+  const [shown, fetched] = [find("main"), page.querySelector("main")];
+  if (shown.dataset.version !== fetched.dataset.version) {
+    location.reload();
+    return;
+  }
+  dress(fetched);
+  const [before, focused] = [gist(shown), document.activeElement];
+  adopt(shown, fetched);
+  if (focused.isConnected) focused.focus({ preventScroll: true });
+  showLocalTimes(document.activeElement);
+  adopt(find(".made time"), page.querySelector(".made time"));
+  title = page.title;
+  if (gist(shown) !== before) {
+    say([...shown.querySelectorAll(".badge, h1, .caveats strong")].map((node) => node.textContent).join(". "));
+  }
+}
+
+let title = document.title;
+let timer;
+let shownAt = performance.now();
+let answeredAt = shownAt;
+
+function ask(path) {
+  return fetch(path, { cache: "no-store", signal: AbortSignal.timeout(20 * SECOND) });
+}
+
+async function fetchPage() {
+  const response = await ask(location.pathname);
+  if (!response.ok) throw new Error(`answers with status ${response.status}`);
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  if (!page.querySelector("main[data-version]")) throw new Error("answers with another page");
+  return page;
+}
+
+function seconds() {
+  return Number(find("main").dataset.refresh) || 30;
+}
+
+/** Fetches the page if that is due, and asks in between whether anybody answers. */
+async function refresh() {
+  const isDue = isLost() || performance.now() - shownAt >= seconds() * SECOND - 100;
+  try {
+    if (isDue || !(await ask("healthz").catch(() => null))) {
+      const page = await fetchPage();
+      shownAt = performance.now();
+      setLost(null);
+      show(page);
+    }
+    answeredAt = performance.now();
+  } catch (error) {
+    setLost(error.message.startsWith("answers") ? error.message : "does not answer");
+  }
+  schedule();
+}
+
+function schedule() {
   clearTimeout(timer);
-  if (!document.hidden) refresh();
+  timer = setTimeout(refresh, Math.min(PROBE_SECONDS, seconds()) * SECOND);
+}
+
+// --- Say when nobody answers -----------------------------------------------------------------------------------------
+
+const isLost = () => document.documentElement.classList.contains("lost");
+
+/** How long that is, in words: `90 seconds`, `3 hours`. */
+function humanize(milliseconds) {
+  const seconds = Math.floor(milliseconds / SECOND);
+  const [length, unit] = [[86_400, "day"], [3_600, "hour"], [60, "minute"]].find(([length]) => seconds >= 2 * length) ?? [1, "second"];
+  const count = Math.floor(seconds / length);
+  return `${count} ${unit}${count === 1 ? "" : "s"}`;
+}
+
+function setLost(why) {
+  const wasLost = isLost();
+  document.documentElement.classList.toggle("lost", Boolean(why));
+  find(".lost.banner").hidden = !why;
+  find("link[rel=icon]").setAttribute("href", why ? "lost.svg" : "status.svg");
+  if (why) {
+    const made = find(".made time").textContent;
+    // By the exporter's clock: the reader's may be wrong.
+    const since = new Date(Date.parse(made.replace(" ", "T")) + answeredAt - shownAt).toISOString();
+    const lead = document.createElement("strong");
+    lead.textContent = `The exporter ${why}.`;
+    find(".lost.banner span").replaceChildren(
+      lead,
+      ` No answer since ${since.slice(11, 19)} UTC (${humanize(performance.now() - answeredAt)}). What is shown is as of ${made} and may be wrong by now.`,
+    );
+    document.title = `No answer since ${since.slice(11, 16)} UTC · ${title}`;
+    if (!wasLost) say(`The exporter ${why}. What is shown may be wrong by now.`);
+  } else {
+    document.title = title;
+    if (wasLost) say("The exporter answers again.");
+  }
+}
+
+// --- Local times, and identifiers to copy ----------------------------------------------------------------------------
+
+const LOCAL = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
+
+/** Instants of the row or cell that the reader points at or is in. */
+function showLocalTimes(node) {
+  for (const time of node?.closest?.("tr, dd, .made")?.querySelectorAll("time") ?? []) {
+    const at = new Date(time.textContent.replace(" ", "T"));
+    if (!Number.isNaN(at.valueOf())) time.title = `${LOCAL.format(at)} local time`;
+  }
+}
+
+function copy(button) {
+  getSelection().selectAllChildren(button.previousElementSibling);
+  // Works without TLS too, where there is no `navigator.clipboard`.
+  const isCopied = document.execCommand("copy");
+  button.classList.toggle("done", isCopied);
+  say(isCopied ? "Copied." : "Selected; copy it with the keyboard.");
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+for (const event of ["pointerover", "focusin"]) {
+  document.addEventListener(event, ({ target }) => showLocalTimes(target));
+}
+document.addEventListener("click", ({ target }) => {
+  const button = target.closest("button.copy");
+  if (button) copy(button);
+  const details = target.closest("summary")?.parentElement;
+  if (details) UNFOLDED[details.open ? "delete" : "add"](details.id);
 });
+let typing;
+form.addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(() => {
+    filter(find("main"));
+    remember();
+  }, 100);
+});
+form.addEventListener("reset", () => form.dispatchEvent(new Event("input")));
+form.addEventListener("submit", (event) => event.preventDefault());
+addEventListener("hashchange", () => {
+  filter(find("main"));
+  document.getElementById(target())?.scrollIntoView();
+});
+// One that is shown again is refreshed at once.
+document.addEventListener("visibilitychange", () => document.hidden || refresh());
+
+dress(find("main"));
+for (const field of form.elements) {
+  if (requested.has(field.name)) field.value = requested.get(field.name);
+}
+filter(find("main"));
+if (target()) document.getElementById(target())?.scrollIntoView();
+// Cached while somebody answers.
+fetch("lost.svg");
 // Said by the page itself, since a script that is blocked is none either.
-document.querySelector("#still").remove();
-timer = setTimeout(refresh, seconds() * MILLISECONDS);
+find(".still").remove();
+schedule();

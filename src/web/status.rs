@@ -1,8 +1,9 @@
 //! What is known, for people: one page with the state in a sentence and everything on a line of time.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use askama::Template;
+use askama::{Template, filters};
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPTIONS};
@@ -14,7 +15,7 @@ use super::timeline::Axis;
 use crate::inventory::{Severity, Thresholds, whole_second};
 use crate::poll_state::PollState;
 use crate::presentation::{
-    CertificateRow, ScopeRow, Summary, ago, format_timestamp, humanize, name_failures,
+    CertificateRow, Link, ScopeRow, Summary, ago, format_timestamp, humanize, name_failures, pieces,
 };
 
 /// The page loads its own style, script and icon, and nothing else; nobody may put it into theirs.
@@ -26,6 +27,8 @@ const MAX_CERTIFICATES: usize = 1_000;
 /// The script reloads at half the interval of the polls, within these bounds, in seconds; until there is a snapshot, as
 /// often as it may.
 const REFRESH: (f64, f64) = (2.0, 60.0);
+/// A class and a title each.
+const NO_COLUMNS: [(&str, &str); 0] = [];
 
 pub(super) async fn page(
     State(app): State<AppState>,
@@ -65,14 +68,28 @@ struct Page<'a> {
     axis: Axis,
     scopes: Rows<'a, ScopeRow<'a>>,
     active: Rows<'a, CertificateRow<'a>>,
+    /// Of the inactive ones, those that have not expired.
     inactive: Rows<'a, CertificateRow<'a>>,
+    expired: Rows<'a, CertificateRow<'a>>,
+    /// Of the rows that are shown.
+    anchors: HashSet<String>,
 }
 
 impl<'a> Page<'a> {
     fn new(summary: &'a Summary<'a>, state: &PollState, now: f64) -> Self {
         let (active, inactive) = summary.certificates.split_at(summary.active());
+        let api_time = state.api_time(now);
+        let is_usable = |row: &CertificateRow<'_>| !row.used.has_expired(api_time);
+        let (inactive, expired) = inactive.split_at(inactive.partition_point(is_usable));
         let active = Rows::new(active, MAX_CERTIFICATES);
         let inactive = Rows::new(inactive, MAX_CERTIFICATES - active.shown.len());
+        let left = MAX_CERTIFICATES - active.shown.len() - inactive.shown.len();
+        let expired = Rows::new(expired, left);
+        let scopes = Rows::new(&summary.scopes, MAX_SCOPES);
+        let certificates = [active.shown, inactive.shown, expired.shown].into_iter().flatten();
+        let anchors = certificates
+            .map(CertificateRow::anchor)
+            .chain(scopes.shown.iter().map(ScopeRow::anchor));
         let refresh = (state.timing.interval.as_secs_f64() / 2.0).clamp(REFRESH.0, REFRESH.1);
         let certificates = summary.certificates.iter().map(|row| &row.used.certificate);
         let dates =
@@ -103,12 +120,51 @@ impl<'a> Page<'a> {
                 .as_deref()
                 .map_or(0, |snapshot| snapshot.inventory.duplicates()),
             axis: Axis::new(now, dates.flatten()),
-            scopes: Rows::new(&summary.scopes, MAX_SCOPES),
+            anchors: anchors.collect(),
+            scopes,
             active,
             inactive,
+            expired,
             summary,
         }
     }
+}
+
+impl Page<'_> {
+    /// A name as HTML, that leads to its row if that is shown.
+    fn name(&self, text: &str, anchor: &str) -> String {
+        let name = format!("<bdi>{}</bdi>", escape(text));
+        if self.anchors.contains(anchor) {
+            format!("<a href=\"#{}\">{name}</a>", escape(anchor))
+        } else {
+            name
+        }
+    }
+
+    fn link(&self, to: &Link) -> String {
+        self.name(&to.name, &to.anchor)
+    }
+
+    /// A text with marked names as HTML.
+    fn linked(&self, marked: &str) -> String {
+        let piece = |(text, anchor): (&str, Option<&str>)| match anchor {
+            Some(anchor) => self.name(text, anchor),
+            None => escape(text),
+        };
+        pieces(marked).map(piece).collect()
+    }
+
+    /// Where a certificate is active, as HTML.
+    fn places(&self, row: &CertificateRow<'_>) -> String {
+        let (links, more) = row.places();
+        let more = (more > 0).then(|| format!("{more} more"));
+        links.iter().map(|link| self.link(link)).chain(more).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn escape(text: &str) -> String {
+    // Escaping a string cannot fail.
+    filters::escape(text, filters::Html).map(|text| text.to_string()).unwrap_or_default()
 }
 
 /// The first rows of a table, and how many it has in all.
@@ -153,6 +209,7 @@ struct RelativeTime {
 mod tests {
     use std::time::{Duration, Instant};
 
+    use regex::Regex;
     use serde_json::Value;
 
     use super::super::api::Polls as PollsDocument;
@@ -169,6 +226,7 @@ mod tests {
             PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
         let mut state = PollState::new(Instant::now(), timing);
         state.snapshot = read.map(|read| snapshot(&read));
+        state.projects = !state.snapshot.as_deref().is_some_and(Snapshot::lists_no_project);
         let failed = |list| FailedList {
             list,
             reason: FailureReason::Server,
@@ -198,7 +256,36 @@ mod tests {
             projects_read_at,
             ..Snapshot::clone(&snapshot(&[vec![]]))
         };
-        PollState { snapshot: Some(Arc::new(snapshot)), ..state(None, Some(failed)) }
+        let projects = !snapshot.lists_no_project();
+        PollState { projects, snapshot: Some(Arc::new(snapshot)), ..state(None, Some(failed)) }
+    }
+
+    #[test]
+    fn names_lead_to_rows_that_are_shown() {
+        let own = |days| vec![ending("far", days).named("far & <away>")];
+        for (projects, is_shown) in [(3, true), (2 * MAX_SCOPES, false)] {
+            let mut lists = vec![own(90); projects];
+            lists[0] = vec![ending("cert_near", 3)];
+            lists.push(vec![ending("cert_own", 99)]);
+            let state = state(Some(lists), Some(vec![]));
+            let summary = Summary::new(&state, NOW as f64, Thresholds::default());
+            let page = Page::new(&summary, &state, NOW as f64).render().unwrap();
+            for text in [
+                "when <a href=\"#cert_near\"><bdi>cert_near</bdi></a> expires",
+                "<td role=\"cell\" class=\"k\"><a href=\"#cert_near\">",
+                "<tr role=\"row\" id=\"cert_far\"",
+                "<a href=\"#cert_far\"><bdi>far &#38; &#60;away&#62;</bdi></a>",
+            ] {
+                assert!(page.contains(text), "{text}\n{page}");
+            }
+            let last = format!("proj_{}", projects - 1);
+            assert!(page.contains(&format!("<bdi>{last}</bdi>")), "its certificate names it");
+            assert_eq!(page.contains(&format!("href=\"#{last}\"")), is_shown);
+            for link in Regex::new("href=\"#([^\"]*)").unwrap().captures_iter(&page) {
+                let row = format!("id=\"{}\"", &link[1]);
+                assert_eq!(page.matches(&row).count(), 1, "{row}");
+            }
+        }
     }
 
     #[test]
@@ -226,7 +313,9 @@ mod tests {
             ..Snapshot::clone(unlisted.snapshot.as_ref().unwrap())
         };
         unlisted.snapshot = Some(Arc::new(unlisted_snapshot));
+        unlisted.projects = true;
         let stale = PollState {
+            projects: false,
             snapshot: Some(Arc::new(Snapshot {
                 organization_read_at: (NOW - DAY) as f64,
                 ..Snapshot::clone(&snapshot(&well().unwrap()))
@@ -397,7 +486,7 @@ mod tests {
                 "unknown",
                 "critical",
                 "Nothing known yet",
-                "Nothing is known: no poll has succeeded yet.",
+                "Nothing is known: the list of certificates has not been read.",
             ),
         ] {
             let (shown, now, thresholds) = (Arc::new(state), NOW as f64, Thresholds::default());
@@ -405,6 +494,8 @@ mod tests {
             assert!(summary.headline.starts_with(headline), "{name}: {}", summary.headline);
             let message = summary.message();
             let page = Page::new(&summary, &shown, now).render().unwrap();
+            // Names within sentences are links.
+            let page = Regex::new("</?(a|bdi)\\b[^>]*>").unwrap().replace_all(&page, "");
             for text in [
                 format!("<title>{badge} · "),
                 format!("<section class=\"hero {color}\""),
@@ -418,8 +509,7 @@ mod tests {
                 assert!(page.contains(&text), "{name}: {text}\n{page}");
             }
             assert_eq!(
-                page.contains("class=\"banner warning\"")
-                    || page.contains("role=\"status\">\n<p class=\"banner critical\""),
+                page.contains("<div class=\"caveats\">\n<p class=\"banner "),
                 !summary.caveats.is_empty(),
                 "{name}"
             );
@@ -428,7 +518,7 @@ mod tests {
             let word = status.to_uppercase();
             assert!(report(Format::Nagios).starts_with(&format!("{word} - {message}")), "{name}");
             let table = anstream::adapter::strip_str(&report(Format::Table)).to_string();
-            assert!(table.starts_with(&format!("{word}  {message}\n")), "{name}: {table}");
+            assert!(table.contains(&format!("{word}  {message}\n")), "{name}: {table}");
             let json: Value = serde_json::from_str(&report(Format::Json)).unwrap();
             assert_eq!(
                 (&json["status"], &json["message"]),

@@ -106,7 +106,11 @@ async fn body_that_is_no_page_is_a_decode_failure() {
 #[tokio::test]
 async fn page_is_read_in_whatever_coding_it_is_said_to_be() {
     let (plain, gzip) = (whole_page().into_bytes(), gzipped(whole_page().as_bytes()));
+    let marked = [b"\xef\xbb\xbf", &*plain].concat();
+    let gzip_marked = gzipped(&marked);
     let codings = [
+        (&marked, ""),
+        (&gzip_marked, "gzip"),
         (&gzip, "gzip"),
         (&gzip, "GZip"),
         (&gzip, "x-gzip"),

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 use headers::Authorization;
 use headers::authorization::Credentials as _;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use wiremock::ResponseTemplate;
 
 use crate::api::{Api, certificates, entry, list_page};
@@ -47,7 +49,7 @@ async fn proxy_of_the_environment_is_used_and_told() {
     let line = format!(
         "# API: api.test:80 through the proxy {address}; trusted roots: {roots}; client certificate: none\n"
     );
-    assert!(ended.stdout.ends_with(&line), "{}", ended.stdout);
+    assert!(ended.stdout.contains(&line), "{}", ended.stdout);
 }
 
 #[tokio::test]
@@ -61,6 +63,30 @@ async fn proxy_that_cannot_be_used_ends_the_start() {
             "must begin with http:// or https://, since no other kind of proxy is supported";
         let message = format!("openai-cert-exporter: ALL_PROXY: {fault} (environment variable)\n");
         assert_eq!((ended.stderr, ended.stdout.as_str()), (message, ""), "{command}");
+    }
+}
+
+#[tokio::test]
+async fn proxy_that_refuses_the_tunnel_is_told_with_what_to_do() {
+    for (status, hint) in [
+        ("403 Forbidden", "see whether it allows this host and port"),
+        ("407 Proxy Authentication Required", "the proxy wants another user and password (407)"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = format!("http://{}", listener.local_addr().unwrap());
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = [0; 1024];
+                let _ = stream.read(&mut head).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        let launch = Launch::once("https://api.test/v1").env("https_proxy", &proxy);
+        let exporter = launch.set("api.max_retries", "0").start().await;
+        let line = exporter.line_saying("poll failed").await;
+        let peer = format!("api.test:443 through the proxy {proxy} cannot be reached");
+        assert!(line.contains(&peer) && line.contains(hint), "{line}");
     }
 }
 

@@ -16,6 +16,10 @@ async fn help_names_every_command_and_flag() {
         "--log.level",
         "--log.format",
         "--version",
+        "help",
+        "OPENAI_ADMIN_KEY",
+        "OPENAI_BASE_URL",
+        "OPENAI_CERT_EXPORTER__SECTION__KEY",
     ] {
         assert!(
             ended.stdout.contains(&format!(" {word} "))
@@ -27,6 +31,26 @@ async fn help_names_every_command_and_flag() {
     let demo = Launch::bare(&["demo", "--help"]).until_it_ends().await;
     assert_eq!(demo.code(), Some(0));
     assert!(demo.stdout.contains("--api.listen-address"), "{}", demo.stdout);
+}
+
+#[tokio::test]
+async fn help_is_a_command_and_of_each_command() {
+    let help = async |arguments: &[&str]| {
+        let ended = Launch::bare(arguments).until_it_ends().await;
+        assert_eq!((ended.code(), ended.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        ended.stdout
+    };
+    assert_eq!(help(&["help"]).await, help(&["--help"]).await);
+    for command in ["run", "demo", "check", "check-config"] {
+        let text = help(&["help", command]).await;
+        assert_eq!(text, help(&[command, "--help"]).await);
+        // The flags of the server do nothing for a check.
+        assert_eq!(text.contains("--web."), command != "check", "{text}");
+    }
+    assert!(help(&["help"]).await.contains("\nExamples:\n  openai-cert-exporter demo\n"));
+    assert!(help(&["help", "check"]).await.contains("\n  openai-cert-exporter check --demo\n"));
+    let unknown = Launch::bare(&["help", "nonsense"]).until_it_ends().await;
+    assert_eq!((unknown.code(), unknown.stdout.as_str()), (Some(2), ""));
 }
 
 #[tokio::test]

@@ -13,10 +13,10 @@ async fn demo() -> (Exporter, String) {
     let exporter = Launch::demo().start().await;
     let welcome = until("it says where to look", async || {
         let said = exporter.stdout();
-        said.ends_with("End it with Ctrl-C.\n").then_some(said)
+        said.ends_with("Press Ctrl-C to stop.\n").then_some(said)
     })
     .await;
-    let api = welcome.split_once(" is at ").or_else(|| welcome.split_once(" are at ")).unwrap().1;
+    let api = welcome.strip_prefix("Simulated API:  ").unwrap();
     let base_url = api.split(' ').next().unwrap().to_owned();
     assert!(welcome.contains(&exporter.url("/metrics")), "{welcome}");
     (exporter, base_url)
@@ -118,12 +118,16 @@ async fn demo_shows_48_certificates_of_every_kind() {
             && actives.iter().any(|sample| sample.value == 1.0)
     );
     assert!(actives.iter().any(|sample| sample.label("certificate_name").is_empty()), "unnamed");
-    assert_eq!(
-        exporter.stdout().lines().next().unwrap(),
-        format!(
-            "A simulated organization with 48 certificates and 11 projects is at {base_url} (admin key: demo)."
-        )
-    );
+    let said = exporter.stdout();
+    let lines: Vec<_> = said.lines().collect();
+    let api = format!("{base_url} (admin key demo; 48 certificates, 11 projects)");
+    assert_eq!((lines.len(), lines[0]), (5, &*format!("Simulated API:  {api}")), "{said}");
+    assert!(lines[1].ends_with(&exporter.url("/")), "{said}");
+    assert!(lines[2].contains(&format!(" {} |", exporter.url("/metrics"))), "{said}");
+    // What it says to try works as it stands.
+    let command = lines[3].strip_prefix("Check:").unwrap();
+    let ran = std::process::Command::new("/bin/sh").args(["-c", command]).output().unwrap();
+    assert!(String::from_utf8_lossy(&ran.stdout).contains("\nCRITICAL  "), "{command}: {ran:?}");
 }
 
 #[tokio::test]

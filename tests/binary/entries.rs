@@ -163,6 +163,19 @@ async fn enforcement_is_not_claimed_where_only_an_unreadable_entry_may_be_active
 }
 
 #[tokio::test]
+async fn nothing_is_claimed_to_be_refused_while_an_unreadable_entry_may_be_valid() {
+    let expired = entry_with("a", json!({"certificate_details": {"valid_at": 1, "expires_at": 2}}));
+    let page = polled_page(&[expired.clone(), json!(7)]).await;
+    assert_eq!(page.find(ENFORCED, &ORGANIZATION), Some(1.0));
+    for name in ["openai_mtls_active_certificates", "openai_mtls_runway_end_timestamp_seconds"] {
+        assert_eq!(page.find(name, &ORGANIZATION), None, "{name}");
+    }
+    let page = polled_page(&[expired]).await;
+    assert_eq!(page.find("openai_mtls_active_certificates", &ORGANIZATION), Some(0.0));
+    assert_eq!(page.find("openai_mtls_runway_end_timestamp_seconds", &ORGANIZATION), Some(2.0));
+}
+
+#[tokio::test]
 async fn known_entry_keeps_its_last_good_facts() {
     let odd = entry_with("a", json!({"active": "yes", "name": "another name"}));
     let pages = [list_page(&[entry("a")], false), list_page(&[odd, json!({"id": "b"})], false)];

@@ -58,6 +58,7 @@ mod secrets;
 mod signals;
 mod state_file;
 mod status_page;
+mod terminal;
 mod upstream_tls;
 mod verdict;
 mod web;

@@ -47,6 +47,15 @@ async fn slow_scrape(exporter: &Exporter) -> TcpStream {
 }
 
 #[tokio::test]
+async fn start_without_descriptors_ends_with_a_message() {
+    let demo = Launch::bare(&["demo", "--web.listen-address=127.0.0.1:0"]).under("ulimit -n 7");
+    let ended = demo.until_it_ends().await;
+    let message =
+        "openai-cert-exporter: there can be no runtime: Too many open files (os error 24)\n";
+    assert_eq!((ended.code(), &*ended.stderr), (Some(1), message));
+}
+
+#[tokio::test]
 async fn exporter_and_demo_end_between_polls() {
     let api = Api::listing(certificates(1)).await;
     for signal in [Signal::TERM, Signal::INT] {

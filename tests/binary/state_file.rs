@@ -203,6 +203,12 @@ async fn path_that_cannot_be_written_stops_no_poll_and_is_counted() {
     let cases = [path("missing/state"), path("a_file/state"), sealed];
     all(cases, async |state_file| {
         let what = state_file.display().to_string();
+        let check = Launch::bare(&["check-config"]).env("OPENAI_ADMIN_KEY", KEY);
+        let checked = check.set("poll.state_file", &what).until_it_ends().await;
+        let fault = format!("openai-cert-exporter: poll.state_file: {what} cannot be written: ");
+        assert_eq!((checked.code(), &*checked.stdout), (Some(1), ""), "{what}");
+        assert!(checked.stderr.starts_with(&fault), "{}", checked.stderr);
+
         let exporter = api.often().set("poll.state_file", &what).start().await;
         let page = exporter
             .page_when("writes fail, and polls do not", |page| page.one(WRITE_FAILURES) >= 3.0)
@@ -234,6 +240,35 @@ async fn path_of_something_else_ends_the_start_and_is_left_as_it_is() {
         }
         assert!(!std::fs::metadata(path(name)).unwrap().is_file(), "{name}");
     }
+}
+
+#[tokio::test]
+async fn file_that_may_not_be_read_is_not_replaced() {
+    let api = api().await;
+    let state = State::left_by_a_run(&api).await;
+    let left = state.content();
+    let permit = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    permit(state.folder.path(), 0o777);
+    permit(&state.folder.path().join("state.lock"), 0o666);
+    permit(&state.path(), 0o000);
+    let unprivileged = "setpriv --reuid=54321 --regid=54321 --clear-groups";
+    let shell = format!("if [ $(id -u) = 0 ]; then exec {unprivileged} \"$0\" \"$@\"; fi; true");
+    let fault = "it may not be read, and so is not replaced";
+    let exporter = state.launch(&api).under(&shell).start().await;
+    let page = exporter.page_after_polls(1).await;
+    assert!(page.is_up() && page.one(WRITE_FAILURES) >= 1.0, "{}", exporter.log());
+    exporter.line_saying(fault).await;
+    let check = Launch::bare(&["check-config"]).env("OPENAI_ADMIN_KEY", KEY).under(&shell);
+    let check = check.set("poll.state_file", state.path().to_str().unwrap()).until_it_ends().await;
+    let path = state.path().display().to_string();
+    assert_eq!(
+        check.stderr,
+        format!("openai-cert-exporter: poll.state_file: {path} cannot be written: {fault}\n")
+    );
+    permit(&state.path(), 0o600);
+    assert_eq!(state.content(), left);
 }
 
 #[tokio::test]

@@ -44,8 +44,13 @@ async fn showing(list: Vec<DemoCertificate>) -> String {
     page(&exporter).await
 }
 
+/// Its text alone.
+fn text(page: &str) -> String {
+    page.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text)).collect()
+}
+
 fn rows(page: &str) -> usize {
-    page.matches("<tr role=\"row\" class=").count()
+    page.matches("<tr role=\"row\" id=").count()
 }
 
 #[tokio::test]
@@ -54,11 +59,11 @@ async fn page_shows_every_certificate_and_scope() {
     exporter.page_after_polls(1).await;
     let page = page(&exporter).await;
     assert_eq!(rows(&page), 48 + 12);
-    for text in ["ci-runners-2025 expires in ", "; 3 scopes end in 3 days; ", "Checkout"] {
-        assert!(page.contains(text), "{text}");
+    for expected in ["ci-runners-2025 expires in ", "; 3 scopes end in 3 days; ", "Checkout"] {
+        assert!(text(&page).contains(expected), "{expected}");
     }
     // What ends first comes first.
-    let at = |name: &str| page.find(&format!("<bdi>{name}</bdi>")).unwrap();
+    let at = |name: &str| page.find(&format!("scope=\"row\"><bdi>{name}</bdi>")).unwrap();
     assert!(
         at("batch-pipeline-2025") < at("webhook-relay-2025")
             && at("webhook-relay-2025") < at("ci-runners-2025")
@@ -71,10 +76,14 @@ async fn page_shows_every_certificate_and_scope() {
         "readyz",
         "status.css",
         "status.js",
+        "status.svg",
     ] {
         assert!(page.contains(&format!("\"{link}\"")), "{link}");
         assert_eq!(exporter.status(&format!("/{link}")).await, 200, "{link}");
     }
+    // Shown when nobody answers any more, so that it must be in the browser's cache by then.
+    let icon = exporter.get("/lost.svg").await;
+    assert_eq!(icon.headers()["cache-control"], "max-age=2592000");
 }
 
 #[tokio::test]
@@ -108,7 +117,7 @@ async fn thousand_rows_are_less_than_a_megabyte() {
 async fn organization_without_certificates_is_said_to_be_one() {
     let page = showing(Vec::new()).await;
     assert!(
-        page.contains(
+        text(&page).contains(
             "Mutual TLS is not enforced at the organization: no certificate is active there."
         ),
         "{page}"
@@ -120,7 +129,7 @@ async fn date_that_no_calendar_has_is_not_shown() {
     let page = showing(vec![certificate("a").dated(Some(i64::MIN), Some(i64::MAX))]).await;
     assert!(page.contains(">1 list entry could not be read in full.<"), "{page}");
     assert!(
-        page.contains("The organization is covered by certificates without a known end."),
+        text(&page).contains("The organization is covered by certificates without a known end."),
         "{page}"
     );
 }
@@ -129,7 +138,7 @@ async fn date_that_no_calendar_has_is_not_shown() {
 async fn before_the_first_success_nothing_is_claimed() {
     let api = Script::of([error(503, None)]).await;
     let exporter = api.often().start().await;
-    let page = page_with(&exporter, "no poll has succeeded yet").await;
+    let page = page_with(&exporter, "the list of certificates has not been read").await;
     let failure = format!("server ({} answered 503 Service Unavailable)", api.address());
     assert!(page.contains(&failure), "{page}");
     assert!(page.contains("The last poll failed"), "{page}");
@@ -155,7 +164,7 @@ async fn poll_that_is_well_raises_no_banner() {
     let page = showing(certificates(1)).await;
     assert!(!page.contains("Stale") && !page.contains("failed"), "{page}");
     assert!(
-        page.contains(
+        text(&page).contains(
             "The organization is covered until 2 October 2096, when name of cert_0000 expires."
         ),
         "{page}"

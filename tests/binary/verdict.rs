@@ -71,10 +71,10 @@ async fn what_was_never_read_is_a_warning_everywhere() {
         assert_eq!(page.matches(">Not read yet<").count(), unread, "{what}");
         assert_eq!(scopes.iter().filter(|scope| scope["read"] == false).count(), unread, "{what}");
         let log = exporter.line_saying("poll failed in part").await;
-        assert!(
-            log.contains("verdict=\"warning\"") && log.contains(&format!("unread={unread}")),
-            "{log}"
-        );
+        assert!(log.contains("verdict=\"warning\""), "{log}");
+        // While the list of projects is unread, nobody knows how many projects are.
+        let count = log.split_whitespace().find(|field| field.starts_with("unread="));
+        assert_eq!(count, (unread == 1).then_some("unread=1"), "{log}");
 
         let (code, table) = check(&api, &[PROJECTS]).await;
         assert_eq!(code, Some(1), "{what}: {table}");
@@ -169,7 +169,7 @@ async fn what_comes_first_is_named_first_whatever_it_is() {
     assert!(page.contains("<h1 id=\"headline\">name of own expires in "), "{page}");
     assert!(page.contains("; name of soon expires in "), "{page}");
     let (code, table) = check(&api, &[PROJECTS]).await;
-    assert!(table.starts_with("CRITICAL  name of own expires in 23 hours; "), "{table}");
+    assert!(table.contains("\nCRITICAL  name of own expires in 23 hours; "), "{table}");
     assert_eq!(code, Some(2));
 }
 

@@ -249,8 +249,8 @@ fn file_that_cannot_be_read_is_refused() {
     std::fs::remove_file(&path).unwrap();
     assert_eq!(
         fault(),
-        "configuration file <file> cannot be read: No such file or directory (os error 2)"
+        "web.config_file: cannot be read: No such file or directory (os error 2) (file <file>)"
     );
     std::fs::create_dir(&path).unwrap();
-    assert_eq!(fault(), "configuration file <file> cannot be read: it is not a regular file");
+    assert_eq!(fault(), "web.config_file: cannot be read: it is not a regular file (file <file>)");
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
+use crate::clients::{FileKind, Judgement, Span};
 use crate::inventory::{Certificate, Project, UnixSeconds, days_until};
 use crate::poll_state::{FailureReason, PollState};
 
-pub(super) const FAMILIES: [(&str, MetricType, &str); 25] = [
+pub(super) const FAMILIES: [(&str, MetricType, &str); 35] = [
     (
         "openai_cert_exporter_clock_offset_seconds",
         MetricType::GAUGE,
@@ -87,6 +88,11 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 25] = [
         "Days from now until the certificate expires, negative once it has; absent where the API gives no date.",
     ),
     (
+        "openai_certificate_dependent_clients",
+        MetricType::GAUGE,
+        "Pairs of a client's certificate file and a scope that would be refused at once if this certificate were deactivated everywhere; absent where no client is configured.",
+    ),
+    (
         "openai_certificate_not_after_timestamp_seconds",
         MetricType::GAUGE,
         "When the certificate expires, as a Unix time; absent where the API gives no date.",
@@ -97,14 +103,60 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 25] = [
         "When the certificate becomes valid, as a Unix time; absent where the API gives no date.",
     ),
     (
+        "openai_certificate_problem",
+        MetricType::GAUGE,
+        "A constant 1 for each thing that is odd about the PEM of the certificate.",
+    ),
+    (
         "openai_certificate_superseded",
         MetricType::GAUGE,
         "Whether another certificate of the same rotation group has taken over wherever this one is active: 1 or 0.",
     ),
     (
+        "openai_client_certificate_accepted",
+        MetricType::GAUGE,
+        "Whether the client would be let in now: 1, also where mutual TLS is not enforced, or 0; absent while it cannot be known. Attribute filters of anchors are not seen.",
+    ),
+    (
+        "openai_client_certificate_not_after_timestamp_seconds",
+        MetricType::GAUGE,
+        "When the client's own certificate expires, as a Unix time.",
+    ),
+    (
+        "openai_client_certificate_not_before_timestamp_seconds",
+        MetricType::GAUGE,
+        "When the client's own certificate becomes valid, as a Unix time.",
+    ),
+    (
+        "openai_client_certificate_refusal",
+        MetricType::GAUGE,
+        "A constant 1 for the reason why the client is refused now or, where it is let in, at the instant from which it will be refused.",
+    ),
+    (
+        "openai_client_certificate_refused_from_timestamp_seconds",
+        MetricType::GAUGE,
+        "The first instant from now on at which the client is refused, as a Unix time; where it is refused now, when acceptance ended; absent where it never was let in, or nothing known ends it.",
+    ),
+    (
+        "openai_client_certificates",
+        MetricType::GAUGE,
+        "Certificate files of the client that could be read.",
+    ),
+    (
+        "openai_client_files_failed",
+        MetricType::GAUGE,
+        "Files of the client that cannot be read or hold no certificate, and patterns that match no file.",
+    ),
+    (
+        "openai_client_issuer_trusted",
+        MetricType::GAUGE,
+        "Whether a certificate that this issuer signs now would be let in: 1 or 0; absent while it cannot be known.",
+    ),
+    (
         "openai_mtls_active_certificates",
         MetricType::GAUGE,
-        "Certificates that are active in the scope and valid now.",
+        "Certificates that are active in the scope and valid now; absent where none is known to be and an entry whose id or \
+         activity cannot be read might be.",
     ),
     (
         "openai_mtls_enforced",
@@ -120,7 +172,8 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 25] = [
         "openai_mtls_runway_end_timestamp_seconds",
         MetricType::GAUGE,
         "The first instant from now on at which no active certificate of the scope with a known expiry is valid, as a Unix \
-         time; where none is valid now, when the last one ended; absent where none has been valid yet.",
+         time; where none is valid now, when the last one ended; absent where none has been valid yet, and where that end is \
+         past and an entry whose id or activity cannot be read might be valid.",
     ),
     (
         "openai_mtls_unknown_expiry_certificates",
@@ -254,7 +307,8 @@ impl Reference {
             let none = vec![("project_id", String::new()), ("project_name", String::new())];
             let kind = if p.is_some() { "project" } else { "organization" };
             let labels = [vec![("scope", kind.to_owned())], p.map_or(none, project)].concat();
-            add("openai_mtls_active_certificates", labels.clone(), Some(scope.valid(*now) as f64));
+            let valid = scope.valid(*now).map(|valid| valid as f64);
+            add("openai_mtls_active_certificates", labels.clone(), valid);
             add("openai_mtls_enforced", labels.clone(), scope.enforced().map(number));
             add("openai_mtls_read_timestamp_seconds", labels.clone(), Some(*read_at));
             add(
@@ -279,7 +333,67 @@ impl Reference {
                 add("openai_project_certificate_active", labels, Some(number(c.active)));
             }
         }
+        self.add_clients(&mut series);
         series
+    }
+
+    fn add_clients(&self, series: &mut Vec<(&'static str, Labels, Option<f64>)>) {
+        let (Some(clients), now) = (&self.state.clients, self.now) else { return };
+        let mut add = |name, labels, value| series.push((name, labels, value));
+        for client in clients.clients() {
+            let of = vec![("client", client.name.to_string())];
+            let leaves = client.files.iter().filter(|file| file.kind == FileKind::Certificate);
+            add("openai_client_certificates", of.clone(), Some(leaves.clone().count() as f64));
+            add("openai_client_files_failed", of.clone(), Some(client.failed.len() as f64));
+            for file in leaves {
+                let labels = [of.clone(), vec![("file", file.path.to_string())]].concat();
+                let Span { begin, end } = file.chain.leaf().valid();
+                add(
+                    "openai_client_certificate_not_before_timestamp_seconds",
+                    labels.clone(),
+                    Some(begin as f64),
+                );
+                add(
+                    "openai_client_certificate_not_after_timestamp_seconds",
+                    labels,
+                    Some(end as f64),
+                );
+            }
+        }
+        for Judgement { client, file, project: of, acceptance } in clients.iter() {
+            let none = vec![("project_id", String::new()), ("project_name", String::new())];
+            let scope = if of.is_some() { "project" } else { "organization" };
+            let file_labels =
+                vec![("client", client.name.to_string()), ("file", file.path.to_string())];
+            let scope = vec![("scope", scope.to_owned())];
+            let labels = [file_labels, scope, of.map_or(none, project)].concat();
+            let verdict = acceptance.at(now);
+            if file.kind == FileKind::Issuer {
+                add("openai_client_issuer_trusted", labels, verdict.accepted.map(number));
+                continue;
+            }
+            add("openai_client_certificate_accepted", labels.clone(), verdict.accepted.map(number));
+            add(
+                "openai_client_certificate_refused_from_timestamp_seconds",
+                labels.clone(),
+                verdict.refused_from.map(|at| at as f64),
+            );
+            if let Some(refusal) = verdict.refusal {
+                let reason: &str = refusal.into();
+                let labels = [labels, vec![("reason", reason.to_owned())]].concat();
+                add("openai_client_certificate_refusal", labels, Some(1.0));
+            }
+        }
+        for (listed, count) in clients.dependent_clients(now) {
+            add("openai_certificate_dependent_clients", certificate(listed), Some(count as f64));
+        }
+        for (listed, problems) in clients.problems() {
+            for problem in problems.unwrap_or_default() {
+                let problem: &str = problem.into();
+                let labels = [certificate(listed), vec![("problem", problem.to_owned())]].concat();
+                add("openai_certificate_problem", labels, Some(1.0));
+            }
+        }
     }
 }
 

@@ -57,8 +57,9 @@ impl WebConfig {
     pub(super) fn read(files: &mut WatchedFiles) -> Result<Self, ConfigError> {
         let origin = files.origin();
         let refuse = |fault| ConfigError::of_origin(&origin, fault);
-        let contents =
-            files.read_config().map_err(|error| refuse(format!("cannot be read: {error}")))?;
+        let contents = files
+            .read_config()
+            .map_err(|error| files.refuse("web.config_file", format!("cannot be read: {error}")))?;
         let document = std::str::from_utf8(&contents)
             .map_err(|_| "it is not UTF-8".to_owned())
             .and_then(yaml::parse);
