@@ -38,6 +38,8 @@ type client struct {
 	changed     bool
 	calls       []call
 	predictions []prediction
+	// Those of the command `check` for an instant.
+	asked []prediction
 }
 
 type call struct {

@@ -19,6 +19,8 @@ const (
 type result struct {
 	// Calls of which it was foretold what happened; refusals that came at the foretold instant.
 	asForetold, inTime int
+	// Calls of which `check --at` foretold what happened.
+	asAsked int
 	// Calls about which nothing was foretold; refusals that were foretold because an ended anchor may stand before its
 	// twin, where it did not.
 	unknown, inVain int
@@ -51,7 +53,8 @@ func compare(clients []*client, end time.Time) *result {
 			continue
 		}
 		for _, call := range client.calls {
-			client.compareCall(call, result, fault)
+			client.compareCall(call, nearest(client.predictions, call.at), result, &result.asForetold, fault)
+			client.compareCall(call, nearest(client.asked, call.at), result, &result.asAsked, fault)
 		}
 		for _, prediction := range client.predictions {
 			client.comparePrediction(prediction, end, fault, inTime, inVain)
@@ -66,14 +69,13 @@ func compare(clients []*client, end time.Time) *result {
 
 type report = func(at time.Time, format string, values ...any)
 
-// CompareCall looks for what was said at about the time of the call.
-func (c *client) compareCall(call call, result *result, fault report) {
-	if c.hasBoundary(call.at.Add(-tolerance), call.at.Add(tolerance)) {
-		return
-	}
-	said := c.nearest(call.at)
+// CompareCall looks at what was said of about the time of the call.
+func (c *client) compareCall(call call, said *prediction, result *result, asForetold *int, fault report) {
 	switch {
-	case said == nil:
+	case said == nil || c.hasBoundary(call.at.Add(-tolerance), call.at.Add(tolerance)):
+		return
+	// Nothing may have changed between the two.
+	case c.hasBoundary(said.from, said.to) || c.hasBoundary(said.to, call.at) || c.hasBoundary(call.at, said.from):
 		return
 	case said.Accepted == nil:
 		result.unknown++
@@ -83,7 +85,7 @@ func (c *client) compareCall(call call, result *result, fault report) {
 	case *said.Accepted == call.isRefused():
 		fault(call.at, "accepted is foretold as %v (%s), the answer is %d %s", *said.Accepted, said.reason(), call.status, call.code)
 	default:
-		result.asForetold++
+		*asForetold++
 		isMalformed := call.code == "invalid_certificate"
 		if call.isRefused() && isMalformed != (said.reason() == "authority_key_identifier") {
 			fault(call.at, "%s is foretold, the answer is %s", said.reason(), call.code)
@@ -91,18 +93,14 @@ func (c *client) compareCall(call call, result *result, fault report) {
 	}
 }
 
-// Nearest is a prediction of about the time of a call, if nothing may have changed between them.
-func (c *client) nearest(at time.Time) *prediction {
-	var nearest *prediction
-	for index := range c.predictions {
-		said := &c.predictions[index]
-		distance := said.from.Sub(at).Abs()
-		if distance < 2*time.Second && (nearest == nil || distance < nearest.from.Sub(at).Abs()) {
+// Nearest is the prediction for an instant nearest to this one, if it is near at all.
+func nearest(predictions []prediction, instant time.Time) (nearest *prediction) {
+	for index := range predictions {
+		said := &predictions[index]
+		distance := said.from.Sub(instant).Abs()
+		if distance < 2*time.Second && (nearest == nil || distance < nearest.from.Sub(instant).Abs()) {
 			nearest = said
 		}
-	}
-	if nearest == nil || c.hasBoundary(nearest.from, nearest.to) || c.hasBoundary(nearest.to, at) || c.hasBoundary(at, nearest.from) {
-		return nil
 	}
 	return nearest
 }

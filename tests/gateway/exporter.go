@@ -93,40 +93,63 @@ func (e *exporter) get(path string) ([]byte, error) {
 	return io.ReadAll(response.Body)
 }
 
+// A page or an answer of `check`.
+type document struct{ Clients []prediction }
+
 // KeepReading notes the predictions for the clients until the end.
-func (e *exporter) keepReading(ctx context.Context, clients []*client) {
+func (e *exporter) keepReading(ctx context.Context, stage *stage) {
+	for ; ctx.Err() == nil; time.Sleep(2 * period) {
+		from := time.Now()
+		text, err := e.get("/api/v1/certificates")
+		var page document
+		if err != nil || json.Unmarshal(text, &page) != nil {
+			// It has only just been started.
+			continue
+		}
+		stage.note(page, from, time.Now(), func(client *client, said prediction) {
+			client.predictions = append(client.predictions, said)
+		})
+	}
+}
+
+// AskFor notes what the command `check` says about an instant.
+func (e *exporter) askFor(instant time.Time, stage *stage) error {
+	config := filepath.Join(stage.folder, "exporter.toml")
+	check := exec.Command(e.process.Path, "check", "--config.file", config, "--output", "json", "--at", instant.UTC().Format(time.RFC3339))
+	// Its exit code is that of the verdict.
+	text, _ := check.Output()
+	var answer document
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return fmt.Errorf("check --at: %w", err)
+	}
+	stage.note(answer, instant, instant, func(client *client, said prediction) { client.asked = append(client.asked, said) })
+	return nil
+}
+
+// Note hands each prediction to the client that it is about.
+func (s *stage) note(read document, from, to time.Time, keep func(*client, prediction)) {
 	type id struct {
 		client, project string
 		isIssuer        bool
 	}
 	byID := map[id]*client{}
-	for _, client := range clients {
+	for _, client := range s.clients {
 		id := id{client: client.name, isIssuer: client.issuerFile != nil}
 		if client.project != nil {
 			id.project = client.project.ID
 		}
 		byID[id] = client
 	}
-	for ; ctx.Err() == nil; time.Sleep(2 * period) {
-		from := time.Now()
-		text, err := e.get("/api/v1/certificates")
-		var page struct{ Clients []prediction }
-		if err != nil || json.Unmarshal(text, &page) != nil {
-			// It has only just been started.
-			continue
+	for _, said := range read.Clients {
+		id := id{client: said.Client, isIssuer: said.Issuer}
+		if said.ProjectID != nil {
+			id.project = *said.ProjectID
 		}
-		to := time.Now()
-		for _, read := range page.Clients {
-			id := id{client: read.Client, isIssuer: read.Issuer}
-			if read.ProjectID != nil {
-				id.project = *read.ProjectID
-			}
-			if client := byID[id]; client != nil {
-				read.from, read.to = from, to
-				client.mutex.Lock()
-				client.predictions = append(client.predictions, read)
-				client.mutex.Unlock()
-			}
+		if client := byID[id]; client != nil {
+			said.from, said.to = from, to
+			client.mutex.Lock()
+			keep(client, said)
+			client.mutex.Unlock()
 		}
 	}
 }

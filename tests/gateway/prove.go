@@ -19,6 +19,8 @@ const (
 	// Until every exporter has polled; then for how long everybody calls. Dates lie within that time.
 	lead     = 8 * time.Second
 	duration = 36 * time.Second
+	// What will be that long after the start is asked at the start.
+	whatIf = 20 * time.Second
 )
 
 type theater struct {
@@ -47,7 +49,15 @@ func prove(binary, folder string, seed int64) {
 	problems := make(chan error, 10_000)
 	for _, stage := range stages {
 		clients = append(clients, stage.clients...)
-		theater.play(ctx, stage, &running, problems)
+		stage, exporter := stage, theater.play(ctx, stage, &running, problems)
+		running.Add(1)
+		go func() {
+			defer running.Done()
+			time.Sleep(time.Until(theater.start))
+			if err := exporter.askFor(theater.start.Add(whatIf), stage); err != nil {
+				problems <- err
+			}
+		}()
 	}
 	rotations := theater.rotate(&running, problems)
 	running.Wait()
@@ -175,7 +185,7 @@ func (t *theater) play(ctx context.Context, stage *stage, running *sync.WaitGrou
 	go func() {
 		defer running.Done()
 		defer exporter.end()
-		exporter.keepReading(ctx, stage.clients)
+		exporter.keepReading(ctx, stage)
 	}()
 	return exporter
 }
@@ -184,6 +194,7 @@ func (r *result) print(clients []*client, gateway *gateway) {
 	fmt.Printf("%d clients of %d set-ups, %d requests on %d connections\n",
 		len(clients), organizations*setupsEach, gateway.requests.Load(), gateway.connections.Load())
 	fmt.Printf("%d calls went as foretold, %d refusals came at the foretold second\n", r.asForetold, r.inTime)
+	fmt.Printf("%d calls went as check --at had foretold\n", r.asAsked)
 	fmt.Printf("%d calls: nothing was foretold; %d refusals were foretold for an ended anchor with a valid twin, and did not come\n",
 		r.unknown, r.inVain)
 	for _, reason := range reasons {
@@ -192,7 +203,7 @@ func (r *result) print(clients []*client, gateway *gateway) {
 			r.faults = append(r.faults, "no prediction gives the reason "+reason)
 		}
 	}
-	if r.inTime < setupsEach*organizations/4 {
+	if r.inTime < setupsEach*organizations/4 || r.asAsked < setupsEach*organizations {
 		r.faults = append(r.faults, "too few refusals to tell")
 	}
 	for index, fault := range r.faults {
