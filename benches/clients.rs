@@ -14,14 +14,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use openai_cert_exporter::clients::{
-    Acceptance, AnchorContent, Chain, Contents, EnforcedScope, KnownIssuers, Reach, Signatures,
-    dependent_clients,
+    AnchorContent, Assessment, Chain, Client, ClientFile, Contents, FileKind, Signatures,
 };
-use openai_cert_exporter::inventory::Certificate;
+use openai_cert_exporter::inventory::{
+    Certificate, Inventory, Listing, Lists, Malformed, Project, ProjectList, RotationGroup,
+};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair,
 };
+use regex::Regex;
 
 const ANCHORS: usize = 50;
 const CLIENTS: usize = 2_000;
@@ -33,52 +35,68 @@ const NOW: i64 = 1_800_000_000;
 
 fn main() {
     let mut authorities: Vec<_> = (0..ANCHORS).map(|n| Authority::root(&name(n))).collect();
-    let mut chains: Vec<_> = chains(&authorities);
+    let mut clients = clients(&authorities);
     let signatures = Signatures::default();
-    report("the first time", None, || conclude(&authorities, &chains, &signatures, 0));
-    report("an anchor goes", Some(BOUND), || conclude(&authorities, &chains, &signatures, 1));
-    chains[0] = leaf(&authorities[0], None);
-    report("a client renews", Some(BOUND), || conclude(&authorities, &chains, &signatures, 1));
+    let before =
+        report("the first time", None, || conclude(None, &authorities, &clients, &signatures, 0));
+    let again = |what, authorities: &[Authority], clients: &[Client], inactive| {
+        report(what, Some(BOUND), || {
+            conclude(Some(&before), authorities, clients, &signatures, inactive)
+        });
+    };
+    again("nothing changes", &authorities, &clients, 0);
+    again("an anchor goes", &authorities, &clients, 1);
+    clients[0].files[0].chain = leaf(&authorities[0], None);
+    again("a client renews", &authorities, &clients, 1);
     authorities.push(Authority::root(&name(1)));
-    report("an anchor is re-keyed", Some(BOUND), || {
-        conclude(&authorities, &chains, &signatures, 1);
-    });
+    again("an anchor is re-keyed", &authorities, &clients, 1);
 }
 
 /// Everything that follows from certificates and lists. The first anchors, as many as `inactive`, are active nowhere.
 fn conclude(
+    before: Option<&Arc<Assessment>>,
     authorities: &[Authority],
-    chains: &[Arc<Chain>],
+    clients: &[Client],
     signatures: &Signatures,
     inactive: usize,
-) {
-    let contents: Contents = authorities.iter().enumerate().map(Authority::content).collect();
-    let listed: Vec<_> = (inactive..authorities.len()).map(listed).collect();
-    let scope = |_| EnforcedScope::new(listed.iter(), &contents, false);
-    let scopes: Vec<_> = (0..PROJECTS).map(scope).collect();
-    let known = KnownIssuers::new(chains.iter().map(AsRef::as_ref));
-    let mut pairs = Vec::new();
-    for (index, chain) in chains.iter().enumerate() {
-        let reach = Arc::new(Reach::new(chain, &contents, &known, signatures));
-        for n in 0..SCOPES_OF_A_CLIENT {
-            let scope = &scopes[(index + n * 7) % PROJECTS];
-            pairs.push((Acceptance::new(&reach, scope), scope));
-        }
+) -> Arc<Assessment> {
+    let contents: Arc<Contents> =
+        Arc::new(authorities.iter().enumerate().map(Authority::content).collect());
+    let listed = (0..authorities.len()).map(|n| listed(n, n >= inactive)).collect();
+    let project = |n: usize| ProjectList {
+        project: Project { id: project_id(n).into(), name: None, archived: false },
+        certificates: Arc::default(),
+    };
+    let lists = Lists {
+        organization: Arc::new(Listing::new(listed, Malformed::default())),
+        projects: (0..PROJECTS).map(project).collect(),
+        ..Lists::default()
+    };
+    let group = RotationGroup::new(Regex::new("(.*)").unwrap());
+    let inventory = Arc::new(Inventory::new(lists, &group));
+    let begun = Instant::now();
+    let assessment = Assessment::new_or_unchanged(
+        before,
+        clients.to_vec(),
+        &contents,
+        Some(&inventory),
+        signatures,
+    );
+    for judgement in assessment.iter() {
+        black_box(judgement.acceptance.at(NOW));
     }
-    signatures.forget_unused();
-    for (acceptance, _) in &pairs {
-        black_box(acceptance.at(NOW));
-    }
-    let pairs = pairs.iter().map(|(acceptance, scope)| (acceptance, *scope));
-    black_box(dependent_clients(pairs, NOW));
+    black_box(assessment.dependent_clients(NOW));
+    println!("{:>21} {:>6} ms", "of which clients", begun.elapsed().as_millis());
+    assessment
 }
 
-fn report(what: &str, bound: Option<Duration>, mut run: impl FnMut()) {
+fn report<T>(what: &str, bound: Option<Duration>, mut run: impl FnMut() -> T) -> T {
     let begun = Instant::now();
-    run();
+    let result = run();
     let taken = begun.elapsed();
     let verdict = if bound.is_some_and(|bound| taken > bound) { "  too much" } else { "" };
     println!("{what:>21} {:>6} ms{verdict}", taken.as_millis());
+    result
 }
 
 struct Authority {
@@ -112,11 +130,15 @@ fn id(anchor: usize) -> String {
     format!("cert_{anchor:020}")
 }
 
-fn listed(anchor: usize) -> Certificate {
+fn project_id(project: usize) -> String {
+    format!("proj_{project:020}")
+}
+
+fn listed(anchor: usize, active: bool) -> Certificate {
     Certificate {
         id: id(anchor).into(),
         name: None,
-        active: true,
+        active,
         created_at: None,
         valid_at: None,
         expires_at: None,
@@ -136,6 +158,21 @@ fn named(name: &str) -> CertificateParams {
     params.distinguished_name.push(DnType::CommonName, name);
     params.use_authority_key_identifier_extension = true;
     params
+}
+
+fn clients(anchors: &[Authority]) -> Vec<Client> {
+    let client = |(index, chain): (usize, Arc<Chain>)| {
+        let scopes = (0..SCOPES_OF_A_CLIENT).map(|n| (index + n * 7) % PROJECTS);
+        let patterns = scopes.map(|n| Regex::new(&format!("^{}$", project_id(n))).unwrap());
+        let file = ClientFile { path: "/run/tls.crt".into(), kind: FileKind::Certificate, chain };
+        Client {
+            name: format!("client-{index:04}").into(),
+            projects: Some(patterns.collect()),
+            files: vec![file],
+            failed: Vec::new(),
+        }
+    };
+    chains(anchors).into_iter().enumerate().map(client).collect()
 }
 
 /// Every other client has its certificate from an anchor itself, the others from one of a hundred intermediates.

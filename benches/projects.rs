@@ -142,5 +142,6 @@ fn certificate(owner: &str, number: usize) -> DemoCertificate {
         created_at: 1_700_000_000,
         valid_at: Some(1_700_000_000),
         expires_at: Some(4_000_000_000),
+        content: None,
     }
 }

@@ -83,7 +83,7 @@ pub(crate) fn authority(name: &str) -> (String, impl Fn(i64) -> String) {
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);
         let instant = |days| OffsetDateTime::from_unix_timestamp(NOW + days * DAY).unwrap();
-        (params.not_before, params.not_after) = (instant(-1), instant(days));
+        (params.not_before, params.not_after) = (instant(-365), instant(days));
         params
     };
     let (key, mut root) = (KeyPair::generate().unwrap(), params(name, 3_650));

@@ -75,6 +75,11 @@ impl Acceptance {
         &self.reach
     }
 
+    /// When the chain is let in for certain, where a certificate is asked for: from begin to end, sorted.
+    pub fn spans(&self) -> &[(UnixSeconds, UnixSeconds)] {
+        &self.certain
+    }
+
     pub fn at(&self, now: UnixSeconds) -> Verdict<'_> {
         if !self.is_enforced {
             return Verdict { accepted: Some(true), ..Verdict::default() };

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::{
@@ -15,6 +15,7 @@ pub struct Assessment {
     contents: Arc<Contents>,
     /// Of each file, in the order of clients and files.
     reaches: Vec<ClientReach>,
+    matches: Matches,
     /// None before the first snapshot: then nothing is judged.
     inventory: Option<Arc<Inventory>>,
     /// The scopes of any client, by their positions among those of the inventory.
@@ -61,20 +62,20 @@ impl Assessment {
         inventory: Option<&Arc<Inventory>>,
         signatures: &Signatures,
     ) -> Arc<Self> {
-        let before = before.filter(|it| it.clients == clients && it.contents == *contents);
-        let reaches = match before {
-            Some(before)
-                if before.inventory.as_ref().map(Arc::as_ptr) == inventory.map(Arc::as_ptr) =>
+        let alike = before.filter(|it| it.clients == clients && it.contents == *contents);
+        let reaches = match alike {
+            Some(alike)
+                if alike.inventory.as_ref().map(Arc::as_ptr) == inventory.map(Arc::as_ptr) =>
             {
-                return Arc::clone(before);
+                return Arc::clone(alike);
             }
-            Some(before) => before.reaches.clone(),
+            Some(alike) => alike.reaches.clone(),
             None => reaches(&clients, contents, signatures),
         };
         let assessment =
             Self { clients, contents: Arc::clone(contents), reaches, ..Self::default() };
         Arc::new(match inventory {
-            Some(inventory) => assessment.judged_by(inventory),
+            Some(inventory) => assessment.judged_by(inventory, before.map(AsRef::as_ref)),
             None => assessment,
         })
     }
@@ -84,16 +85,14 @@ impl Assessment {
     pub fn over(&self, inventory: &Arc<Inventory>) -> Self {
         let (clients, contents) = (self.clients.clone(), Arc::clone(&self.contents));
         let reaches = self.reaches.clone();
-        Self { clients, contents, reaches, ..Self::default() }.judged_by(inventory)
+        Self { clients, contents, reaches, ..Self::default() }.judged_by(inventory, Some(self))
     }
 
-    fn judged_by(mut self, inventory: &Arc<Inventory>) -> Self {
+    /// `before` may know which projects a pattern matches.
+    fn judged_by(mut self, inventory: &Arc<Inventory>, before: Option<&Self>) -> Self {
+        self.matches = matches(&self.clients, inventory, before);
         for ClientReach { client, file, reach } in &self.reaches {
-            let own = inventory
-                .scopes()
-                .enumerate()
-                .filter(|(_, (project, _))| self.clients[*client].is_in(*project));
-            for (scope, _) in own {
+            for scope in self.clients[*client].scopes(&self.matches) {
                 let anchors = self.scopes.entry(scope).or_insert_with(|| {
                     let (in_effect, may_hold_more) = inventory.in_effect(scope);
                     EnforcedScope::new(in_effect.into_iter(), &self.contents, may_hold_more)
@@ -160,6 +159,35 @@ impl Assessment {
     pub fn epoch(&self, now: UnixSeconds) -> usize {
         self.boundaries.partition_point(|boundary| *boundary <= now)
     }
+}
+
+/// By pattern, as it is written: the positions of the scopes of the projects that it matches.
+pub(super) type Matches = HashMap<Box<str>, Box<[usize]>>;
+
+/// Thousands of clients have thousands of patterns: each is tried once, and again only if a project is another.
+fn matches(clients: &[Client], inventory: &Inventory, before: Option<&Assessment>) -> Matches {
+    let projects = |inventory: &Inventory| -> Vec<Project> {
+        inventory.projects().iter().map(|list| list.project.clone()).collect()
+    };
+    let before = before.filter(|before| {
+        before.inventory.as_ref().is_some_and(|before| projects(before) == projects(inventory))
+    });
+    let mut matches = Matches::new();
+    for pattern in clients.iter().flat_map(|client| client.projects.iter().flatten()) {
+        if matches.contains_key(pattern.as_str()) {
+            continue;
+        }
+        let tried = || {
+            let scopes = inventory.scopes().enumerate();
+            let found = scopes.filter(|(_, (project, _))| {
+                project.is_some_and(|project| project.matches_any(std::slice::from_ref(pattern)))
+            });
+            found.map(|(scope, _)| scope).collect()
+        };
+        let known = before.and_then(|before| before.matches.get(pattern.as_str()).cloned());
+        matches.insert(pattern.as_str().into(), known.unwrap_or_else(tried));
+    }
+    matches
 }
 
 fn reaches(clients: &[Client], contents: &Contents, signatures: &Signatures) -> Vec<ClientReach> {

@@ -1,9 +1,10 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use regex::Regex;
 
 use super::Chain;
-use crate::inventory::Project;
+use super::assessment::Matches;
 
 /// Somebody who presents certificates to OpenAI: how it is configured, and what its files hold.
 #[derive(Clone, Debug)]
@@ -45,11 +46,14 @@ impl Client {
         self.files.iter().filter(|file| file.kind == FileKind::Certificate)
     }
 
-    pub(super) fn is_in(&self, project: Option<&Project>) -> bool {
-        match (&self.projects, project) {
-            (None, None) => true,
-            (Some(patterns), Some(project)) => project.matches_any(patterns),
-            _ => false,
+    /// The positions of its scopes, sorted.
+    pub(super) fn scopes(&self, matches: &Matches) -> BTreeSet<usize> {
+        match &self.projects {
+            None => BTreeSet::from([0]),
+            Some(patterns) => {
+                let found = patterns.iter().filter_map(|pattern| matches.get(pattern.as_str()));
+                found.flatten().copied().collect()
+            }
         }
     }
 }

@@ -34,7 +34,8 @@ pub struct Demo(String);
 
 impl Demo {
     /// Below the user's layers: several pages, polls that one can watch, and everything that there is to see.
-    const DEFAULTS: &str = "api.page_size = 20\npoll.interval = '30s'\npoll.projects = true\n";
+    const DEFAULTS: &str = "api.page_size = 20\npoll.interval = '30s'\npoll.projects = true\n\
+                            certificates.content = true\n";
     /// The keys of `api` that the demo sets or must not have, whatever the user's layers say.
     pub(super) const OVERRIDDEN: [&str; 7] = [
         "base_url",
@@ -46,8 +47,11 @@ impl Demo {
         "client_key_file",
     ];
 
-    pub fn at(address: SocketAddr, admin_key: &str) -> Self {
-        Self(format!("api.base_url = 'http://{address}/v1'\napi.admin_key = '{admin_key}'\n"))
+    /// `clients` are those of its organization, in TOML.
+    pub fn new(address: SocketAddr, admin_key: &str, clients: &str) -> Self {
+        Self(format!(
+            "api.base_url = 'http://{address}/v1'\napi.admin_key = '{admin_key}'\n{clients}"
+        ))
     }
 }
 
@@ -191,7 +195,12 @@ impl Layers {
             stack.add(layer)?;
         }
         if let Some(Demo(values)) = demo {
-            stack.add(Layer::of_toml("the demo".into(), values)?)?;
+            let mut layer = Layer::of_toml("the demo".into(), values)?;
+            let has_projects = stack.extract().is_ok_and(|config| config.poll.projects);
+            if let Some(Value::Array(_, clients)) = layer.values.get_mut("clients") {
+                clients.retain(|client| has_projects || client.find_ref("projects").is_none());
+            }
+            stack.add(layer)?;
         }
         Ok(stack)
     }

@@ -147,10 +147,22 @@ async fn list_certificates(State(has): Shared, RawQuery(query): RawQuery) -> Api
     certificates(&has.certificates, "organization.certificate", query)
 }
 
-async fn get_certificate(State(has): Shared, Path(id): Path<String>) -> ApiResult {
-    let found = has.certificates.iter().find(|certificate| certificate.id == id);
+async fn get_certificate(
+    State(has): Shared,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> ApiResult {
+    let found = has.all().find(|certificate| certificate.id == id);
     let certificate = found.ok_or(ApiError(StatusCode::NOT_FOUND, "No such certificate", None))?;
-    Ok(Json(shown(certificate, "certificate")))
+    let mut shown = shown(certificate, "certificate");
+    let query = query.unwrap_or_default();
+    let mut included = form_urlencoded::parse(query.as_bytes());
+    if included.any(|(name, value)| name == "include[]" && value == "content")
+        && let Some(pem) = &certificate.content
+    {
+        shown["certificate_details"]["content"] = (**pem).into();
+    }
+    Ok(Json(shown))
 }
 
 async fn list_projects(State(has): Shared, RawQuery(query): RawQuery) -> ApiResult {

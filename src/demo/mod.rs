@@ -1,9 +1,11 @@
 //! A simulated organization behind a real HTTP API, so that everything can be seen without a key and without a network.
 //!
 //! [`organization`] is the simulated data; [`api`] serves any such data as the Admin API does. Any
-//! client of that API can be pointed at it.
+//! client of that API can be pointed at it. [`clients`] are those who present certificates to it, made by [`authority`].
 
 mod api;
+mod authority;
+mod clients;
 mod organization;
 
 use std::io;
@@ -15,6 +17,7 @@ use crate::config::{Demo, ListenAddress};
 use crate::inventory::{unix_now, whole_second};
 use crate::web::{Limits, Server};
 pub use api::router;
+use clients::{Anchors, ClientFolder};
 pub use organization::{DemoCertificate, DemoProject, Organization};
 
 /// The key that the simulated API takes.
@@ -28,20 +31,26 @@ pub struct DemoApi {
     organization: Organization,
     server: Server,
     address: SocketAddr,
+    /// Or why their files cannot be written.
+    clients: io::Result<ClientFolder>,
 }
 
-/// Binds the API of an organization whose certificates are dated from now.
+/// Binds the API of an organization whose certificates are dated from now, and writes the files of its clients.
 pub async fn bind(address: ListenAddress) -> io::Result<DemoApi> {
-    let organization = Organization::simulated(whole_second(unix_now()));
+    let now = whole_second(unix_now());
+    let mut organization = Organization::simulated(now);
+    let anchors = Anchors::of(&mut organization, now)?;
+    let clients = ClientFolder::write(&anchors, now);
     let server = Server::bind(&[address], Limits::new(CONNECTIONS), None).await?;
     let address = server.addresses()?[0];
-    Ok(DemoApi { organization, server, address })
+    Ok(DemoApi { organization, server, address, clients })
 }
 
 impl DemoApi {
     /// What a configuration needs to poll it.
     pub fn overrides(&self) -> Demo {
-        Demo::at(self.address, ADMIN_KEY)
+        let clients = self.clients.as_ref().map_or("", |folder| &folder.configuration);
+        Demo::new(self.address, ADMIN_KEY, clients)
     }
 
     /// What the demo command prints: where it listens, and what to try. `program` is how it was started.
@@ -64,8 +73,11 @@ impl DemoApi {
         ))
     }
 
-    /// Serves until `shutdown`.
+    /// Serves until `shutdown`. With it go the clients' files.
     pub async fn run(self, shutdown: CancellationToken) {
+        if let Err(error) = &self.clients {
+            tracing::warn!("the demo has no clients, since their files cannot be written: {error}");
+        }
         self.server.run(router(self.organization), shutdown).await;
     }
 }

@@ -1,11 +1,13 @@
 //! What an organization has, as plain data, and what the simulated one has: certificates of every kind, dated from the
 //! moment it was made.
 
+use std::sync::Arc;
+
 use crate::inventory::UnixSeconds;
 
 const MINUTE: i64 = 60;
-const HOUR: i64 = 60 * MINUTE;
-const DAY: i64 = 24 * HOUR;
+pub(super) const HOUR: i64 = 60 * MINUTE;
+pub(super) const DAY: i64 = 24 * HOUR;
 
 /// What the API lists.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +31,8 @@ pub struct DemoCertificate {
     /// Left out if there is none, as the documentation allows; so is the end.
     pub valid_at: Option<UnixSeconds>,
     pub expires_at: Option<UnixSeconds>,
+    /// Its PEM, which is shown where a client asks for it.
+    pub content: Option<Arc<str>>,
 }
 
 /// A project, and the certificates that it lists.
@@ -57,7 +61,7 @@ const REGIONS: [&str; 6] =
 const GENERATIONS: i64 = 5;
 
 impl Organization {
-    /// The demo's, as of `now`.
+    /// The demo's, as of `now`, without contents.
     pub fn simulated(now: UnixSeconds) -> Self {
         let certificates = certificates(now);
         // `listed` are names of certificates, and whether they are active in the project.
@@ -109,6 +113,17 @@ impl Organization {
         projects.push(DemoProject { archived_at: Some(now - 100 * DAY), ..prototype });
         Self { certificates, projects }
     }
+
+    /// The organization's certificates, and what projects list.
+    pub(super) fn all(&self) -> impl Iterator<Item = &DemoCertificate> {
+        let listed = self.projects.iter().flat_map(|project| &project.certificates);
+        self.certificates.iter().chain(listed)
+    }
+
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut DemoCertificate> {
+        let listed = self.projects.iter_mut().flat_map(|project| &mut project.certificates);
+        self.certificates.iter_mut().chain(listed)
+    }
 }
 
 /// One of each kind that somebody on call may meet, and those of the regions. The organization's own anchors last for four
@@ -125,6 +140,7 @@ fn certificates(now: UnixSeconds) -> Vec<DemoCertificate> {
             created_at: now + begin.unwrap_or(-60 * DAY).min(-2 * DAY) + 3 * HOUR,
             valid_at: begin.map(|begin| now + begin),
             expires_at: end.map(|end| now + end),
+            content: None,
         });
     };
     upload(Some("batch-pipeline-2024"), false, Some(-700 * DAY), Some(-335 * DAY));
@@ -160,7 +176,8 @@ fn certificates(now: UnixSeconds) -> Vec<DemoCertificate> {
     certificates
 }
 
-fn authority(region: &str, generation: i64) -> String {
+/// Its name.
+pub(super) fn authority(region: &str, generation: i64) -> String {
     format!("inference-clients-{region} gen {generation}")
 }
 

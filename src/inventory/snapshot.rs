@@ -30,7 +30,7 @@ impl Snapshot {
 
     /// As if every list that was read had been read at `instant`.
     #[must_use]
-    pub(crate) fn as_if_read_at(mut self, instant: f64) -> Self {
+    pub(crate) fn assumed_read_at(mut self, instant: f64) -> Self {
         self.organization_read_at = instant;
         self.projects_listed_at = self.projects_listed_at.map(|_| instant);
         self.projects_read_at.fill(instant);

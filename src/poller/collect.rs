@@ -200,7 +200,7 @@ impl CollectOptions {
         for (id, content) in reads {
             match content {
                 Ok(pem) => {
-                    drop(contents.insert(id.into(), Arc::new(AnchorContent::from_pem(&pem))))
+                    contents.insert(id.into(), Arc::new(AnchorContent::from_pem(&pem)));
                 }
                 Err(error) => failed.push((ListName::Content(id.into()), error)),
             }

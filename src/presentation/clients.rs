@@ -1,12 +1,15 @@
 //! Clients as rows, in clauses, and what to do about them.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 
 use super::links::Link;
+use super::rows::CertificateRow;
 use super::sanitize::{display_name, sanitize};
 use super::text::{format_date, format_timestamp, relative};
 use crate::clients::{
-    Assessment, ClientFile, FailedFile, FileKind, HangsOn, Judgement, Refusal, Span, Verdict,
+    Assessment, ClientFile, FailedFile, FileKind, HangsOn, Judgement, Problem, Refusal, Span,
+    Verdict,
 };
 use crate::inventory::{Project, Severity, Thresholds, UnixSeconds, whole_second};
 
@@ -33,6 +36,8 @@ pub(crate) struct ClientRow<'a> {
     pub path: Vec<String>,
     /// That anchor.
     pub anchor: Option<Link>,
+    /// When it is let in for certain.
+    pub spans: &'a [(UnixSeconds, UnixSeconds)],
     refusal: Option<Refusal>,
     refused_from: Option<UnixSeconds>,
     state: ClientState,
@@ -104,10 +109,11 @@ impl<'a> ClientRow<'a> {
             scope_id: project.map(|project| sanitize(&project.id)),
             end: refused_from.map(format_timestamp),
             relative_end: refused_from.map(|end| relative(Some(end), now)),
-            reason: refusal.map(|refusal| reason(refusal).into()),
+            reason: refusal.map(|refusal| reason(refusal, state).into()),
             // The leaf of an issuer does not exist.
             path: names.skip(usize::from(is_issuer)).map(sanitize).collect(),
             anchor,
+            spans: acceptance.spans(),
             refusal,
             refused_from,
             state,
@@ -129,10 +135,23 @@ impl<'a> ClientRow<'a> {
             reason: Some(format!("the file {message}")),
             path: Vec::new(),
             anchor: None,
+            spans: &[],
             refusal: None,
             refused_from: None,
             state: ClientState::Failed,
         }
+    }
+
+    /// None of a file that cannot be used.
+    pub(crate) fn scope_link(&self) -> Option<Link> {
+        let link = |project| Link::project(project);
+        let of_organization = || Link::organization("Organization");
+        (self.state != ClientState::Failed).then(|| self.project.map_or_else(of_organization, link))
+    }
+
+    pub(crate) fn kind_of_scope(&self) -> Option<&'static str> {
+        let kind = if self.project.is_some() { "project" } else { "organization" };
+        (self.state != ClientState::Failed).then_some(kind)
     }
 
     /// The client with its scope, within a sentence.
@@ -203,6 +222,43 @@ pub(super) fn worst(assessment: &Assessment, now: f64, thresholds: Thresholds) -
             _ => (worst.max(severity), is_incomplete),
         },
     )
+}
+
+/// Tells of each certificate how many clients depend on it, and what is odd about its PEM.
+pub(super) fn annotate(rows: &mut [CertificateRow<'_>], assessment: &Assessment, now: f64) {
+    let dependent = assessment.dependent_clients(whole_second(now)).into_iter();
+    let counts: HashMap<_, _> = dependent.map(|(it, count)| (&*it.id, count)).collect();
+    let problems: HashMap<_, _> =
+        assessment.problems().map(|(it, problems)| (&*it.id, problems)).collect();
+    for row in rows {
+        let certificate = &row.used.certificate;
+        match counts.get(&*certificate.id) {
+            None | Some(0) => {}
+            Some(1) => row.add_note("1 client depends on it"),
+            Some(count) => row.add_note(&format!("{count} clients depend on it")),
+        }
+        if certificate.expires_at_from_pem {
+            row.add_note("its end is that of its PEM, since the API gives none");
+        }
+        for problem in problems.get(&*certificate.id).copied().flatten().unwrap_or_default() {
+            row.add_note(odd(*problem));
+        }
+    }
+}
+
+/// Advice: none of it decides who is let in.
+fn odd(problem: Problem) -> &'static str {
+    match problem {
+        Problem::DatesDiffer => "its PEM has other dates than the API",
+        Problem::NoKeyCertSign => "its key usage is not for signing certificates",
+        Problem::NoSubjectKeyIdentifier => "it has no Subject Key Identifier",
+        Problem::NotACa => "it is not a CA certificate",
+        Problem::SameKey => "another active certificate has the same key",
+        Problem::SeveralCertificates => {
+            "its PEM has several certificates, of which the first counts"
+        }
+        Problem::Unreadable => "its PEM cannot be read",
+    }
 }
 
 /// What somebody has to act on, as clauses of a sentence, each with its severity. Rows come sorted.
@@ -302,15 +358,195 @@ pub(super) fn next_step(
 }
 
 /// What stands after "refused:".
-fn reason(refusal: Refusal) -> &'static str {
+fn reason(refusal: Refusal, state: ClientState) -> &'static str {
+    let is_to_come = state == ClientState::Accepted;
     match refusal {
         Refusal::AuthorityKeyIdentifier => "its certificate has no Authority Key Identifier",
-        Refusal::Expired => "its certificate has ended",
+        Refusal::Expired if is_to_come => "its certificate expires",
+        Refusal::Expired => "its certificate has expired",
         Refusal::NotYetValid => "its certificate is not yet valid",
         Refusal::Usage => "its certificate is not made for client authentication",
-        Refusal::Chain => "an intermediate is missing, expired or not a CA",
+        Refusal::Chain if is_to_come => "an intermediate expires",
+        Refusal::Chain => "an intermediate is missing, not valid or not a CA",
+        Refusal::AnchorExpired if is_to_come => "its anchor expires",
         Refusal::AnchorExpired => "its anchor is not valid",
         Refusal::AnchorInactive => "its anchor is not active here",
         Refusal::UnknownIssuer => "no uploaded anchor has issued it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use regex::Regex;
+
+    use super::super::{Status, Summary};
+    use super::*;
+    use crate::clients::{AnchorContent, Chain, Client, Contents, Signatures};
+    use crate::fixture::{DAY, NOW, authority, certificate, snapshot};
+    use crate::inventory::Certificate;
+    use crate::poll_state::{PollResult, PollState, PollTiming};
+
+    fn file(path: &str, kind: FileKind, pem: &str) -> ClientFile {
+        let chain = match kind {
+            FileKind::Certificate => Chain::from_pem(pem.as_bytes()),
+            FileKind::Issuer => Chain::of_issuer_pem(pem.as_bytes()),
+        };
+        ClientFile { path: path.into(), kind, chain: Arc::new(chain.unwrap()) }
+    }
+
+    fn client(name: &str, projects: Option<&str>, files: Vec<ClientFile>) -> Client {
+        let projects = projects.map(|pattern| vec![Regex::new(pattern).unwrap()]);
+        Client { name: name.into(), projects, files, failed: Vec::new() }
+    }
+
+    /// After a poll that has read these lists and PEMs.
+    fn state(read: &[Vec<Certificate>], pems: &[(&str, &str)], clients: Vec<Client>) -> PollState {
+        let timing =
+            PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
+        let mut state = PollState::new(Instant::now(), timing);
+        let failed = Vec::new();
+        let result = PollResult { ended_at: NOW as f64, duration: Duration::ZERO, failed };
+        state.record(Some(snapshot(read)), result);
+        state.projects = read.len() > 1;
+        let content =
+            |(id, pem): &(&str, &str)| ((*id).into(), Arc::new(AnchorContent::from_pem(pem)));
+        let contents: Arc<Contents> = Arc::new(pems.iter().map(content).collect());
+        let inventory = state.snapshot.as_ref().map(|snapshot| &snapshot.inventory);
+        let signatures = Signatures::default();
+        let assessment =
+            Assessment::new_or_unchanged(None, clients, &contents, inventory, &signatures);
+        state.clients = Some(assessment);
+        state
+    }
+
+    fn said(state: &PollState, days: i64) -> (Status, String, Option<String>) {
+        let now = (NOW + days * DAY) as f64;
+        let mut state = state.clone();
+        state.snapshot = state.snapshot.map(|snapshot| {
+            Arc::new(crate::inventory::Snapshot::clone(&snapshot).assumed_read_at(now))
+        });
+        let summary = Summary::new(&state, now, Thresholds::default());
+        let next = summary
+            .next_step
+            .as_ref()
+            .map(|next| format!("{} ({})", next.text, next.runbook.unwrap_or_default()));
+        (summary.status, summary.message(), next)
+    }
+
+    #[test]
+    fn clients_are_said_with_the_rest() {
+        let ((root, issue), (other, issue_otherwise)) = (authority("root"), authority("other"));
+        let active = |days| certificate("root").dated(None, Some(NOW + days * DAY));
+        let leaf = |days| file("/leaf", FileKind::Certificate, &issue(days));
+        let stranger = file("/leaf", FileKind::Certificate, &issue_otherwise(400));
+        let rekeyed = file("/ca", FileKind::Issuer, &other);
+        let edge = |files| vec![client("edge", None, files)];
+        let failed = FailedFile { path: "/x".into(), message: "is empty".into() };
+        let failing = Client { failed: vec![failed], ..client("edge", None, vec![]) };
+        let healthy = "The organization is covered until 23 February 2028, when root expires.";
+        let off = "Projects are not monitored (set poll.projects = true to include them).";
+        let nothing = format!("{healthy} {off}");
+        for (why, clients, root, status, message, next) in [
+            (
+                "fine",
+                edge(vec![leaf(300)]),
+                Some(&root),
+                Status::Ok,
+                format!("{healthy} Nothing is due before then. {off}"),
+                None,
+            ),
+            (
+                "soon",
+                edge(vec![leaf(20)]),
+                Some(&root),
+                Status::Warning,
+                format!(
+                    "Client edge at the organization will be refused from 4 February 2027: its certificate expires. {nothing}"
+                ),
+                Some(
+                    "renew the certificate of client edge before 4 February 2027 (OpenAIClientCertificateRefusedSoon)",
+                ),
+            ),
+            (
+                "unknown issuer",
+                edge(vec![stranger.clone()]),
+                Some(&root),
+                Status::Critical,
+                format!(
+                    "Client edge at the organization is refused: no uploaded anchor has issued it. {nothing}"
+                ),
+                Some(
+                    "upload the CA certificate that issues for client edge and activate it at the organization (OpenAIClientCertificateRefused)",
+                ),
+            ),
+            (
+                "re-keyed issuer",
+                edge(vec![leaf(300), rekeyed]),
+                Some(&root),
+                Status::Critical,
+                format!(
+                    "What the issuer of client edge at the organization signs now would be refused: no uploaded anchor has issued it. {nothing}"
+                ),
+                Some(
+                    "upload the CA certificate in /ca and activate it at the organization, before client edge renews (OpenAIClientIssuerNotTrusted)",
+                ),
+            ),
+            (
+                "a file that cannot be used",
+                vec![failing],
+                Some(&root),
+                Status::Warning,
+                format!("A file of client edge cannot be used: /x the file is empty. {nothing}"),
+                Some("correct /x, or the files of client edge (OpenAIClientFilesFailed)"),
+            ),
+            (
+                "an anchor that was not read",
+                edge(vec![leaf(300)]),
+                None,
+                Status::Warning,
+                format!(
+                    "Whether client edge at the organization is let in is not known. {nothing}"
+                ),
+                None,
+            ),
+        ] {
+            let pems: Vec<_> = root.into_iter().map(|pem| ("root", &**pem)).collect();
+            let state = state(&[vec![active(404)]], &pems, clients);
+            let expected = (status, message, next.map(str::to_owned));
+            assert_eq!(said(&state, 0), expected, "{why}");
+        }
+        let files = edge(vec![leaf(300), stranger]);
+        let ending = state(&[vec![active(40)]], &[("root", &root)], files);
+        let (status, message, next) = said(&ending, 41);
+        assert_eq!(status, Status::Critical);
+        assert!(message.starts_with("Requests of the organization are refused: "), "{message}");
+        assert!(message.contains("; 2 client certificates are refused"), "{message}");
+        assert!(next.unwrap().starts_with("upload a new certificate"));
+    }
+
+    #[test]
+    fn a_certificate_tells_who_depends_on_it_and_what_is_odd() {
+        let ((root, issue), (other, _)) = (authority("root"), authority("other"));
+        let leaf = file("/leaf", FileKind::Certificate, &issue(300));
+        let clients = vec![client("edge", Some("proj_[01]"), vec![leaf])];
+        let read =
+            [vec![certificate("root"), certificate("other")], vec![certificate("other")], vec![]];
+        let pems = [("root", &*[&*root, &root].concat()), ("other", &*other)];
+        let state = state(&read, &pems, clients);
+        let mut rows = CertificateRow::all(
+            &state.snapshot.as_ref().unwrap().inventory,
+            NOW as f64,
+            Thresholds::default(),
+        );
+        annotate(&mut rows, state.clients.as_deref().unwrap(), NOW as f64);
+        let root = rows.iter().find(|row| row.id == "root").unwrap();
+        let note = root.note.as_deref().unwrap();
+        assert_eq!(
+            note,
+            "2 clients depend on it; its key usage is not for signing certificates; its PEM has several certificates, of which the first counts"
+        );
     }
 }

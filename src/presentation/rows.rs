@@ -164,6 +164,14 @@ impl<'a> CertificateRow<'a> {
         certificate_anchor(&self.used.certificate.id)
     }
 
+    /// Adds to what else to know of it.
+    pub(super) fn add_note(&mut self, more: &str) {
+        self.note = Some(match self.note.take() {
+            Some(note) => format!("{note}; {more}"),
+            None => more.into(),
+        });
+    }
+
     pub(super) fn link(&self) -> Link {
         Link::certificate(&self.used.certificate)
     }

@@ -37,12 +37,13 @@ impl Clause {
 }
 
 /// The state in a sentence: what comes first, then how much else there is that is as bad; if there is nothing of the kind,
-/// what covers the scopes. And what else matters, a sentence each. Rows come sorted by what ends first; `gaps` are clauses
-/// about clients and about what no row shows. `hides_projects`: there may be projects without a row. All of it is marked.
+/// what covers the scopes. And what else matters, a sentence each. Rows come sorted by what ends first; `clients` are
+/// clauses about clients, `gaps` about what no row shows. `hides_projects`: there may be projects without a row. All of it is marked.
 pub(super) fn sentences(
     scopes: &[ScopeRow<'_>],
     certificates: &[CertificateRow<'_>],
-    gaps: Vec<(Severity, String)>,
+    clients: Vec<(Severity, String)>,
+    gaps: Vec<String>,
     hides_projects: bool,
     now: f64,
     thresholds: Thresholds,
@@ -62,8 +63,10 @@ pub(super) fn sentences(
         clauses.push(Clause::of(alike, clause(alike, more, now)));
         said.push(alike[0].harm);
     }
-    clauses
-        .extend(gaps.into_iter().map(|(severity, text)| Clause { severity, ..Clause::new(text) }));
+    let is_dated = is_dated || !clients.is_empty();
+    let of_clients = clients.into_iter();
+    clauses.extend(of_clients.map(|(severity, text)| Clause { severity, ..Clause::new(text) }));
+    clauses.extend(gaps.into_iter().map(Clause::new));
     let after_first = usize::from(!first.is_empty()).min(clauses.len());
     clauses[after_first..].sort_by_key(|clause| Reverse(clause.severity));
     let covered = coverage(scopes, hides_projects, now);

@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::clients::{ClientRow, clauses as client_clauses, worst as worst_client};
+use super::clients::{ClientRow, annotate, clauses as client_clauses, worst as worst_client};
 use super::links::plain;
 use super::next_step::NextStep;
 use super::rows::{CertificateRow, ScopeRow};
@@ -101,7 +101,7 @@ impl Status {
 }
 
 /// What no row shows though it is a warning, as clauses of a sentence.
-fn gaps(state: &PollState, snapshot: &Snapshot) -> Vec<(Severity, String)> {
+fn gaps(state: &PollState, snapshot: &Snapshot) -> Vec<String> {
     let unlisted = state.projects && snapshot.projects_listed_at.is_none();
     let unlisted = unlisted.then(|| "the list of projects has not been read yet".into());
     let inventory = &snapshot.inventory;
@@ -119,8 +119,7 @@ fn gaps(state: &PollState, snapshot: &Snapshot) -> Vec<(Severity, String)> {
         1 => Some("1 list entry could not be read in full".into()),
         many => Some(format!("{many} list entries could not be read in full")),
     };
-    let gaps = [unlisted, unselected, no_project, malformed].into_iter().flatten();
-    gaps.map(|gap| (Severity::Warning, gap)).collect()
+    [unlisted, unselected, no_project, malformed].into_iter().flatten().collect()
 }
 
 impl<'a> Summary<'a> {
@@ -156,9 +155,12 @@ impl<'a> Summary<'a> {
                 scopes = ScopeRow::all(state, snapshot, now, thresholds);
                 let now = state.api_time(now);
                 certificates = CertificateRow::all(&snapshot.inventory, now, thresholds);
-                let gaps = [client_clauses(&clients, now), gaps(state, snapshot)].concat();
+                if let Some(clients) = state.clients.as_deref() {
+                    annotate(&mut certificates, clients, now);
+                }
+                let (clauses, gaps) = (client_clauses(&clients, now), gaps(state, snapshot));
                 let hides_projects = snapshot.inventory.lists().project_faults.hidden > 0;
-                sentences(&scopes, &certificates, gaps, hides_projects, now, thresholds)
+                sentences(&scopes, &certificates, clauses, gaps, hides_projects, now, thresholds)
             }
         };
         if !state.projects {

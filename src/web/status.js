@@ -134,10 +134,15 @@ function adoptRows(shown, fetched) {
   }
 }
 
+/** The state in words. */
+function words(main) {
+  const texts = [...main.querySelectorAll(".caveats strong, .badge, h1")].map((node) => node.textContent);
+  return texts.map((text) => text.replace(/\.?$/, ".")).join(" ");
+}
+
 /** What is worth saying aloud when it changes: the state, without how long anything is off. */
 function gist(main) {
-  const texts = [...main.querySelectorAll(".badge, h1, .caveats strong")].map((node) => node.textContent);
-  return texts.join(". ").replace(/\b\d+ (more )?(second|minute|hour|day)s?\b/g, "some time");
+  return words(main).replace(/\b\d+ (more )?(second|minute|hour|day)s?\b/g, "some time");
 }
 
 function show(page) {
@@ -152,10 +157,8 @@ function show(page) {
   if (focused.isConnected) focused.focus({ preventScroll: true });
   showLocalTimes(document.activeElement);
   adopt(find(".made time"), page.querySelector(".made time"));
-  title = page.title;
-  if (gist(shown) !== before) {
-    say([...shown.querySelectorAll(".badge, h1, .caveats strong")].map((node) => node.textContent).join(". "));
-  }
+  title = document.title = page.title;
+  if (gist(shown) !== before) say(words(shown));
 }
 
 let title = document.title;
@@ -203,7 +206,7 @@ function schedule() {
 
 // --- Say when nobody answers -----------------------------------------------------------------------------------------
 
-const isLost = () => document.documentElement.classList.contains("lost");
+const isLost = () => document.documentElement.classList.contains("is-lost");
 
 /** How long that is, in words: `90 seconds`, `3 hours`. */
 function humanize(milliseconds) {
@@ -215,8 +218,8 @@ function humanize(milliseconds) {
 
 function setLost(why) {
   const wasLost = isLost();
-  document.documentElement.classList.toggle("lost", Boolean(why));
-  find(".lost.banner").hidden = !why;
+  document.documentElement.classList.toggle("is-lost", Boolean(why));
+  find(".lost").hidden = !why;
   find("link[rel=icon]").setAttribute("href", why ? "lost.svg" : "status.svg");
   if (why) {
     const made = find(".made time").textContent;
@@ -224,7 +227,7 @@ function setLost(why) {
     const since = new Date(Date.parse(made.replace(" ", "T")) + answeredAt - shownAt).toISOString();
     const lead = document.createElement("strong");
     lead.textContent = `The exporter ${why}.`;
-    find(".lost.banner span").replaceChildren(
+    find(".lost span").replaceChildren(
       lead,
       ` No answer since ${since.slice(11, 19)} UTC (${humanize(performance.now() - answeredAt)}). What is shown is as of ${made} and may be wrong by now.`,
     );

@@ -15,7 +15,8 @@ use super::timeline::Axis;
 use crate::inventory::{Severity, Thresholds, whole_second};
 use crate::poll_state::PollState;
 use crate::presentation::{
-    CertificateRow, Link, ScopeRow, Summary, ago, format_timestamp, humanize, name_failures, pieces,
+    CertificateRow, ClientRow, Link, ScopeRow, Summary, ago, format_timestamp, humanize,
+    name_failures, pieces,
 };
 
 /// The page loads its own style, script and icon, and nothing else; nobody may put it into theirs.
@@ -24,6 +25,7 @@ const PAGE_CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self';
 /// Rows beyond these are left to the JSON: with names of usual length the page stays below a megabyte.
 const MAX_SCOPES: usize = 400;
 const MAX_CERTIFICATES: usize = 1_000;
+const MAX_CLIENTS: usize = 400;
 /// The script reloads at half the interval of the polls, within these bounds, in seconds; until there is a snapshot, as
 /// often as it may.
 const REFRESH: (f64, f64) = (2.0, 60.0);
@@ -67,6 +69,7 @@ struct Page<'a> {
     duplicates: u64,
     axis: Axis,
     scopes: Rows<'a, ScopeRow<'a>>,
+    clients: Rows<'a, ClientRow<'a>>,
     active: Rows<'a, CertificateRow<'a>>,
     /// Of the inactive ones, those that have not expired.
     inactive: Rows<'a, CertificateRow<'a>>,
@@ -122,6 +125,7 @@ impl<'a> Page<'a> {
             axis: Axis::new(now, dates.flatten()),
             anchors: anchors.collect(),
             scopes,
+            clients: Rows::new(&summary.clients, MAX_CLIENTS),
             active,
             inactive,
             expired,

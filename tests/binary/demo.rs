@@ -1,12 +1,19 @@
 //! The simulated organization: what newcomers see, and what any client of the API may rely on.
 
 use std::collections::HashSet;
+use std::path::Path;
 
+use rustix::process::Signal;
 use serde_json::Value;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use x509_parser::parse_x509_certificate;
 
 use crate::api::now;
 use crate::binary::{Exporter, KEY, Launch, assert_no_key, free_address};
 use crate::client::client;
+use crate::page::Page;
+use crate::tls::Folder;
 use crate::wait::until;
 
 async fn demo() -> (Exporter, String) {
@@ -106,12 +113,12 @@ async fn demo_shows_48_certificates_of_every_kind() {
     assert!(some(0.0, 1.0 / 24.0), "minutes left");
     assert!(some(1.0, 30.0), "days left");
     assert!(some(365.0, 10_000.0), "years left");
-    assert!(days.len() < 48, "without an end");
+    assert_eq!(days.len(), 47, "one has no end that could be read");
     let begins = page.series("openai_certificate_not_before_timestamp_seconds");
     #[expect(clippy::cast_precision_loss, reason = "seconds of this century")]
     let now = now() as f64;
     assert!(begins.iter().any(|sample| sample.value > now), "not yet valid");
-    assert!(begins.len() < 48, "without a begin");
+    assert_eq!(begins.len(), 48, "where the list has no begin, that of the PEM is shown");
     let actives = page.series("openai_certificate_active");
     assert!(
         actives.iter().any(|sample| sample.value == 0.0)
@@ -180,6 +187,136 @@ async fn single_certificate_can_be_asked_for() {
 }
 
 #[tokio::test]
+async fn each_certificate_has_the_dates_that_are_listed() {
+    let (_exporter, base_url) = demo().await;
+    let list = format!("{base_url}/organization/certificates");
+    let (_, projects) = ask(&format!("{base_url}/organization/projects?limit=100"), "demo").await;
+    let mut listed = walk(&list, 100, "asc").await.concat();
+    for project in projects["data"].as_array().unwrap() {
+        let id = project["id"].as_str().unwrap();
+        let (_, of_project) =
+            ask(&format!("{base_url}/organization/projects/{id}/certificates"), "demo").await;
+        listed.extend(of_project["data"].as_array().unwrap().iter().cloned());
+    }
+    assert!(listed.len() > 60, "of projects too");
+    let (mut keys, mut damaged) = (HashSet::new(), Vec::new());
+    for certificate in &listed[..48] {
+        let id = certificate["id"].as_str().unwrap();
+        let (status, single) = ask(&format!("{list}/{id}?include[]=content"), "demo").await;
+        assert_eq!(status, 200);
+        let name = certificate["name"].as_str().unwrap_or("Example Corp clients");
+        let pem = single["certificate_details"]["content"].as_str().unwrap();
+        let Ok(der) = CertificateDer::from_pem_slice(pem.as_bytes()) else {
+            damaged.push(name.to_owned());
+            continue;
+        };
+        let (_, parsed) = parse_x509_certificate(&der).unwrap();
+        assert_eq!(parsed.subject().iter_common_name().next().unwrap().as_str(), Ok(name));
+        assert!(keys.insert(parsed.public_key().raw.to_owned()), "{name} has a key of its own");
+        let (validity, details) = (parsed.validity(), &certificate["certificate_details"]);
+        for (field, instant) in
+            [("valid_at", validity.not_before), ("expires_at", validity.not_after)]
+        {
+            let has = details[field].as_i64().unwrap_or(instant.timestamp());
+            assert_eq!(instant.timestamp(), has, "{name} {field}");
+        }
+    }
+    assert_eq!(damaged, ["imported-without-end"]);
+    // In projects they are the same.
+    let ids: HashSet<_> = listed[..48].iter().map(|certificate| &certificate["id"]).collect();
+    assert!(listed.iter().all(|certificate| ids.contains(&certificate["id"])));
+}
+
+/// What is shown of a client's file: its folder and name, whether it is let in, and why it is refused now or first.
+fn shown_clients(page: &Page) -> Vec<(String, f64, &str)> {
+    let refusals = page.series("openai_client_certificate_refusal").into_iter();
+    refusals
+        .map(|refusal| {
+            let file = refusal.label("file");
+            let accepted = page.find("openai_client_certificate_accepted", &[("file", file)]);
+            let mut names = file.rsplit('/');
+            let (name, folder) = (names.next().unwrap(), names.next().unwrap());
+            assert_eq!(folder, refusal.label("client"));
+            (format!("{folder}/{name}"), accepted.unwrap(), refusal.label("reason"))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn demo_shows_every_reason_for_which_a_client_is_refused() {
+    let (exporter, _) = demo().await;
+    let page = exporter.page_after_polls(1).await;
+    let expected = [
+        ("checkout/tls.crt", 1.0, "expired"),
+        ("inference-eu-west-1/tls.crt", 1.0, "expired"),
+        ("inference-us-east-1/tls.crt", 1.0, "expired"),
+        ("support-tools/tls.crt", 1.0, "anchor_expired"),
+        ("ci-runners/tls.crt", 1.0, "anchor_expired"),
+        ("mobile-backend/canary.crt", 0.0, "chain"),
+        ("mobile-backend/tls.crt", 1.0, "anchor_expired"),
+        ("reporting/tls.crt", 0.0, "expired"),
+        ("data-platform/tls.crt", 0.0, "not_yet_valid"),
+        ("partner-portal/tls.crt", 0.0, "usage"),
+        ("legacy-crm/tls.crt", 0.0, "authority_key_identifier"),
+        ("webhook-relay/tls.crt", 0.0, "anchor_expired"),
+        ("edge-gateway/tls.crt", 0.0, "anchor_inactive"),
+        ("analytics/tls.crt", 0.0, "unknown_issuer"),
+    ];
+    let shown = shown_clients(&page);
+    let shown: Vec<_> = shown.iter().map(|(file, is, why)| (file.as_str(), *is, *why)).collect();
+    assert_eq!(shown, expected);
+
+    let of = |name: &str, client: &str| page.find(name, &[("client", client)]);
+    let issuer = "openai_client_issuer_trusted";
+    assert_eq!(of(issuer, "inference-eu-west-1"), Some(1.0));
+    assert_eq!(of(issuer, "inference-us-east-1"), Some(0.0), "it has a new key");
+    assert_eq!(of("openai_client_files_failed", "ci-runners"), Some(1.0), "a file is in DER");
+    let until = |client: &str| {
+        let [leaf, refused] = ["not_after", "refused_from"]
+            .map(|what| format!("openai_client_certificate_{what}_timestamp_seconds"))
+            .map(|name| of(&name, client).unwrap());
+        (refused - leaf) / 86_400.0
+    };
+    assert!(until("support-tools") < -10.0, "its anchor ends before it does");
+    assert!(until("checkout") == 0.0);
+    let problems = page.series("openai_certificate_problem").into_iter();
+    let problems: HashSet<_> = problems
+        .map(|sample| (sample.label("certificate_name"), sample.label("problem")))
+        .collect();
+    let expected = [
+        ("imported-without-end", "unreadable"),
+        ("edge-gateway-2025", "several_certificates"),
+        ("offline-root-2016", "no_key_cert_sign"),
+    ];
+    assert_eq!(problems, expected.into());
+}
+
+#[tokio::test]
+async fn clients_files_go_with_the_demo() {
+    for (signal, place) in [(Signal::TERM, env!("CARGO_TARGET_TMPDIR")), (Signal::INT, "/dev/shm")]
+    {
+        // Where the usual place cannot be written, as in a container, memory can.
+        let usual = if place == "/dev/shm" { "/nonexistent" } else { place };
+        let exporter = Launch::demo().env("TMPDIR", usual).start().await;
+        let page = exporter.page_after_polls(1).await;
+        let file = page.labels("openai_client_certificate_accepted", "file")[0];
+        assert!(file.starts_with(place), "{file}");
+        let folder = Path::new(file).ancestors().nth(2).unwrap();
+        assert!(folder.join("checkout/tls.crt").exists());
+        exporter.signal(signal);
+        assert_eq!(exporter.ended().await.code(), Some(0));
+        assert!(!folder.exists(), "{}", folder.display());
+    }
+}
+
+#[tokio::test]
+async fn demo_without_projects_has_only_clients_of_the_organization() {
+    let exporter = Launch::demo().set("poll.projects", "false").start().await;
+    let page = exporter.page_after_polls(1).await;
+    assert_eq!((page.is_up(), shown_clients(&page).len()), (true, 11));
+}
+
+#[tokio::test]
 async fn request_that_the_real_api_would_refuse_is_refused() {
     let (_exporter, base_url) = demo().await;
     let list = format!("{base_url}/organization/certificates");
@@ -193,6 +330,7 @@ async fn request_that_the_real_api_would_refuse_is_refused() {
         (format!("{list}?order=up"), "demo", 400, Some("order"), None),
         (format!("{list}?after=nobody"), "demo", 400, Some("after"), None),
         (format!("{list}/nobody"), "demo", 404, None, None),
+        (format!("{list}/nobody?include[]=content"), "demo", 404, None, None),
         (format!("{base_url}/nonsense"), "demo", 404, None, None),
     ] {
         let (answered, body) = ask(&url, key).await;
@@ -224,9 +362,12 @@ async fn api_listens_where_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn real_key_stays_out_of_the_demo() {
+async fn real_key_and_clients_stay_out_of_the_demo() {
     // Somebody who tries the demo has perhaps set up the real thing already.
+    let folder = Folder::with("");
+    folder.write("real.toml", "[[clients]]\nname = 'real'\ncertificate_files = '/nonexistent'\n");
     let launch = Launch::demo()
+        .arg(&format!("--config.file={}", folder.name("real.toml")))
         .arg("--log.level=trace")
         .env("OPENAI_ADMIN_KEY", KEY)
         .env("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
@@ -234,7 +375,10 @@ async fn real_key_stays_out_of_the_demo() {
         .set("poll.interval", "100ms");
     let exporter = launch.start().await;
     assert_eq!(exporter.page_after_polls(2).await.certificates().len(), 48);
-    assert_eq!(exporter.page().await.failures(), [].into());
+    let page = exporter.page().await;
+    assert_eq!(page.failures(), [].into());
+    let clients = page.labels("openai_client_files_failed", "client");
+    assert!(clients.len() == 13 && !clients.contains(&"real"), "{clients:?}");
     assert_no_key("what the demo prints", &exporter.stdout());
     exporter.stop().await;
 }

@@ -34,7 +34,7 @@ impl Stage {
             List::Certificates => Self::FirstPage,
             List::Projects => Self::Projects,
             List::Of(id) if id == "proj_a" => Self::Project,
-            List::Of(_) => return None,
+            List::Of(_) | List::Certificate(_) => return None,
         })
     }
 }

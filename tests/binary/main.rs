@@ -38,6 +38,7 @@ mod api_connection;
 mod check;
 mod command_line;
 mod configuration;
+mod contents;
 mod demo;
 mod entries;
 mod faults;

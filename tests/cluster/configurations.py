@@ -33,8 +33,6 @@ def main():
         subprocess.run([*command, "-keyout", folder / "key.pem", "-out", folder / "certificate.pem"], check=True, capture_output=True)
         checked = 0
         for name, values in MATRIX.items():
-            if name == "clients":
-                continue  # the exporter does not know that section yet
             for version in ("3.6", "4"):
                 (config,) = [o["data"]["config.toml"] for o in objects(HELMS[version](values)) if "config.toml" in o.get("data", {})]
                 (folder / "config.toml").write_text(files(folder, config))

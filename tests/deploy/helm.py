@@ -29,6 +29,7 @@ EVERYTHING = {
     },
     "clientCertificate": {"secret": "client", "certificate": "c.pem", "key": "k.pem"},
     "certificateAuthority": {"secret": "roots", "key": "roots.pem"},
+    "clientSecrets": ["edge-client", "edge.ca"],
     "state": {"enabled": True, "size": "1Gi", "storageClass": "fast"},
     "web": {"secret": "web", "key": "w.yml", "tls": True, "probePort": 10098},
     "service": {"port": 80},

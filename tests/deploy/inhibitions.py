@@ -15,6 +15,7 @@ ORGANIZATION = {"scope": "organization"}
 PROJECT = {"scope": "project", "project_id": "p", "project_name": "search"}
 NOT_COVERED = {"alertname": "OpenAIMTLSNotCovered", "severity": "critical"}
 RUNWAY = {"alertname": "OpenAIMTLSRunwayShort", "severity": "critical"}
+REFUSED = {"alertname": "OpenAIClientCertificateRefused", "severity": "critical", "client": "edge", "reason": "anchor_expired"}
 FAILING = {"alertname": "OpenAICertExporterPollFailing"}
 ABSENT = {"alertname": "OpenAICertExporterAbsent", "severity": "critical"}
 
@@ -33,6 +34,10 @@ CASES = {
     "an outage of one project, and the organization's to come": (
         [NOT_COVERED | PROJECT, RUNWAY | PROJECT, RUNWAY | ORGANIZATION],
         [RUNWAY | PROJECT],
+    ),
+    "an outage of one project, and a client in it, and that client elsewhere": (
+        [NOT_COVERED | PROJECT, REFUSED | PROJECT, REFUSED | ORGANIZATION],
+        [REFUSED | PROJECT],
     ),
     "an outage of one organization of two": (
         [NOT_COVERED | ORGANIZATION | {"cluster": "eu"}, RUNWAY | ORGANIZATION | {"cluster": "us"}],

@@ -121,6 +121,13 @@ class Rendering:
         for volume in pod["volumes"]:
             if "secret" in volume:
                 assert volume["secret"]["defaultMode"] == 0o444, "whoever the pod runs as can read it"
+            if "projected" in volume:
+                assert volume["projected"]["defaultMode"] == 0o444, "whoever the pod runs as can read it"
+                secrets = [source["secret"] for source in volume["projected"]["sources"]]
+                assert [secret["name"] for secret in secrets] == self.values["clientSecrets"]
+                for secret in secrets:
+                    items = [{"key": "tls.crt", "path": f"{secret['name']}/tls.crt"}]
+                    assert secret["optional"] and secret["items"] == items, "no private key"
             if "persistentVolumeClaim" in volume:
                 assert volume["persistentVolumeClaim"]["claimName"] == self.only("PersistentVolumeClaim")["metadata"]["name"]
             if "configMap" in volume:

@@ -16,7 +16,7 @@ import yaml
 ALERTS = pathlib.Path(__file__).resolve().parents[2] / "deploy/alerts"
 RULES = yaml.safe_load((ALERTS / "openai-cert-exporter.rules.yaml").read_text())
 TESTS = {path.name: yaml.safe_load(path.read_text()) for path in sorted(ALERTS.glob("*.test.yaml"))}
-SHORT = ["alerts.test.yaml", "outages.test.yaml"]  # steps of a minute or less take too long for what lasts days
+SHORT = ["alerts.test.yaml", "clients.test.yaml", "outages.test.yaml"]  # steps of a minute or less take too long for what lasts days
 
 
 def as_it_is():

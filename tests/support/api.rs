@@ -49,6 +49,7 @@ pub(crate) fn certificate(id: &str) -> DemoCertificate {
         created_at: 1_700_000_000,
         valid_at: Some(1_700_000_001),
         expires_at: Some(4_000_000_000),
+        content: None,
     }
 }
 
@@ -69,6 +70,11 @@ pub(crate) trait With: Into<DemoCertificate> {
 
     fn dated(self, valid_at: Option<i64>, expires_at: Option<i64>) -> DemoCertificate {
         DemoCertificate { valid_at, expires_at, ..self.into() }
+    }
+
+    /// With this PEM.
+    fn holding(self, pem: &str) -> DemoCertificate {
+        DemoCertificate { content: Some(pem.into()), ..self.into() }
     }
 
     /// Valid from and to these days, counted from now.
@@ -127,13 +133,15 @@ pub(crate) fn list_page(data: &[Value], has_more: bool) -> Value {
     })
 }
 
-/// A list that is asked for.
+/// A list, or an entry of one, that is asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum List {
     Certificates,
     Projects,
     /// The certificates of this project.
     Of(String),
+    /// This certificate alone.
+    Certificate(String),
 }
 
 /// A request as it came.
@@ -483,6 +491,7 @@ fn list(uri: &Uri) -> List {
         uri.path().split('/').map(|segment| percent_decode_str(segment).decode_utf8().unwrap());
     match segments.collect::<Vec<_>>().iter().map(AsRef::as_ref).collect::<Vec<_>>()[..] {
         ["", "v1", "organization", "certificates"] => List::Certificates,
+        ["", "v1", "organization", "certificates", id] => List::Certificate(id.into()),
         ["", "v1", "organization", "projects"] => List::Projects,
         ["", "v1", "organization", "projects", id, "certificates"] => List::Of(id.into()),
         _ => panic!("asked for {uri}"),

@@ -36,7 +36,9 @@ impl Launch {
 
     /// The demo, with the default logs.
     pub(crate) fn demo() -> Self {
-        Self::bare(&["demo", "--web.listen-address=127.0.0.1:0"])
+        let launch = Self::bare(&["demo", "--web.listen-address=127.0.0.1:0"]);
+        // One that is killed leaves its clients' files.
+        launch.env("TMPDIR", env!("CARGO_TARGET_TMPDIR"))
     }
 
     /// An exporter that polls `base_url` once, retries nothing, and says everything there is to say.

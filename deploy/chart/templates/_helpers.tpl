@@ -55,6 +55,20 @@ web: {{ .web.secret | quote }}
     defaultMode: 292 # 0444: readable for any user that the pod runs as; no other pod has the volume
 {{- end }}
 {{- end }}
+{{- with .Values.clientSecrets }}
+- name: client-secrets
+  projected:
+    defaultMode: 292
+    sources:
+      {{- range . }}
+      - secret:
+          name: {{ . }}
+          optional: true # a client's missing Secret does not keep the others from being monitored
+          items:
+            - key: tls.crt # the private key stays where it is
+              path: {{ . }}/tls.crt
+      {{- end }}
+{{- end }}
 {{- with .Values.volumes }}
 {{ toYaml . }}
 {{- end }}
@@ -70,6 +84,11 @@ web: {{ .web.secret | quote }}
   mountPath: /run/secrets/{{ $name }}
   readOnly: true
 {{- end }}
+{{- end }}
+{{- if .Values.clientSecrets }}
+- name: client-secrets
+  mountPath: /run/clients
+  readOnly: true
 {{- end }}
 {{- with .Values.volumeMounts }}
 {{ toYaml . }}
