@@ -247,23 +247,25 @@ async fn demo_shows_every_reason_for_which_a_client_is_refused() {
     let (exporter, _) = demo().await;
     let page = exporter.page_after_polls(1).await;
     let expected = [
+        ("analytics/tls.crt", 0.0, "unknown_issuer"),
         ("checkout/tls.crt", 1.0, "expired"),
+        ("ci-runners/tls.crt", 1.0, "anchor_expired"),
+        ("data-platform/tls.crt", 0.0, "not_yet_valid"),
+        ("edge-gateway/tls.crt", 0.0, "anchor_inactive"),
         ("inference-eu-west-1/tls.crt", 1.0, "expired"),
         ("inference-us-east-1/tls.crt", 1.0, "expired"),
-        ("support-tools/tls.crt", 1.0, "anchor_expired"),
-        ("ci-runners/tls.crt", 1.0, "anchor_expired"),
+        ("legacy-crm/tls.crt", 0.0, "authority_key_identifier"),
         ("mobile-backend/canary.crt", 0.0, "chain"),
         ("mobile-backend/tls.crt", 1.0, "anchor_expired"),
-        ("reporting/tls.crt", 0.0, "expired"),
-        ("data-platform/tls.crt", 0.0, "not_yet_valid"),
         ("partner-portal/tls.crt", 0.0, "usage"),
-        ("legacy-crm/tls.crt", 0.0, "authority_key_identifier"),
+        ("reporting/tls.crt", 0.0, "expired"),
+        ("support-tools/tls.crt", 1.0, "anchor_expired"),
         ("webhook-relay/tls.crt", 0.0, "anchor_expired"),
-        ("edge-gateway/tls.crt", 0.0, "anchor_inactive"),
-        ("analytics/tls.crt", 0.0, "unknown_issuer"),
     ];
     let shown = shown_clients(&page);
-    let shown: Vec<_> = shown.iter().map(|(file, is, why)| (file.as_str(), *is, *why)).collect();
+    let mut shown: Vec<_> =
+        shown.iter().map(|(file, is, why)| (file.as_str(), *is, *why)).collect();
+    shown.sort_unstable_by_key(|(file, ..)| *file);
     assert_eq!(shown, expected);
 
     let of = |name: &str, client: &str| page.find(name, &[("client", client)]);

@@ -36,6 +36,7 @@ mod wait;
 mod answers;
 mod api_connection;
 mod check;
+mod clients;
 mod command_line;
 mod configuration;
 mod contents;

@@ -10,7 +10,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-use crate::api::{Api, certificates};
+use crate::api::{Api, With as _, certificates};
 use crate::binary::{KEY, Launch};
 use crate::tls::{Authority, Folder, Pair};
 use crate::wait::until;
@@ -48,7 +48,10 @@ fn server(
 }
 
 async fn api(tls: Arc<ServerConfig>) -> Api {
-    let api = Api::listing(certificates(3)).await;
+    // An exporter that has a certificate of its own asks for the anchors' PEM too.
+    let pem = Authority::new().certificate;
+    let certificates = certificates(3).into_iter().map(|certificate| certificate.holding(&pem));
+    let api = Api::listing(certificates.collect()).await;
     api.speaks(tls);
     api
 }

@@ -1,0 +1,309 @@
+//! Whether clients are let in: their files as people have them, the anchors' PEM, and what would be.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::api::{Answer, Api, DAY, List, Organization, With as _, certificate, now, project};
+use crate::binary::{Ended, Launch};
+use crate::page::Page;
+use crate::tls::{Authority, Pair};
+
+const ACCEPTED: &str = "openai_client_certificate_accepted";
+const REFUSED_FROM: &str = "openai_client_certificate_refused_from_timestamp_seconds";
+const REFUSAL: &str = "openai_client_certificate_refusal";
+const FAILED: &str = "openai_client_files_failed";
+const FOUND: &str = "openai_client_certificates";
+
+fn leaf(authority: &Authority, days: i64) -> Pair {
+    let mut params = CertificateParams::default();
+    params.use_authority_key_identifier_extension = true;
+    let instant = |days| time::OffsetDateTime::from_unix_timestamp(now() + days * DAY).unwrap();
+    (params.not_before, params.not_after) = (instant(-1), instant(days));
+    authority.sign_with(params, ExtendedKeyUsagePurpose::ClientAuth)
+}
+
+/// A folder of clients' files, and the configuration that names them.
+struct Clients(TempDir);
+
+impl Clients {
+    /// `FOLDER` in it stands for the folder.
+    fn new(config: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let config = config.replace("FOLDER", folder.path().to_str().unwrap());
+        fs::write(folder.path().join("config.toml"), config).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self, file: &str) -> String {
+        self.0.path().join(file).to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, file: &str, content: impl AsRef<[u8]>) {
+        fs::create_dir_all(Path::new(&self.path(file)).parent().unwrap()).unwrap();
+        fs::write(self.path(file), content).unwrap();
+    }
+
+    fn in_use(&self, launch: Launch) -> Launch {
+        launch.arg(&format!("--config.file={}", self.path("config.toml")))
+    }
+
+    async fn check_config(&self) -> Ended {
+        let launch = Launch::bare(&["check-config"]).env("OPENAI_ADMIN_KEY", "sk-admin-x");
+        self.in_use(launch).until_it_ends().await
+    }
+}
+
+/// An organization with one active anchor.
+fn organization(anchor: &Authority) -> Organization {
+    let held = certificate("cert_root").holding(&anchor.certificate);
+    crate::api::organization(vec![held.dated(None, Some(now() + 300 * DAY))])
+}
+
+/// The value of a series of one file.
+fn of(page: &Page, name: &str, file: &str) -> Option<f64> {
+    page.find(name, &[("file", file)])
+}
+
+/// The API's requests for a PEM.
+fn contents(api: &Api) -> usize {
+    let requests = api.requests().into_iter();
+    requests.filter(|request| matches!(request.list, List::Certificate(_))).count()
+}
+
+#[tokio::test]
+async fn file_that_cannot_be_used_costs_only_itself() {
+    let anchor = Authority::new();
+    let clients = Clients::new(
+        "[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/*.pem', 'FOLDER/leaf.pem', 'FOLDER/none/*']\n",
+    );
+    let Pair { certificate, key } = leaf(&anchor, 100);
+    clients.write("leaf.pem", key.clone() + &certificate);
+    clients.write("large.pem", vec![b'x'; 10 << 20]);
+    clients.write("key.pem", &key);
+    clients.write("empty.pem", "");
+    clients.write("text.pem", "no PEM at all");
+    clients.write("der.pem", [0x30, 0x82, 0x01, 0x00, 0x30]);
+    clients.write("cut.pem", &certificate[..certificate.len() / 2]);
+    symlink("nowhere", clients.path("broken.pem")).unwrap();
+    fs::create_dir(clients.path("folder.pem")).unwrap();
+    let pipe = std::process::Command::new("mkfifo").arg(clients.path("pipe.pem")).status();
+    assert!(pipe.unwrap().success());
+
+    let api = Api::of(organization(&anchor)).await;
+    let exporter = clients.in_use(api.often()).start().await;
+    let page = exporter.page_after_polls(3).await;
+    assert!(page.is_up(), "the files are not the API's");
+    assert_eq!((page.one(FOUND), page.one(FAILED)), (1.0, 10.0), "{}", exporter.log());
+    assert_eq!(of(&page, ACCEPTED, &clients.path("leaf.pem")), Some(1.0));
+    for (file, fault) in [
+        ("large.pem", "cannot be read: it is larger than 1024 KiB"),
+        ("key.pem", "holds no certificate, but: private key"),
+        ("empty.pem", "is empty"),
+        ("text.pem", "is not in PEM: it has no BEGIN line"),
+        ("der.pem", "is in a binary format such as DER or PKCS #12, not in PEM"),
+        ("cut.pem", "cannot be used: block 1 (line 1) has no END line"),
+        ("broken.pem", "cannot be read: No such file or directory"),
+        ("folder.pem", "cannot be read: it is not a regular file"),
+        ("pipe.pem", "cannot be read: it is not a regular file"),
+        ("none/*", "matches no file"),
+    ] {
+        let line = format!("a client's file is not used: {} {fault}", clients.path(file));
+        assert_eq!(exporter.log_lines(&line).len(), 1, "{line}\n{}", exporter.log());
+    }
+    let secret = key.lines().nth(1).unwrap();
+    let json = exporter.get("/api/v1/certificates").await.text().await.unwrap();
+    assert!(!exporter.log().contains(secret) && !json.contains(secret));
+}
+
+#[tokio::test]
+async fn renewed_certificate_counts_from_the_next_poll_on() {
+    let anchor = Authority::new();
+    let clients = Clients::new(
+        "[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/secret/tls.crt']\n\
+         [[clients]]\nname = 'all'\ncertificate_files = ['FOLDER/secret/**/*.crt']\n",
+    );
+    // As the kubelet mounts a Secret: a link to a folder, which is exchanged.
+    clients.write("secret/..first/tls.crt", leaf(&anchor, 10).certificate);
+    clients.write("secret/..second/tls.crt", leaf(&anchor, 100).certificate);
+    symlink("..first", clients.path("secret/..data")).unwrap();
+    symlink("..data/tls.crt", clients.path("secret/tls.crt")).unwrap();
+
+    let api = Api::of(organization(&anchor)).await;
+    let exporter = clients.in_use(api.often()).start().await;
+    let file = clients.path("secret/tls.crt");
+    let days = |page: &Page, name| {
+        let at = page.find(name, &[("client", "edge"), ("file", &file)]).unwrap();
+        ((at - now() as f64) / DAY as f64).round()
+    };
+    let page = exporter.page_after_polls(2).await;
+    assert_eq!(days(&page, REFUSED_FROM), 10.0);
+    assert_eq!(page.labels(FOUND, "client"), ["all", "edge"]);
+    assert_eq!(page.find(FOUND, &[("client", "all")]), Some(1.0), "nothing counts twice");
+
+    symlink("..second", clients.path("secret/..new")).unwrap();
+    fs::rename(clients.path("secret/..new"), clients.path("secret/..data")).unwrap();
+    let page = exporter.page_after_more_polls(2).await;
+    assert_eq!(days(&page, REFUSED_FROM), 100.0);
+    assert_eq!(days(&page, "openai_client_certificate_not_after_timestamp_seconds"), 100.0);
+    // A file that turns bad loses its series, and is counted.
+    clients.write("secret/..second/tls.crt", "rubbish");
+    let page = exporter.page_after_more_polls(2).await;
+    assert_eq!(page.find(FAILED, &[("client", "edge")]), Some(1.0));
+    assert_eq!((page.series(ACCEPTED).len(), page.series(REFUSED_FROM).len()), (0, 0));
+}
+
+#[tokio::test]
+async fn pem_that_cannot_be_read_costs_only_what_rests_on_it() {
+    let (anchor, other) = (Authority::new(), Authority::new());
+    let clients = Clients::new(
+        "[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\n\
+         [[clients]]\nname = 'other'\ncertificate_files = ['FOLDER/other.pem']\nprojects = ['^proj_a$']\n",
+    );
+    clients.write("leaf.pem", leaf(&anchor, 100).certificate);
+    clients.write("other.pem", leaf(&other, 100).certificate);
+    let mut has = organization(&anchor);
+    let held = certificate("cert_other").holding(&other.certificate);
+    has.projects.push(project("proj_a", vec![held]));
+    let api = Api::of(has).await;
+    let is_of_other = |list: &List| *list == List::Certificate("cert_other".into());
+    api.answers(move |request| is_of_other(&request.list).then(|| Answer::status(500)));
+    let state = clients.path("state");
+    let launch = || clients.in_use(api.often().projects()).set("poll.state_file", &state);
+    let exporter = launch().start().await;
+
+    let page = exporter.page_after_polls(3).await;
+    assert!(!page.is_up());
+    assert_eq!(page.reasons(), ["server"]);
+    assert_eq!(of(&page, ACCEPTED, &clients.path("leaf.pem")), Some(1.0));
+    assert_eq!(of(&page, ACCEPTED, &clients.path("other.pem")), None, "it cannot be known");
+    let polls = exporter.get("/api/v1/polls").await.text().await.unwrap();
+    let polls: Value = serde_json::from_str(&polls).unwrap();
+    let failed = &polls["last_failure"]["failed_lists"][0];
+    assert_eq!(
+        (&failed["list"], &failed["certificate_id"]),
+        (&"content".into(), &"cert_other".into())
+    );
+
+    api.answers_well();
+    let page = exporter.page_when_up().await;
+    assert_eq!(of(&page, ACCEPTED, &clients.path("other.pem")), Some(1.0));
+    let asked = contents(&api);
+    exporter.page_after_more_polls(2).await;
+    assert_eq!(contents(&api), asked, "once an identifier");
+    drop(exporter);
+    // The state file has the PEM, so that a restart in an outage knows what was known.
+    api.answers(|_| Some(Answer::status(503)));
+    let page = launch().start().await.page_after_polls(1).await;
+    assert_eq!(of(&page, ACCEPTED, &clients.path("other.pem")), Some(1.0));
+    assert_eq!(contents(&api), asked);
+}
+
+#[tokio::test]
+async fn what_would_be_is_told_with_its_exit_code() {
+    let (anchor, other) = (Authority::new(), Authority::new());
+    let clients =
+        Clients::new("[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\n");
+    clients.write("leaf.pem", leaf(&anchor, 200).certificate);
+    let mut has = organization(&anchor);
+    let held = certificate("cert_other").holding(&other.certificate);
+    has.certificates.push(held.dated(None, Some(now() + 400 * DAY)));
+    let api = Api::of(has).await;
+    let check = |arguments: &[&str]| {
+        let launch = api.once().without_arg("--web.listen-address=127.0.0.1:0").arg("check");
+        let launch = clients.in_use(launch).set("poll.projects", "false");
+        arguments.iter().fold(launch, |launch, argument| launch.arg(argument)).until_it_ends()
+    };
+    let later = (now() + 201 * DAY) as u64;
+    let later = std::time::UNIX_EPOCH + std::time::Duration::from_secs(later);
+    let later = format!("--at={}", humantime::format_rfc3339_seconds(later));
+    for (arguments, code, said) in [
+        (&[][..], 0, "Accepted"),
+        (&["--without=cert_other"], 0, "with cert_other deactivated everywhere"),
+        (&["--without=cert_root"], 2, "client edge at the organization is refused"),
+        (&[&*later], 2, "its certificate has expired"),
+        (&["--without=cert_root", "--without=cert_other"], 0, "no longer be enforced in 1 scope"),
+        (&["--without=cert_none"], 3, "no list has a certificate with the id cert_none"),
+        (&["--at=tomorrow"], 3, "must be an instant in UTC"),
+        (
+            &["--at=2027-01-01T00:00:00Z", "--output=prometheus"],
+            3,
+            "is nothing for --output prometheus",
+        ),
+    ] {
+        let ended = check(arguments).await;
+        let text = format!("{}{}", ended.stdout, ended.stderr).replace('\n', " ");
+        assert_eq!(ended.code(), Some(code), "{arguments:?}: {text}");
+        assert!(text.to_lowercase().contains(&said.to_lowercase()), "{arguments:?}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn exporter_is_a_client_itself() {
+    let anchor = Authority::new();
+    let clients = Clients::new("");
+    let Pair { certificate, key } = leaf(&anchor, 20);
+    clients.write("own[1].pem", &certificate);
+    clients.write("own.key", key);
+    let api = Api::of(organization(&anchor)).await;
+    let launch = api.once().set("api.client_cert_file", &clients.path("own[1].pem"));
+    let exporter = launch.set("api.client_key_file", &clients.path("own.key")).start().await;
+    let page = exporter.page_after_polls(1).await;
+    let labels = [("client", "openai-cert-exporter"), ("scope", "organization")];
+    assert_eq!(page.find(ACCEPTED, &labels), Some(1.0), "{}", exporter.log());
+    assert_eq!(page.labels(REFUSAL, "reason"), ["expired"]);
+}
+
+#[tokio::test]
+async fn configuration_of_clients_is_checked() {
+    let one = "name = 'a'\ncertificate_files = 'FOLDER/a'\n";
+    let cases = [
+        (format!("[[clients]]\n{one}[[clients]]\n{one}"), "clients.1.name: must be unique"),
+        (
+            format!("[[clients]]\n{one}projects = '^p'\n"),
+            "clients.0.projects: needs poll.projects = true",
+        ),
+        (
+            "[[clients]]\nname = 'a'\n".into(),
+            "clients.0.certificate_files: must not be empty without issuer_files",
+        ),
+        ("[[clients]]\ncertificate_files = 'x'\n".into(), "name is missing"),
+        (
+            format!("[[clients]]\n{}", one.replace("'a'", "'openai-cert-exporter'")),
+            "clients.0.name: must be another one",
+        ),
+        (
+            format!("[[clients]]\n{one}files = 'x'\n"),
+            "unknown key; there are: name, certificate_files, issuer_files, projects",
+        ),
+        (
+            format!("[[clients]]\n{}", one.replace("FOLDER/a", "a[")),
+            "clients.0.certificate_files: must be the path of a file",
+        ),
+        (
+            format!("[[clients]]\n{}", one.replace("FOLDER/a", "sk-admin-abc")),
+            "clients.0.certificate_files: must be the path of a file",
+        ),
+        (
+            format!("[[clients]]\n{one}projects = '('\n"),
+            "clients.0.projects: must be a regular expression",
+        ),
+        (format!("[clients]\n{one}"), "clients: must be a sequence"),
+    ];
+    for (config, message) in cases {
+        let ended = Clients::new(&config).check_config().await;
+        assert_eq!(ended.code(), Some(1), "{config}");
+        assert!(ended.stderr.contains(message), "{config}\n{}", ended.stderr);
+        assert!(!ended.stderr.contains("sk-admin-abc"));
+    }
+    let clients = Clients::new(&format!("[[clients]]\n{one}"));
+    clients.write("a", leaf(&Authority::new(), 1).certificate);
+    let ended = clients.check_config().await;
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    let counts = "# client a: 1 certificate files, 0 issuer files";
+    assert!(ended.stdout.contains(counts), "{}", ended.stdout);
+}
