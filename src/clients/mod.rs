@@ -7,8 +7,9 @@
 //!   its PEM both count. Ends are exclusive, as `expires_at` is. Everything else about a path is rustls-webpki's to
 //!   check, but for key usage, which it ignores; of an anchor only name, key and name constraints count. Where
 //!   the guide is silent and TLS libraries differ, the strictest counts: a leaf that is itself an authority is refused,
-//!   self-issued intermediates count towards a path length, and an issuer whose key identifier is not the one that a
-//!   certificate names has not signed it.
+//!   self-issued intermediates count towards a path length, an issuer whose key identifier is not the one that a
+//!   certificate names has not signed it, and no path leads past one that could be taken, for want of
+//!   a key identifier, for the issuer of another one further down, or of itself.
 //! - An anchor that has ended, but has the name and key of the leaf's direct issuer, may be looked at before its valid
 //!   twin: from its end on the client counts as refused, though nobody knows.
 //! - With an anchor in effect whose PEM has not been read, a client is known to be let in, or nothing is known.

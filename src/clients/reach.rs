@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,7 +155,7 @@ impl<'a> Search<'a> {
     }
 
     fn has_signed(&self, issuer: &X509, certificate: &X509) -> bool {
-        if issuer.subject() != certificate.issuer() || !certificate.may_name_key_of(issuer) {
+        if !certificate.may_name(issuer) {
             return false;
         }
         let key = SubjectPublicKeyInfoDer::from(issuer.public_key());
@@ -167,11 +168,32 @@ impl<'a> Search<'a> {
         })
     }
 
+    /// Whether a certificate further up may be taken for the issuer of one that it has not signed: OpenSSL chooses by name
+    /// and key identifier alone, the anchors first, and when the signature is wrong it tries no other. What may be its own
+    /// issuer is taken for the end, unless it is the anchor.
+    fn is_mistakable(&self, climb: &Climb<'_>, anchor: &X509) -> bool {
+        let leaf = &self.chain.leaf;
+        let passed = || climb.iter().map(|passed| &***passed);
+        let above: Vec<_> = passed().chain([anchor]).collect();
+        // A leaf yet to be signed names the right key, even if its issuer's certificate does not say which.
+        let is_told_apart = |certificate: &X509, other: &X509| {
+            self.chain.is_presumed && certificate == leaf && other.subject_key_id.is_some()
+        };
+        let may_go_astray = |(certificate, above_issuer): (&X509, usize)| {
+            let mut others = [certificate].into_iter().chain(above[above_issuer..].iter().copied());
+            others.any(|other| certificate.may_name(other) && !is_told_apart(certificate, other))
+        };
+        leaf != anchor && iter::once(leaf).chain(passed()).zip(1..).any(may_go_astray)
+    }
+
     /// Whether a path would be let in while it is valid. webpki checks everything at one instant, and dates apart nothing
     /// depends on the instant; it ignores the dates of the anchor. Should it find a shorter way, that is let in as long.
     fn is_sound(&self, climb: &Climb<'_>, anchor: &X509, valid: Span) -> bool {
         let may_sign = |issuer: &Arc<X509>| issuer.signs_certificates.unwrap_or(true);
-        if valid.is_empty() || !climb.iter().all(|c| may_sign(c) && self.is_presented(c)) {
+        if valid.is_empty()
+            || !climb.iter().all(|c| may_sign(c) && self.is_presented(c))
+            || self.is_mistakable(climb, anchor)
+        {
             return false;
         }
         let (leaf, anchor) = (self.chain.leaf.der(), anchor.der());

@@ -114,11 +114,11 @@ impl X509 {
         &self.der[self.signed.clone()]
     }
 
-    /// Whether its Authority Key Identifier is that of the issuer's key, as far as both say. OpenSSL passes an issuer of
-    /// another identifier over, even if it has signed.
-    pub(super) fn may_name_key_of(&self, issuer: &Self) -> bool {
+    /// Whether it names another as its issuer, by name and, as far as both say, by key identifier. OpenSSL passes an issuer
+    /// of another identifier over, even if it has signed.
+    pub(super) fn may_name(&self, issuer: &Self) -> bool {
         let both = self.authority_key_id.as_ref().zip(issuer.subject_key_id.as_ref());
-        both.is_none_or(|(named, own)| named == own)
+        self.issuer() == issuer.subject() && both.is_none_or(|(named, own)| named == own)
     }
 
     /// Whether the two are one authority: of one name and key.

@@ -170,12 +170,19 @@ impl Case<'_> {
                 || plan.path_length.is_some_and(|length| usize::from(length) < below)
         });
         let dates = self.scope.in_effect[anchor];
-        let (from, to) = self.world.anchors[anchor].plan.days;
+        let plan = &self.world.anchors[anchor].plan;
+        let above: Vec<_> = passed.iter().map(|made| &made.plan).chain([plan]).collect();
+        let below = [&self.client().leaf.plan].into_iter().chain(above.iter().copied());
+        let is_mistakable = below.zip(1..=above.len()).any(|(below, above_issuer)| {
+            let mut others = above[above_issuer..].iter().copied().chain([below]);
+            others.any(|other| is_named(other, below))
+        });
+        let (from, to) = plan.days;
         let is_valid = dates.is_some_and(|(begin, end)| {
             (from / 10).max(begin.unwrap_or(0)) <= step && step < (to / 10).min(end.unwrap_or(99))
         });
         let faults = [
-            (is_broken, Refusal::Chain),
+            (is_broken || is_mistakable, Refusal::Chain),
             (dates.is_some() && !is_valid, Refusal::AnchorExpired),
             (dates.is_none(), Refusal::AnchorInactive),
         ];
@@ -188,4 +195,10 @@ fn has_signed(issuer: &Plan, plan: &Plan) -> bool {
     let has_key_id = issuer.kind == Kind::Ca;
     let is_named = !(has_key_id && plan.names_other_key && plan.has_authority_key_id);
     issuer.subject == plan.signer && is_named
+}
+
+/// Whether the other may name the one as its issuer, as far as can be seen without the signature.
+fn is_named(issuer: &Plan, plan: &Plan) -> bool {
+    let has_key_id = issuer.kind == Kind::Ca;
+    issuer.subject.name == plan.signer.name && (!has_key_id || has_signed(issuer, plan))
 }
