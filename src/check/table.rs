@@ -134,17 +134,20 @@ fn clients<'a>(summary: &'a Summary<'_>) -> Table<'a> {
 /// As many rows as there is room for, and the verdict below them.
 pub(super) fn table(summary: &Summary<'_>, room: Size) -> String {
     let tables = [scopes(summary), certificates(summary), clients(summary)];
-    let verdict = verdict(summary, room.columns);
     let order = by_need(&tables);
     let rows = room.rows.saturating_sub(PROMPT_ROWS);
+    let mut verdict = verdict(summary, &summary.message(), room.columns);
+    if verdict.lines().count() > rows / 2 {
+        verdict = self::verdict(summary, &summary.short_message(), room.columns);
+    }
     let counts = (0..=order.len().min(rows)).rev();
     let mut texts = counts.map(|count| layout(&tables, &order[..count], room.columns) + &verdict);
     texts.find(|text| text.lines().count() <= rows).unwrap_or(verdict)
 }
 
-fn verdict(summary: &Summary<'_>, columns: usize) -> String {
+fn verdict(summary: &Summary<'_>, message: &str, columns: usize) -> String {
     let (style, status) = (style(summary.color), summary.status.to_string());
-    let text = wrap(&format!("{status}  {}", summary.message()), columns).join("\n");
+    let text = wrap(&format!("{status}  {message}"), columns).join("\n");
     let rest = text.strip_prefix(&status).unwrap_or(&text);
     let mut text = format!("{style}{status}{style:#}{rest}\n");
     if let Some(next) = &summary.next_step {

@@ -192,11 +192,20 @@ impl<'a> Summary<'a> {
 
     /// All of it in one line. What decides the status comes first.
     pub(crate) fn message(&self) -> String {
+        self.parts().concat().join(" ")
+    }
+
+    /// What decides the status alone, in one line.
+    pub(crate) fn short_message(&self) -> String {
+        self.parts()[0].join(" ")
+    }
+
+    fn parts(&self) -> [&[String]; 3] {
         let mut parts = [std::slice::from_ref(&self.headline), &self.detail, &self.caveats];
         if self.is_doubt_decisive {
             parts.rotate_right(1);
         }
-        parts.concat().join(" ")
+        parts
     }
 }
 

@@ -208,7 +208,7 @@ async fn unknown_keys_are_refused_by_name() {
     let api = "base_url, admin_key, admin_key_file, ca_file, client_cert_file, client_key_file, page_size, request_timeout, max_retries, insecure_http";
     let poll =
         "interval, timeout, projects, concurrency, state_file, project_include, project_exclude";
-    let sections = "api, poll, certificates, web, log";
+    let sections = "api, poll, certificates, web, log, clients";
     for (text, key, known) in [
         ("[api]\nadmin-key = \"x\"", "api.admin-key", api),
         ("[poll]\nintervall = \"5m\"", "poll.intervall", poll),

@@ -48,11 +48,13 @@ async fn snapshot_has_every_fact() {
             "certificates": [
                 {
                     "id": "a", "name": null, "active": false, "active_projects": [], "superseded_by": null,
+                    "expires_at_from_pem": false, "problems": null, "dependent_clients": null,
                     "created_at": "1970-01-01T00:00:01Z", "created_at_unix": 1,
                     "valid_at": null, "valid_at_unix": null, "expires_at": null, "expires_at_unix": null,
                 },
                 {
                     "id": "b", "name": "name of b", "active": true, "active_projects": [], "superseded_by": null,
+                    "expires_at_from_pem": false, "problems": null, "dependent_clients": null,
                     "created_at": "2023-11-14T22:13:20Z", "created_at_unix": 1_700_000_000,
                     "valid_at": "2023-11-14T22:13:20Z", "valid_at_unix": 1_700_000_000,
                     "expires_at": "9999-12-31T23:59:59Z", "expires_at_unix": 253_402_300_799_i64,
@@ -66,6 +68,8 @@ async fn snapshot_has_every_fact() {
                     "until": "9999-12-31T23:59:59Z", "until_unix": 253_402_300_799_i64,
                 }],
             }],
+            "clients": [],
+            "client_files_failed": [],
             "malformed_certificates": 0,
             "duplicate_certificates": 0,
             "vanished_projects": 0,
