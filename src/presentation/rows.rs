@@ -114,7 +114,7 @@ impl<'a> ScopeRow<'a> {
     }
 
     pub(crate) fn anchor(&self) -> String {
-        self.project.map_or(Link::organization("").anchor, |project| project_anchor(&project.id))
+        self.id.as_deref().map_or(Link::organization("").anchor, project_anchor)
     }
 
     pub(crate) fn is_project(&self) -> bool {
@@ -160,11 +160,11 @@ pub(crate) struct CertificateRow<'a> {
 
 impl<'a> CertificateRow<'a> {
     pub(crate) fn anchor(&self) -> String {
-        certificate_anchor(&self.used.certificate.id)
+        certificate_anchor(&self.id)
     }
 
     pub(super) fn link(&self) -> Link {
-        Link::certificate(&self.used.certificate)
+        Link { anchor: self.anchor(), name: self.name.as_ref().unwrap_or(&self.id).clone() }
     }
 
     pub(crate) fn successor_link(&self) -> Option<Link> {

@@ -78,7 +78,7 @@ async function assertFits(page) {
 async function assertAccessible(page) {
   // Evaluated by the test, so that the page's policy need not allow it.
   await page.evaluate(axe);
-  const { violations, passes } = await page.evaluate(() => window.axe.run());
+  const { violations, passes } = await page.evaluate(() => window.axe.run({ rules: { "target-size": { enabled: true } } }));
   assert.ok(passes.length > 10, "it has looked");
   const found = violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => node.html + node.failureSummary).join("\n")}`);
   assert.deepEqual(found, []);
