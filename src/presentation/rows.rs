@@ -205,20 +205,20 @@ impl<'a> CertificateRow<'a> {
         let uses = inventory.certificates().iter();
         let mut rows: Vec<_> =
             uses.map(|used| Self::new(inventory, used, now, thresholds)).collect();
-        rows.sort_by_key(|row| {
-            let (used, end) = (row.used, row.used.certificate.expires_at);
-            if used.is_active() {
-                return (0, end.unwrap_or(UnixSeconds::MAX), Reverse(UnixSeconds::MAX));
-            }
-            let rank = match () {
-                () if used.has_expired(now) => 4,
-                () if used.is_never_valid() => 3,
-                () if used.is_not_yet_valid(now) => 2,
-                () => 1,
-            };
-            (rank, UnixSeconds::MAX, Reverse(end.unwrap_or(UnixSeconds::MIN)))
-        });
+        rows.sort_by_key(|row| row.order(now));
         rows
+    }
+
+    fn order(&self, now: f64) -> (u8, UnixSeconds, Reverse<UnixSeconds>) {
+        let (used, end) = (self.used, self.used.certificate.expires_at);
+        let inactive = |rank| (rank, 0, Reverse(end.unwrap_or(UnixSeconds::MIN)));
+        match used.is_active() {
+            true => (0, end.unwrap_or(UnixSeconds::MAX), Reverse(0)),
+            false if used.has_expired(now) => inactive(4),
+            false if used.is_never_valid() => inactive(3),
+            false if used.is_not_yet_valid(now) => inactive(2),
+            false => inactive(1),
+        }
     }
 
     fn new(
@@ -306,7 +306,7 @@ mod tests {
             inactive("d", -9..20),
             inactive("e", -9..90),
             certificate("f").inactive(),
-            inactive("g", 3..2),
+            certificate("g").dated(Some(NOW + 3 * DAY), Some(NOW + DAY)).inactive(),
         ]]);
         let rows = CertificateRow::all(&snapshot.inventory, NOW as f64, Thresholds::default());
         let shown: Vec<_> =

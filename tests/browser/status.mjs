@@ -224,8 +224,8 @@ const tests = {
 
       await context.route("**", (route) => route.abort());
       await page.locator(".lost").waitFor();
-      assert.match(await page.locator(".lost").innerText(), /^The exporter does not answer. No answer since \d\d:\d\d:\d\d UTC \(\d+ seconds\)/);
-      assert.match(await page.title(), /^No answer since \d\d:\d\d UTC · Healthy/);
+      assert.match(await page.locator(".lost").innerText(), /^The exporter does not answer. No update since \d\d:\d\d:\d\d UTC \(\d+ seconds\)/);
+      assert.match(await page.title(), /^No update since \d\d:\d\d UTC · Healthy/);
       assert.match(await said(page), /^The exporter does not answer/);
       const { y } = await page.locator(".lost").boundingBox();
       assert.ok(y >= 0 && y < 20, "it stays in sight");
