@@ -227,12 +227,11 @@ function setLost(why) {
     const made = find(".made time").textContent;
     // By the exporter's clock: the reader's may be wrong.
     const since = new Date(Date.parse(made.replace(" ", "T")) + answeredAt - shownAt).toISOString();
-    const lead = document.createElement("strong");
-    lead.textContent = `The exporter ${why}.`;
-    find(".lost span").replaceChildren(
-      lead,
-      ` No update since ${since.slice(11, 19)} UTC (${humanize(performance.now() - answeredAt)}). What is shown is as of ${made} and may be wrong by now.`,
-    );
+    const passed = humanize(performance.now() - answeredAt);
+    const [lead, rest] = ["strong", "span"].map((name) => document.createElement(name));
+    lead.textContent = `The exporter ${why}; no update since ${since.slice(11, 19)} UTC (${passed}).`;
+    rest.textContent = ` What is shown may be wrong by now.`;
+    find(".lost span").replaceChildren(lead, rest);
     document.title = `No update since ${since.slice(11, 16)} UTC · ${title}`;
     if (!wasLost) say(`The exporter ${why}. What is shown may be wrong by now.`);
   } else {

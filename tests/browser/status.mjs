@@ -25,6 +25,8 @@ const LOOKS = {
   dark: { colorScheme: "dark" },
   forced: { forcedColors: "active" },
   small: { viewport: SMALL },
+  // 1,280 × 1,024 at 400 %.
+  zoomed: { viewport: { width: 320, height: 256 } },
 };
 const HOSTILE = [
   "</title></td></table><script>alert(1)</script>",
@@ -224,11 +226,12 @@ const tests = {
 
       await context.route("**", (route) => route.abort());
       await page.locator(".lost").waitFor();
-      assert.match(await page.locator(".lost").innerText(), /^The exporter does not answer. No update since \d\d:\d\d:\d\d UTC \(\d+ seconds\)/);
+      assert.match(await page.locator(".lost").innerText(), /^The exporter does not answer; no update since \d\d:\d\d:\d\d UTC \(\d+ seconds?\)/);
       assert.match(await page.title(), /^No update since \d\d:\d\d UTC · Healthy/);
       assert.match(await said(page), /^The exporter does not answer/);
-      const { y } = await page.locator(".lost").boundingBox();
+      const { y, height } = await page.locator(".lost").boundingBox();
       assert.ok(y >= 0 && y < 20, "it stays in sight");
+      assert.ok(height <= 0.4 * page.viewportSize().height, "and leaves room");
       assert.notEqual(await color(), before);
       await context.unroute("**");
       // The icon comes from the cache.
