@@ -24,12 +24,12 @@ impl Link {
 
     pub(super) fn project(project: &Project) -> Self {
         let name = name_or_id(project.name.as_deref(), &project.id);
-        Self { anchor: project_anchor(&project.id), name }
+        Self { anchor: project_anchor(&sanitize(&project.id)), name }
     }
 
     pub(super) fn certificate(certificate: &Certificate) -> Self {
         let name = name_or_id(certificate.name.as_deref(), &certificate.id);
-        Self { anchor: certificate_anchor(&certificate.id), name }
+        Self { anchor: certificate_anchor(&sanitize(&certificate.id)), name }
     }
 
     /// The name, marked for a sentence.
@@ -39,18 +39,19 @@ impl Link {
     }
 }
 
+/// Of an identifier as it is displayed.
 pub(super) fn certificate_anchor(id: &str) -> String {
     anchor("cert_", id)
 }
 
+/// Of an identifier as it is displayed.
 pub(super) fn project_anchor(id: &str) -> String {
     anchor("proj_", id)
 }
 
 /// The identifier itself, which begins with `prefix` at OpenAI. Whatever else it is, it is none of the page's own.
 fn anchor(prefix: &str, id: &str) -> String {
-    let id = sanitize(id);
-    if id.starts_with(prefix) { id } else { format!("{prefix}{id}") }
+    if id.starts_with(prefix) { id.into() } else { format!("{prefix}{id}") }
 }
 
 /// A marked text in pieces: each a text and, if it is a name, its anchor.

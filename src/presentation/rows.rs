@@ -115,7 +115,7 @@ impl<'a> ScopeRow<'a> {
     }
 
     pub(crate) fn anchor(&self) -> String {
-        self.project.map_or(Link::organization("").anchor, |project| project_anchor(&project.id))
+        self.id.as_deref().map_or(Link::organization("").anchor, project_anchor)
     }
 
     pub(crate) fn is_project(&self) -> bool {
@@ -161,7 +161,7 @@ pub(crate) struct CertificateRow<'a> {
 
 impl<'a> CertificateRow<'a> {
     pub(crate) fn anchor(&self) -> String {
-        certificate_anchor(&self.used.certificate.id)
+        certificate_anchor(&self.id)
     }
 
     /// Adds to what else to know of it.
@@ -173,7 +173,7 @@ impl<'a> CertificateRow<'a> {
     }
 
     pub(super) fn link(&self) -> Link {
-        Link::certificate(&self.used.certificate)
+        Link { anchor: self.anchor(), name: self.name.as_ref().unwrap_or(&self.id).clone() }
     }
 
     pub(crate) fn successor_link(&self) -> Option<Link> {
@@ -214,20 +214,20 @@ impl<'a> CertificateRow<'a> {
         let uses = inventory.certificates().iter();
         let mut rows: Vec<_> =
             uses.map(|used| Self::new(inventory, used, now, thresholds)).collect();
-        rows.sort_by_key(|row| {
-            let (used, end) = (row.used, row.used.certificate.expires_at);
-            if used.is_active() {
-                return (0, end.unwrap_or(UnixSeconds::MAX), Reverse(UnixSeconds::MAX));
-            }
-            let rank = match () {
-                () if used.has_expired(now) => 4,
-                () if used.is_never_valid() => 3,
-                () if used.is_not_yet_valid(now) => 2,
-                () => 1,
-            };
-            (rank, UnixSeconds::MAX, Reverse(end.unwrap_or(UnixSeconds::MIN)))
-        });
+        rows.sort_by_key(|row| row.order(now));
         rows
+    }
+
+    fn order(&self, now: f64) -> (u8, UnixSeconds, Reverse<UnixSeconds>) {
+        let (used, end) = (self.used, self.used.certificate.expires_at);
+        let inactive = |rank| (rank, 0, Reverse(end.unwrap_or(UnixSeconds::MIN)));
+        match used.is_active() {
+            true => (0, end.unwrap_or(UnixSeconds::MAX), Reverse(0)),
+            false if used.has_expired(now) => inactive(4),
+            false if used.is_never_valid() => inactive(3),
+            false if used.is_not_yet_valid(now) => inactive(2),
+            false => inactive(1),
+        }
     }
 
     fn new(
@@ -315,7 +315,7 @@ mod tests {
             inactive("d", -9..20),
             inactive("e", -9..90),
             certificate("f").inactive(),
-            inactive("g", 3..2),
+            certificate("g").dated(Some(NOW + 3 * DAY), Some(NOW + DAY)).inactive(),
         ]]);
         let rows = CertificateRow::all(&snapshot.inventory, NOW as f64, Thresholds::default());
         let shown: Vec<_> =

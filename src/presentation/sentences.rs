@@ -113,11 +113,11 @@ fn healthy(
     let active = certificates.iter().filter(|row| row.used.is_active());
     let is_dated = active.clone().all(|row| row.used.certificate.expires_at.is_some());
     let nothing = if is_complete && is_dated { "Nothing" } else { "Nothing known" };
-    let ends = active.filter_map(|row| Some((row.used.certificate.expires_at?, title(row))));
+    let ends = active.filter_map(|row| Some((row.used.certificate.expires_at?, row)));
     let next = ends.clone().map(|(end, _)| end).min();
     let expiring: Vec<_> = ends.filter(|(end, _)| Some(*end) == next).collect();
     let when = match expiring.as_slice() {
-        [(_, one)] => format!("when {one} expires"),
+        [(_, one)] => format!("when {} expires", title(one)),
         many => format!("when {} certificates expire", many.len()),
     };
     match (scopes.iter().filter_map(|row| row.coverage?.end()).min(), next) {

@@ -6,6 +6,7 @@
 const SECOND = 1000;
 // A page that is seldom fetched still notices within this time that nobody answers.
 const PROBE_SECONDS = 5;
+// What the reader has unfolded, by its identifier.
 const UNFOLDED = new Set();
 
 const form = document.querySelector("form");
@@ -166,12 +167,12 @@ let timer;
 let shownAt = performance.now();
 let answeredAt = shownAt;
 
-function ask(path) {
-  return fetch(path, { cache: "no-store", signal: AbortSignal.timeout(20 * SECOND) });
+function ask(path, patience) {
+  return fetch(path, { cache: "no-store", signal: AbortSignal.timeout(patience * SECOND) });
 }
 
 async function fetchPage() {
-  const response = await ask(location.pathname);
+  const response = await ask(location.pathname, 20);
   if (!response.ok) throw new Error(`answers with status ${response.status}`);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   if (!page.querySelector("main[data-version]")) throw new Error("answers with another page");
@@ -185,18 +186,19 @@ function seconds() {
 /** Fetches the page if that is due, and asks in between whether anybody answers. */
 async function refresh() {
   const isDue = isLost() || performance.now() - shownAt >= seconds() * SECOND - 100;
+  let page;
   try {
-    if (isDue || !(await ask("healthz").catch(() => null))) {
-      const page = await fetchPage();
-      shownAt = performance.now();
-      setLost(null);
-      show(page);
-    }
+    if (isDue || !(await ask("healthz", PROBE_SECONDS).catch(() => null))) page = await fetchPage();
     answeredAt = performance.now();
   } catch (error) {
     setLost(error.message.startsWith("answers") ? error.message : "does not answer");
   }
   schedule();
+  if (page) {
+    shownAt = answeredAt;
+    setLost(null);
+    show(page);
+  }
 }
 
 function schedule() {
@@ -225,13 +227,12 @@ function setLost(why) {
     const made = find(".made time").textContent;
     // By the exporter's clock: the reader's may be wrong.
     const since = new Date(Date.parse(made.replace(" ", "T")) + answeredAt - shownAt).toISOString();
-    const lead = document.createElement("strong");
-    lead.textContent = `The exporter ${why}.`;
-    find(".lost span").replaceChildren(
-      lead,
-      ` No answer since ${since.slice(11, 19)} UTC (${humanize(performance.now() - answeredAt)}). What is shown is as of ${made} and may be wrong by now.`,
-    );
-    document.title = `No answer since ${since.slice(11, 16)} UTC · ${title}`;
+    const passed = humanize(performance.now() - answeredAt);
+    const [lead, rest] = ["strong", "span"].map((name) => document.createElement(name));
+    lead.textContent = `The exporter ${why}; no update since ${since.slice(11, 19)} UTC (${passed}).`;
+    rest.textContent = ` What is shown may be wrong by now.`;
+    find(".lost span").replaceChildren(lead, rest);
+    document.title = `No update since ${since.slice(11, 16)} UTC · ${title}`;
     if (!wasLost) say(`The exporter ${why}. What is shown may be wrong by now.`);
   } else {
     document.title = title;
@@ -294,7 +295,7 @@ for (const field of form.elements) {
 filter(find("main"));
 if (target()) document.getElementById(target())?.scrollIntoView();
 // Cached while somebody answers.
-fetch("lost.svg");
+fetch("lost.svg").catch(() => {});
 // Said by the page itself, since a script that is blocked is none either.
 find(".still").remove();
 schedule();

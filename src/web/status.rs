@@ -266,6 +266,7 @@ mod tests {
 
     #[test]
     fn names_lead_to_rows_that_are_shown() {
+        let links = Regex::new("href=\"#([^\"]*)").unwrap();
         let own = |days| vec![ending("far", days).named("far & <away>")];
         for (projects, is_shown) in [(3, true), (2 * MAX_SCOPES, false)] {
             let mut lists = vec![own(90); projects];
@@ -285,7 +286,7 @@ mod tests {
             let last = format!("proj_{}", projects - 1);
             assert!(page.contains(&format!("<bdi>{last}</bdi>")), "its certificate names it");
             assert_eq!(page.contains(&format!("href=\"#{last}\"")), is_shown);
-            for link in Regex::new("href=\"#([^\"]*)").unwrap().captures_iter(&page) {
+            for link in links.captures_iter(&page) {
                 let row = format!("id=\"{}\"", &link[1]);
                 assert_eq!(page.matches(&row).count(), 1, "{row}");
             }
@@ -295,6 +296,7 @@ mod tests {
     #[test]
     #[expect(clippy::too_many_lines, reason = "a table of situations")]
     fn page_check_and_json_agree() {
+        let link_tags = Regex::new("</?(a|bdi)\\b[^>]*>").unwrap();
         let well = || Some(vec![vec![ending("a", 90)]]);
         let organization = |certificates: Vec<Certificate>| lists(&[certificates]);
         let mut malformed = organization(vec![ending("a", 90)]);
@@ -499,7 +501,7 @@ mod tests {
             let message = summary.message();
             let page = Page::new(&summary, &shown, now).render().unwrap();
             // Names within sentences are links.
-            let page = Regex::new("</?(a|bdi)\\b[^>]*>").unwrap().replace_all(&page, "");
+            let page = link_tags.replace_all(&page, "");
             for text in [
                 format!("<title>{badge} · "),
                 format!("<section class=\"hero {color}\""),

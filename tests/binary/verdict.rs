@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::api::{Answer, Api, List, Request, With as _, certificate, project, projects};
 use crate::binary::{Exporter, Launch};
+use crate::status_page::without_links;
 
 /// What the page and the JSON say, once a poll has ended.
 struct Said {
@@ -17,7 +18,7 @@ async fn said(exporter: &Exporter) -> Said {
     let text = async |path: &str| exporter.get(path).await.text().await.unwrap();
     let json = async |path: &str| serde_json::from_str::<Value>(&text(path).await).unwrap();
     let (polls, document) = (json("/api/v1/polls").await, json("/api/v1/certificates").await);
-    let page = text("/").await;
+    let page = without_links(&text("/").await);
     let scopes = document["scopes"].as_array().unwrap().clone();
     Said { page, polls, scopes }
 }

@@ -25,6 +25,8 @@ const LOOKS = {
   dark: { colorScheme: "dark" },
   forced: { forcedColors: "active" },
   small: { viewport: SMALL },
+  // 1,280 × 1,024 at 400 %.
+  zoomed: { viewport: { width: 320, height: 256 } },
 };
 const HOSTILE = [
   "</title></td></table><script>alert(1)</script>",
@@ -78,7 +80,7 @@ async function assertFits(page) {
 async function assertAccessible(page) {
   // Evaluated by the test, so that the page's policy need not allow it.
   await page.evaluate(axe);
-  const { violations, passes } = await page.evaluate(() => window.axe.run());
+  const { violations, passes } = await page.evaluate(() => window.axe.run({ rules: { "target-size": { enabled: true } } }));
   assert.ok(passes.length > 10, "it has looked");
   const found = violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => node.html + node.failureSummary).join("\n")}`);
   assert.deepEqual(found, []);
@@ -224,11 +226,12 @@ const tests = {
 
       await context.route("**", (route) => route.abort());
       await page.locator(".lost").waitFor();
-      assert.match(await page.locator(".lost").innerText(), /^The exporter does not answer. No answer since \d\d:\d\d:\d\d UTC \(\d+ seconds\)/);
-      assert.match(await page.title(), /^No answer since \d\d:\d\d UTC · Healthy/);
+      assert.match(await page.locator(".lost").innerText(), /^The exporter does not answer; no update since \d\d:\d\d:\d\d UTC \(\d+ seconds?\)/);
+      assert.match(await page.title(), /^No update since \d\d:\d\d UTC · Healthy/);
       assert.match(await said(page), /^The exporter does not answer/);
-      const { y } = await page.locator(".lost").boundingBox();
+      const { y, height } = await page.locator(".lost").boundingBox();
       assert.ok(y >= 0 && y < 20, "it stays in sight");
+      assert.ok(height <= 0.4 * page.viewportSize().height, "and leaves room");
       assert.notEqual(await color(), before);
       await context.unroute("**");
       // The icon comes from the cache.
