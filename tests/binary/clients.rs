@@ -237,7 +237,7 @@ async fn what_would_be_is_told_with_its_exit_code() {
         let launch = clients.in_use(launch).set("poll.projects", "false");
         arguments.iter().fold(launch, |launch, argument| launch.arg(argument)).until_it_ends()
     };
-    let later = (now() + 201 * DAY) as u64;
+    let later = (now() + 201 * DAY).cast_unsigned();
     let later = std::time::UNIX_EPOCH + std::time::Duration::from_secs(later);
     let later = format!("--at={}", humantime::format_rfc3339_seconds(later));
     for (arguments, code, said) in [
