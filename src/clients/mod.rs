@@ -8,8 +8,8 @@
 //!   check, but for key usage, which it ignores; of an anchor only name, key and name constraints count. Where
 //!   the guide is silent and TLS libraries differ, the strictest counts: a leaf that is itself an authority is refused,
 //!   self-issued intermediates count towards a path length, an issuer whose key identifier is not the one that a
-//!   certificate names has not signed it, and no path leads past one that could be taken, for want of
-//!   a key identifier, for the issuer of another one further down, or of itself.
+//!   certificate names has not signed it, and no path leads past an authority that could be taken, for
+//!   want of a key identifier, for the issuer of another certificate further down, or of itself.
 //! - An anchor that has ended, but has the name and key of the leaf's direct issuer, may be looked at before its valid
 //!   twin: from its end on the client counts as refused, though nobody knows.
 //! - With an anchor in effect whose PEM has not been read, a client is known to be let in, or nothing is known.

@@ -168,9 +168,9 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// Whether a certificate further up may be taken for the issuer of one that it has not signed: OpenSSL chooses by name
-    /// and key identifier alone, the anchors first, and when the signature is wrong it tries no other. What may be its own
-    /// issuer is taken for the end, unless it is the anchor.
+    /// Whether an authority may be taken for the issuer of a certificate further down that it has not signed, or of itself:
+    /// OpenSSL chooses by name and key identifier alone, the anchors first, and when the signature is wrong it tries no
+    /// other. RFC 5280 wants the identifier in every authority's certificate; a leaf needs none of its own.
     fn is_mistakable(&self, climb: &Climb<'_>, anchor: &X509) -> bool {
         let leaf = &self.chain.leaf;
         let passed = || climb.iter().map(|passed| &***passed);
@@ -179,11 +179,13 @@ impl<'a> Search<'a> {
         let is_told_apart = |certificate: &X509, other: &X509| {
             self.chain.is_presumed && certificate == leaf && other.subject_key_id.is_some()
         };
-        let may_go_astray = |(certificate, above_issuer): (&X509, usize)| {
-            let mut others = [certificate].into_iter().chain(above[above_issuer..].iter().copied());
-            others.any(|other| certificate.may_name(other) && !is_told_apart(certificate, other))
+        let may_go_astray = |(issuer, certificate): (usize, &X509)| {
+            let itself_and_above = above.iter().enumerate().skip(issuer.saturating_sub(1));
+            let mut others = itself_and_above.filter(|(other, _)| *other != issuer);
+            others
+                .any(|(_, other)| certificate.may_name(other) && !is_told_apart(certificate, other))
         };
-        leaf != anchor && iter::once(leaf).chain(passed()).zip(1..).any(may_go_astray)
+        iter::once(leaf).chain(passed()).enumerate().any(may_go_astray)
     }
 
     /// Whether a path would be let in while it is valid. webpki checks everything at one instant, and dates apart nothing

@@ -173,9 +173,10 @@ impl Case<'_> {
         let plan = &self.world.anchors[anchor].plan;
         let above: Vec<_> = passed.iter().map(|made| &made.plan).chain([plan]).collect();
         let below = [&self.client().leaf.plan].into_iter().chain(above.iter().copied());
-        let is_mistakable = below.zip(1..=above.len()).any(|(below, above_issuer)| {
-            let mut others = above[above_issuer..].iter().copied().chain([below]);
-            others.any(|other| is_named(other, below))
+        let is_mistakable = below.take(above.len()).enumerate().any(|(issuer, below)| {
+            let itself_and_above = above.iter().enumerate().skip(issuer.saturating_sub(1));
+            let mut others = itself_and_above.filter(|(other, _)| *other != issuer);
+            others.any(|(_, other)| is_named(other, below))
         });
         let (from, to) = plan.days;
         let is_valid = dates.is_some_and(|(begin, end)| {
