@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::links::Link;
 use super::rows::CertificateRow;
@@ -32,7 +33,7 @@ pub(crate) struct ClientRow<'a> {
     pub relative_end: Option<String>,
     /// Why it is refused, or will be; of a file that cannot be used: why not.
     pub reason: Option<String>,
-    /// The names from its certificate to the anchor.
+    /// The names from its certificate to the anchor's, which is not among them.
     pub path: Vec<String>,
     /// That anchor.
     pub anchor: Option<Link>,
@@ -83,6 +84,9 @@ impl<'a> ClientRow<'a> {
         let Verdict { refused_from, refusal, hangs_on, .. } = verdict;
         let is_issuer = file.kind == FileKind::Issuer;
         let names = hangs_on.iter().flat_map(HangsOn::names);
+        // The leaf of an issuer does not exist.
+        let mut path: Vec<_> = names.skip(usize::from(is_issuer)).map(sanitize).collect();
+        path.pop();
         let anchor = hangs_on
             .and_then(|hangs_on| assessment.certificate(hangs_on.certificate_id()))
             .map(Link::certificate);
@@ -110,8 +114,7 @@ impl<'a> ClientRow<'a> {
             end: refused_from.map(format_timestamp),
             relative_end: refused_from.map(|end| relative(Some(end), now)),
             reason: refusal.map(|refusal| reason(refusal, state).into()),
-            // The leaf of an issuer does not exist.
-            path: names.skip(usize::from(is_issuer)).map(sanitize).collect(),
+            path,
             anchor,
             spans: acceptance.spans(),
             refusal,
@@ -140,6 +143,13 @@ impl<'a> ClientRow<'a> {
             refused_from: None,
             state: ClientState::Failed,
         }
+    }
+
+    /// The HTML identifier of its row. Names and paths are too free to be one.
+    pub(crate) fn anchor(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        (&self.client, &self.file, self.is_issuer, &self.scope_id).hash(&mut hasher);
+        format!("client_{:016x}", hasher.finish())
     }
 
     /// None of a file that cannot be used.

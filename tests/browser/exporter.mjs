@@ -35,7 +35,8 @@ export class Exporter {
       OPENAI_BASE_URL: upstream.url,
       OPENAI_CERT_EXPORTER__API__MAX_RETRIES: "0",
       OPENAI_CERT_EXPORTER__POLL__INTERVAL: interval,
-      OPENAI_CERT_EXPORTER__POLL__PROJECTS: "true",
+      // A list of projects that is empty is a warning.
+      OPENAI_CERT_EXPORTER__POLL__PROJECTS: String(upstream.projects.length > 0),
     });
   }
 
