@@ -74,7 +74,6 @@ fn conclude(
     };
     let group = RotationGroup::new(Regex::new("(.*)").unwrap());
     let inventory = Arc::new(Inventory::new(lists, &group));
-    let begun = Instant::now();
     let assessment = Assessment::new_or_unchanged(
         before,
         clients.to_vec(),
@@ -86,7 +85,6 @@ fn conclude(
         black_box(judgement.acceptance.at(NOW));
     }
     black_box(assessment.dependent_clients(NOW));
-    println!("{:>21} {:>6} ms", "of which clients", begun.elapsed().as_millis());
     assessment
 }
 
