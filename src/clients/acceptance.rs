@@ -10,7 +10,7 @@ use crate::inventory::{UnixSeconds, merged};
 /// When one chain is let in in one scope.
 #[derive(Debug)]
 pub struct Acceptance {
-    reach: Arc<Reach>,
+    pub(super) reach: Arc<Reach>,
     is_enforced: bool,
     has_unread: bool,
     /// Of each anchor of the reach: when it is valid, by the API and its PEM; `None` if it is not in effect.
@@ -56,7 +56,7 @@ impl<'a> HangsOn<'a> {
 }
 
 impl Acceptance {
-    pub fn new(reach: &Arc<Reach>, scope: &EnforcedScope) -> Self {
+    pub(super) fn new(reach: &Arc<Reach>, scope: &EnforcedScope) -> Self {
         let dates =
             |anchor: &ReachedAnchor| Some(scope.dates(&anchor.id)?.and(anchor.certificate.valid()));
         let mut acceptance = Self {
@@ -69,10 +69,6 @@ impl Acceptance {
         };
         acceptance.certain = acceptance.certain().into();
         acceptance
-    }
-
-    pub fn reach(&self) -> &Arc<Reach> {
-        &self.reach
     }
 
     /// When the chain is let in for certain, where a certificate is asked for: from begin to end, sorted.
@@ -106,14 +102,14 @@ impl Acceptance {
     }
 
     /// The instants at which the verdict changes, in no order: between them it is the same.
-    pub fn boundaries(&self) -> impl Iterator<Item = UnixSeconds> {
+    pub(super) fn boundaries(&self) -> impl Iterator<Item = UnixSeconds> {
         let spans = self.paths().flat_map(|(_, path, in_effect)| [Some(path.valid), in_effect]);
         let spans = spans.flatten().chain([self.reach.chain.valid()]);
         spans.flat_map(|span| [span.begin, span.end])
     }
 
     /// The anchor of which the deactivation everywhere would have the client refused at once.
-    pub fn depends_on(&self, scope: &EnforcedScope, now: UnixSeconds) -> Option<&Arc<str>> {
+    pub(super) fn depends_on(&self, scope: &EnforcedScope, now: UnixSeconds) -> Option<&Arc<str>> {
         let mut ways_in = self.ways_in().filter(|(_, _, valid)| valid.contains(now));
         let (only, ..) = ways_in.next()?;
         if ways_in.any(|(anchor, ..)| anchor.id != only.id) {
@@ -211,7 +207,7 @@ impl Rank {
 
 /// How many of these pairs of a chain and a scope would be refused at once, were a certificate deactivated everywhere:
 /// by certificate id, and only those on which anybody depends.
-pub fn dependent_clients<'a>(
+pub(super) fn dependent_clients<'a>(
     pairs: impl Iterator<Item = (&'a Acceptance, &'a EnforcedScope)>,
     now: UnixSeconds,
 ) -> BTreeMap<&'a str, u64> {

@@ -21,8 +21,9 @@
 //! lists ─► EnforcedScope ─────────────────────────┘
 //! ```
 //!
-//! [`Reach`] and [`Acceptance`] change when certificates or lists do, a [`Verdict`] only at [`Acceptance::boundaries`].
-//! What if is the same question with other arguments: [`EnforcedScope::without`], [`Acceptance::at`]. Attribute filters
+//! [`Assessment`] is all of it, for every file of every client in each of its scopes. [`Reach`] and [`Acceptance`] change when
+//! certificates or lists do, a [`Verdict`] only when an epoch ends ([`Assessment::epoch`]). What if is the same question
+//! with other arguments: [`Assessment::over`] another inventory, [`Acceptance::at`] another instant. Attribute filters
 //! of anchors are in no answer of the API, so that a client may be refused although it is let in by all of this.
 
 mod acceptance;
@@ -41,15 +42,18 @@ mod span;
 mod tests;
 mod x509;
 
-pub use acceptance::{Acceptance, HangsOn, Verdict, dependent_clients};
+pub use acceptance::{Acceptance, HangsOn, Verdict};
 pub use anchor::{AnchorContent, Contents};
 pub use assessment::{Assessment, Judgement};
 pub use chain::{Chain, ChainError};
 pub use client::{Client, ClientFile, FailedFile, FileKind};
-pub use problems::{ListedAnchor, Problem, problems};
-pub use reach::{KnownIssuers, Reach};
+pub use problems::Problem;
 pub use refusal::Refusal;
-pub use scope::EnforcedScope;
 pub use signatures::Signatures;
 pub use span::Span;
 pub use x509::X509;
+
+use acceptance::dependent_clients;
+use problems::{ListedAnchor, problems};
+use reach::{KnownIssuers, Reach};
+use scope::EnforcedScope;

@@ -33,15 +33,15 @@ pub enum Problem {
 
 /// An anchor as a list shows it, with what stands in its PEM.
 #[derive(Clone, Copy, Debug)]
-pub struct ListedAnchor<'a> {
-    pub listed: &'a Certificate,
-    pub content: &'a AnchorContent,
+pub(super) struct ListedAnchor<'a> {
+    pub(super) listed: &'a Certificate,
+    pub(super) content: &'a AnchorContent,
     /// Whether it is active anywhere.
-    pub is_active: bool,
+    pub(super) is_active: bool,
 }
 
 /// The problems of each of these anchors, sorted.
-pub fn problems(anchors: &[ListedAnchor<'_>]) -> Vec<Vec<Problem>> {
+pub(super) fn problems(anchors: &[ListedAnchor<'_>]) -> Vec<Vec<Problem>> {
     let has_same_key = |anchor: &ListedAnchor<'_>| {
         let twin = |other: &ListedAnchor<'_>| {
             let certificates = other.content.certificate().zip(anchor.content.certificate());

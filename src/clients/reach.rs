@@ -20,7 +20,7 @@ const MAX_NAMESAKES: usize = 4;
 
 /// The anchors that a chain hangs on by names and signatures, whatever their dates, and wherever they are active.
 #[derive(Debug)]
-pub struct Reach {
+pub(super) struct Reach {
     pub(super) chain: Arc<Chain>,
     pub(super) anchors: Box<[ReachedAnchor]>,
     /// The anchors that something of the chain hangs on, but not its leaf.
@@ -46,10 +46,10 @@ pub(super) struct Path {
 
 /// The intermediates that anybody presents, since a chain that lacks one may find it here. Nobody is let in by them.
 #[derive(Debug, Default)]
-pub struct KnownIssuers(HashMap<[u8; 32], Vec<Arc<X509>>>);
+pub(super) struct KnownIssuers(HashMap<[u8; 32], Vec<Arc<X509>>>);
 
 impl KnownIssuers {
-    pub fn new<'a>(chains: impl Iterator<Item = &'a Chain>) -> Self {
+    pub(super) fn new<'a>(chains: impl Iterator<Item = &'a Chain>) -> Self {
         let mut known: HashMap<_, Vec<Arc<X509>>> = HashMap::new();
         for issuer in chains.flat_map(Chain::intermediates) {
             let Some(key_id) = &issuer.subject_key_id else { continue };
@@ -69,7 +69,7 @@ impl KnownIssuers {
 }
 
 impl Reach {
-    pub fn new(
+    pub(super) fn new(
         chain: &Arc<Chain>,
         contents: &Contents,
         known: &KnownIssuers,
@@ -93,10 +93,6 @@ impl Reach {
             hanging.map(|(id, _)| Arc::clone(id))
         });
         Self { chain: Arc::clone(chain), loose_ends: loose.collect(), anchors }
-    }
-
-    pub fn chain(&self) -> &Arc<Chain> {
-        &self.chain
     }
 }
 

@@ -5,7 +5,7 @@ use crate::inventory::Certificate;
 
 /// The anchors in effect in one scope, as far as they decide who is let in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EnforcedScope {
+pub(super) struct EnforcedScope {
     /// By certificate id, sorted.
     anchors: Box<[InEffect]>,
     may_hold_more: bool,
@@ -21,7 +21,7 @@ struct InEffect {
 
 impl EnforcedScope {
     /// `may_hold_more`: whether an entry that could not be read might be one more anchor in effect.
-    pub fn new<'a>(
+    pub(super) fn new<'a>(
         in_effect: impl Iterator<Item = &'a Certificate>,
         contents: &Contents,
         may_hold_more: bool,
@@ -41,7 +41,7 @@ impl EnforcedScope {
 
     /// As if these certificates were deactivated everywhere.
     #[must_use]
-    pub fn without(&self, ids: &[&str]) -> Self {
+    pub(super) fn without(&self, ids: &[&str]) -> Self {
         let left = self.anchors.iter().filter(|anchor| !ids.contains(&&*anchor.id));
         Self { anchors: left.cloned().collect(), ..*self }
     }

@@ -17,7 +17,6 @@ use super::Span;
 #[derive(PartialEq, Eq)]
 pub struct X509 {
     der: CertificateDer<'static>,
-    fingerprint: [u8; 32],
     /// The common name, or else the whole name.
     name: Box<str>,
     valid: Span,
@@ -55,7 +54,6 @@ impl X509 {
         let authority_key_id = authority_key_id(&parsed);
         let name = common_name.and_then(|name| Some(name.as_str().ok()?.to_owned()));
         Some(Self {
-            fingerprint: sha256(&[&der]),
             name: name.unwrap_or_else(|| parsed.subject().to_string()).into(),
             valid: Span {
                 begin: parsed.validity().not_before.timestamp(),
@@ -85,11 +83,6 @@ impl X509 {
     /// From its `notBefore` to its `notAfter`.
     pub fn valid(&self) -> Span {
         self.valid
-    }
-
-    /// The SHA-256 digest of the whole.
-    pub fn fingerprint(&self) -> &[u8; 32] {
-        &self.fingerprint
     }
 
     pub(super) fn der(&self) -> CertificateDer<'_> {
@@ -127,10 +120,10 @@ impl X509 {
     }
 }
 
-/// By name and fingerprint: the whole is long.
+/// By name and dates: the whole is long.
 impl fmt::Debug for X509 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "X509({:?} {:02x?} {:?})", self.name, &self.fingerprint[..4], self.valid)
+        write!(f, "X509({:?} {:?})", self.name, self.valid)
     }
 }
 

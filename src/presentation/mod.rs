@@ -1,7 +1,8 @@
 //! What is known, for people and programs: one judge and one wording. [`Summary`] decides status, sentences and rows; the
 //! status page, `check`, the JSON and the log lay them out.
 
-mod clients;
+mod client_rows;
+mod client_sentences;
 mod harms;
 mod json;
 mod links;
@@ -12,7 +13,7 @@ mod sentences;
 mod summary;
 mod text;
 
-pub(crate) use clients::ClientRow;
+pub(crate) use client_rows::ClientRow;
 pub(crate) use json::{Document, Instants};
 pub(crate) use links::{Link, pieces};
 pub(crate) use rows::{CertificateRow, ScopeRow};

@@ -1,6 +1,7 @@
 //! What to do first about a state, in a sentence.
 
-use super::clients::{self, ClientRow};
+use super::client_rows::ClientRow;
+use super::client_sentences;
 use super::links::{Link, plain};
 use super::rows::{CertificateRow, ScopeRow};
 use super::text::format_date;
@@ -28,7 +29,7 @@ impl NextStep {
         let api_time = state.api_time(now);
         let any_refused =
             scopes.iter().any(|row| matches!(row.coverage, Some(Coverage::Refused { .. })));
-        let of_clients = |severity| clients::next_step(clients, severity, api_time);
+        let of_clients = |severity| client_sentences::next_step(clients, severity, api_time);
         let (marked, runbook) = of_clients(Severity::Critical)
             .filter(|_| !any_refused)
             .or_else(|| of_scopes(scopes, certificates, api_time))

@@ -4,16 +4,20 @@ const MAX_CHARS: usize = 80;
 /// A free text that is safe to display on a page or a terminal: characters that are invisible or affect what stands around
 /// them (controls, line breaks, changes of direction) are spelled out, and a long text is cut.
 pub(crate) fn sanitize(text: &str) -> String {
-    let mut chars = text.chars();
+    let cut = text.char_indices().nth(MAX_CHARS).map(|(end, _)| &text[..end]);
+    cut.map_or_else(|| escaped(text), |cut| escaped(cut) + "…")
+}
+
+/// The same as a whole, where the end says the most.
+pub(super) fn escaped(text: &str) -> String {
     let mut shown = String::new();
-    for char in chars.by_ref().take(MAX_CHARS) {
+    for char in text.chars() {
         if is_unsafe_to_display(char) {
             shown.extend(char.escape_unicode());
         } else {
             shown.push(char);
         }
     }
-    shown.extend(chars.next().map(|_| '…'));
     shown
 }
 

@@ -1,6 +1,7 @@
 use serde::Serialize;
 
-use super::clients::{ClientRow, annotate, clauses as client_clauses, worst as worst_client};
+use super::client_rows::{ClientRow, worst as worst_client};
+use super::client_sentences::{annotate, clauses as client_clauses};
 use super::links::plain;
 use super::next_step::NextStep;
 use super::rows::{CertificateRow, ScopeRow};

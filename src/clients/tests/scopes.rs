@@ -83,7 +83,7 @@ fn the_narrower_dates_count_and_what_is_unread_is_unknown() {
     let (acceptance, _) = in_scope(chain(), &contents, &[certificate("bad")], &[]);
     assert_eq!(at(&acceptance, day(50)), (None, None, None), "unreadable");
     let scope = EnforcedScope::new([].iter(), &contents, true);
-    let acceptance = Acceptance::new(acceptance.reach(), &scope);
+    let acceptance = Acceptance::new(&acceptance.reach, &scope);
     assert_eq!(at(&acceptance, day(50)), (None, None, None), "an entry may be an anchor");
 }
 
@@ -131,6 +131,6 @@ fn clients_depend_on_an_anchor_without_which_they_are_refused() {
         judge(chain(&[leaf(), middle()]), &[one, ("on_2", Plan::root(OTHER))], &[]);
     let pairs = [(&acceptance, &scope), (&acceptance, &scope)];
     assert_eq!(dependent_clients(pairs.into_iter(), day(50)), [("on_1", 2)].into());
-    let without = Acceptance::new(acceptance.reach(), &scope.without(&["on_1"]));
+    let without = Acceptance::new(&acceptance.reach, &scope.without(&["on_1"]));
     assert_eq!(at(&without, day(50)), never(Refusal::AnchorInactive), "what if");
 }

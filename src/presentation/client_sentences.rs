@@ -1,233 +1,12 @@
-//! Clients as rows, in clauses, and what to do about them.
+//! What is said of clients: in clauses of a sentence, at the certificates that they depend on, and what to do.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use super::links::Link;
+use super::client_rows::{ClientRow, ClientState};
 use super::rows::CertificateRow;
-use super::sanitize::{display_name, sanitize};
-use super::text::{format_date, format_timestamp, relative};
-use crate::clients::{
-    Assessment, ClientFile, FailedFile, FileKind, HangsOn, Judgement, Problem, Refusal, Span,
-    Verdict,
-};
-use crate::inventory::{Project, Severity, Thresholds, UnixSeconds, whole_second};
-
-/// A file of a client in one of its scopes, or one that cannot be used.
-#[derive(Debug)]
-pub(crate) struct ClientRow<'a> {
-    project: Option<&'a Project>,
-    pub label: &'static str,
-    pub severity: Severity,
-    pub client: String,
-    pub file: String,
-    pub is_issuer: bool,
-    /// "Organization", or the project's name, if it has one.
-    pub scope: Option<String>,
-    /// The project's.
-    pub scope_id: Option<String>,
-    /// From when on it is refused, or has been.
-    pub end: Option<String>,
-    /// How far that is from now.
-    pub relative_end: Option<String>,
-    /// Why it is refused, or will be; of a file that cannot be used: why not.
-    pub reason: Option<String>,
-    /// The names from its certificate to the anchor's, which is not among them.
-    pub path: Vec<String>,
-    /// That anchor.
-    pub anchor: Option<Link>,
-    /// When it is let in for certain.
-    pub spans: &'a [(UnixSeconds, UnixSeconds)],
-    refusal: Option<Refusal>,
-    refused_from: Option<UnixSeconds>,
-    state: ClientState,
-}
-
-/// In the order in which rows come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum ClientState {
-    Refused,
-    /// Nobody knows whether it is, but an anchor that has ended may be looked at first.
-    Doubtful,
-    IssuerNotTrusted,
-    Accepted,
-    Failed,
-    Unknown,
-    /// Let in whatever it presents.
-    NotAsked,
-}
-
-impl<'a> ClientRow<'a> {
-    /// What is refused first comes first.
-    pub(super) fn all(assessment: &'a Assessment, now: f64, thresholds: Thresholds) -> Vec<Self> {
-        let judged = assessment.iter().map(|it| Self::new(assessment, it, now, thresholds));
-        let failed = assessment.clients().iter().flat_map(|client| {
-            client.failed.iter().map(|failed| Self::failed(&client.name, failed))
-        });
-        let mut rows: Vec<_> = judged.chain(failed).collect();
-        rows.sort_by_key(|row| {
-            let end = row.refused_from.unwrap_or(UnixSeconds::MAX);
-            (Reverse(row.severity), row.state, end)
-        });
-        rows
-    }
-
-    fn new(
-        assessment: &'a Assessment,
-        Judgement { client, file, project, acceptance }: Judgement<'a>,
-        now: f64,
-        thresholds: Thresholds,
-    ) -> Self {
-        let verdict = acceptance.at(whole_second(now));
-        let (state, severity) = judge(file, &verdict, now, thresholds);
-        let Verdict { refused_from, refusal, hangs_on, .. } = verdict;
-        let is_issuer = file.kind == FileKind::Issuer;
-        let names = hangs_on.iter().flat_map(HangsOn::names);
-        // The leaf of an issuer does not exist.
-        let mut path: Vec<_> = names.skip(usize::from(is_issuer)).map(sanitize).collect();
-        path.pop();
-        let anchor = hangs_on
-            .and_then(|hangs_on| assessment.certificate(hangs_on.certificate_id()))
-            .map(Link::certificate);
-        Self {
-            project,
-            label: match state {
-                ClientState::Refused => "Refused",
-                ClientState::Doubtful => "May be refused",
-                ClientState::IssuerNotTrusted => "Not trusted",
-                ClientState::Accepted if severity > Severity::Ok => "Refused soon",
-                ClientState::Accepted if is_issuer => "Trusted",
-                ClientState::Accepted => "Accepted",
-                ClientState::Failed => "Not readable",
-                ClientState::Unknown => "Not known",
-                ClientState::NotAsked => "Not enforced",
-            },
-            severity,
-            client: sanitize(&client.name),
-            file: file.path.to_string(),
-            is_issuer,
-            scope: project.map_or(Some("Organization".into()), |project| {
-                display_name(project.name.as_deref())
-            }),
-            scope_id: project.map(|project| sanitize(&project.id)),
-            end: refused_from.map(format_timestamp),
-            relative_end: refused_from.map(|end| relative(Some(end), now)),
-            reason: refusal.map(|refusal| reason(refusal, state).into()),
-            path,
-            anchor,
-            spans: acceptance.spans(),
-            refusal,
-            refused_from,
-            state,
-        }
-    }
-
-    fn failed(client: &str, FailedFile { path, message }: &FailedFile) -> Self {
-        Self {
-            project: None,
-            label: "Not readable",
-            severity: Severity::Warning,
-            client: sanitize(client),
-            file: path.to_string(),
-            is_issuer: false,
-            scope: None,
-            scope_id: None,
-            end: None,
-            relative_end: None,
-            reason: Some(format!("the file {message}")),
-            path: Vec::new(),
-            anchor: None,
-            spans: &[],
-            refusal: None,
-            refused_from: None,
-            state: ClientState::Failed,
-        }
-    }
-
-    /// The HTML identifier of its row. Names and paths are too free to be one.
-    pub(crate) fn anchor(&self) -> String {
-        let mut hasher = DefaultHasher::new();
-        (&self.client, &self.file, self.is_issuer, &self.scope_id).hash(&mut hasher);
-        format!("client_{:016x}", hasher.finish())
-    }
-
-    /// None of a file that cannot be used.
-    pub(crate) fn scope_link(&self) -> Option<Link> {
-        let link = |project| Link::project(project);
-        let of_organization = || Link::organization("Organization");
-        (self.state != ClientState::Failed).then(|| self.project.map_or_else(of_organization, link))
-    }
-
-    pub(crate) fn kind_of_scope(&self) -> Option<&'static str> {
-        let kind = if self.project.is_some() { "project" } else { "organization" };
-        (self.state != ClientState::Failed).then_some(kind)
-    }
-
-    fn place(&self) -> String {
-        match self.project {
-            None => Link::organization("the organization").mark(),
-            Some(project) => format!("project {}", Link::project(project).mark()),
-        }
-    }
-
-    fn anchor_name(&self) -> String {
-        self.anchor.as_ref().map_or_else(|| "an anchor".into(), Link::mark)
-    }
-}
-
-fn judge(
-    file: &ClientFile,
-    verdict: &Verdict<'_>,
-    now: f64,
-    thresholds: Thresholds,
-) -> (ClientState, Severity) {
-    let is_issuer = file.kind == FileKind::Issuer;
-    match *verdict {
-        // A certificate is not even asked for.
-        Verdict { accepted: Some(true), refusal: None, hangs_on: None, .. } => {
-            (ClientState::NotAsked, Severity::Off)
-        }
-        Verdict { accepted: Some(true), refused_from: Some(end), .. } if !is_issuer => {
-            (ClientState::Accepted, of_lifetime(thresholds, file.chain.valid()).judge(end, now))
-        }
-        Verdict { accepted: Some(true), .. } => (ClientState::Accepted, Severity::Ok),
-        Verdict { accepted: Some(false), .. } if is_issuer => {
-            (ClientState::IssuerNotTrusted, Severity::Critical)
-        }
-        Verdict { accepted: Some(false), .. } => (ClientState::Refused, Severity::Critical),
-        Verdict { accepted: None, refused_from: Some(_), .. } => {
-            (ClientState::Doubtful, Severity::Critical)
-        }
-        Verdict { accepted: None, refused_from: None, .. } => {
-            (ClientState::Unknown, Severity::Warning)
-        }
-    }
-}
-
-/// As the alert has it: less where a certificate is made for a short time.
-fn of_lifetime(thresholds: Thresholds, valid: Span) -> Thresholds {
-    let lifetime = valid.end as f64 - valid.begin as f64;
-    Thresholds {
-        warning: thresholds.warning.min(lifetime / 3.0),
-        critical: thresholds.critical.min(lifetime / 10.0),
-    }
-}
-
-/// The worst of the clients, and whether anything of them is not known.
-pub(super) fn worst(assessment: &Assessment, now: f64, thresholds: Thresholds) -> (Severity, bool) {
-    let any_failed = assessment.clients().iter().any(|client| !client.failed.is_empty());
-    let judged = assessment.iter().map(|Judgement { file, acceptance, .. }| {
-        judge(file, &acceptance.at(whole_second(now)), now, thresholds)
-    });
-    judged.fold(
-        (Severity::Off, any_failed),
-        |(worst, is_incomplete), (state, severity)| match state {
-            ClientState::Unknown => (worst, true),
-            _ => (worst.max(severity), is_incomplete),
-        },
-    )
-}
+use super::text::format_date;
+use crate::clients::{Assessment, Problem, Refusal};
+use crate::inventory::{Severity, whole_second};
 
 /// Tells of each certificate how many clients depend on it, and what is odd about its PEM.
 pub(super) fn annotate(rows: &mut [CertificateRow<'_>], assessment: &Assessment, now: f64) {
@@ -357,24 +136,6 @@ pub(super) fn next_step(
     Some((text, alert))
 }
 
-/// What stands after "refused:".
-fn reason(refusal: Refusal, state: ClientState) -> &'static str {
-    let is_to_come = state == ClientState::Accepted;
-    match refusal {
-        Refusal::AuthorityKeyIdentifier => "its certificate has no Authority Key Identifier",
-        Refusal::Expired if is_to_come => "its certificate expires",
-        Refusal::Expired => "its certificate has expired",
-        Refusal::NotYetValid => "its certificate is not yet valid",
-        Refusal::Usage => "its certificate is not made for client authentication",
-        Refusal::Chain if is_to_come => "an intermediate expires",
-        Refusal::Chain => "an intermediate is missing, not valid or not a CA",
-        Refusal::AnchorExpired if is_to_come => "its anchor expires",
-        Refusal::AnchorExpired => "its anchor is not valid",
-        Refusal::AnchorInactive => "its anchor is not active here",
-        Refusal::UnknownIssuer => "no uploaded anchor has issued it",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -384,9 +145,11 @@ mod tests {
 
     use super::super::{Status, Summary};
     use super::*;
-    use crate::clients::{AnchorContent, Chain, Client, Contents, Signatures};
+    use crate::clients::{
+        AnchorContent, Chain, Client, ClientFile, Contents, FailedFile, FileKind, Signatures,
+    };
     use crate::fixture::{DAY, NOW, authority, certificate, snapshot};
-    use crate::inventory::Certificate;
+    use crate::inventory::{Certificate, Thresholds};
     use crate::poll_state::{PollResult, PollState, PollTiming};
 
     fn file(path: &str, kind: FileKind, pem: &str) -> ClientFile {
