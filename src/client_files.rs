@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
+use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
-use std::path::Path;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use glob::{MatchOptions, glob_with};
+use glob::{MatchOptions, Pattern};
 use secrecy::zeroize::Zeroizing;
 
 use crate::clients::{Chain, Client, ClientFile, FailedFile, FileKind};
@@ -18,6 +20,8 @@ use crate::regular_file;
 const MAX_KIB: u64 = 1 << 10;
 /// Of one client.
 const MAX_FILES: usize = 10_000;
+/// Names of files and folders that are looked at for one pattern: with `**`, one may ask for a whole disk.
+const MAX_LOOKED_AT: usize = 100_000;
 /// As in a shell, `*` matches no name that begins with a dot: below a mounted Secret, each file is there once more in a folder
 /// `..data`.
 const MATCHING: MatchOptions = MatchOptions {
@@ -42,13 +46,11 @@ impl ClientFiles {
         Self { clients, known: HashMap::new(), hasher: RandomState::new() }
     }
 
-    /// Each client with its files as they are. Blocks.
-    pub(crate) fn read(&mut self) -> Vec<Client> {
+    /// Calls `add` with each client and its files as they are. Blocks.
+    pub(crate) fn read(&mut self, add: impl FnMut(Client)) {
         let mut seen = KnownContents::new();
-        let clients = self.clients.iter().map(|client| self.read_client(client, &mut seen));
-        let clients = clients.collect();
+        self.clients.iter().map(|client| self.read_client(client, &mut seen)).for_each(add);
         self.known = seen;
-        clients
     }
 
     /// What the files of each client hold, a line each, and what is wrong with others. Blocks.
@@ -63,7 +65,9 @@ impl ClientFiles {
                 faults.map(|failed| format!("client {name}: {} {}", failed.path, failed.message));
             [counts].into_iter().chain(faults).collect::<Vec<_>>()
         };
-        self.read().into_iter().flat_map(lines).collect()
+        let mut all = Vec::new();
+        self.read(|client| all.extend(lines(client)));
+        all
     }
 
     fn read_client(&self, client: &ClientConfig, seen: &mut KnownContents) -> Client {
@@ -110,35 +114,129 @@ impl ClientFiles {
 fn find(patterns: &[String], failed: &mut Vec<FailedFile>) -> BTreeSet<OsString> {
     let mut found = BTreeSet::new();
     for pattern in patterns {
-        let mut fail = |path: &str, message: &str| {
-            failed.push(FailedFile { path: path.into(), message: message.into() });
+        let mut walk = Walk { found: BTreeSet::new(), unreadable: Vec::new(), looked_at: 0 };
+        let (root, components) = match pattern.strip_prefix('/') {
+            Some(rest) => (PathBuf::from("/"), rest),
+            None => (PathBuf::new(), &**pattern),
         };
-        let before = found.len();
-        let mut matches = 0;
-        // The configuration has refused what is no pattern.
-        for path in glob_with(pattern, MATCHING).into_iter().flatten() {
-            matches += 1;
-            match path {
-                Ok(path) if found.len() < MAX_FILES => drop(found.insert(path.into_os_string())),
-                Ok(_) => {}
-                Err(error) => {
-                    let message = format!("cannot be read: {}", error.error());
-                    fail(&error.path().to_string_lossy(), &message);
+        let components: Vec<_> = components.split('/').filter(|part| !part.is_empty()).collect();
+        walk.descend(&root, &components);
+        let fault = match walk.found.len() {
+            _ if walk.looked_at > MAX_LOOKED_AT => {
+                Some(format!("is looked for among more than {MAX_LOOKED_AT} names"))
+            }
+            _ if found.len() + walk.found.len() > MAX_FILES => {
+                Some(format!("makes more than {MAX_FILES} files of this client"))
+            }
+            0 if !walk.unreadable.is_empty() => None,
+            0 if pattern.contains(['*', '?', '[']) => Some("matches no file".into()),
+            0 => Some("does not exist".into()),
+            _ => None,
+        };
+        let fault = fault.map(|message| (pattern.clone(), message));
+        failed.extend(
+            walk.unreadable
+                .into_iter()
+                .chain(fault)
+                .map(|(path, message)| FailedFile { path: path.into(), message: message.into() }),
+        );
+        let room = MAX_FILES.saturating_sub(found.len());
+        found.extend(walk.found.into_iter().take(room));
+    }
+    found
+}
+
+/// Below a folder, what a pattern matches. Names that are no UTF-8 are matched too, with U+FFFD for what is not.
+struct Walk {
+    found: BTreeSet<OsString>,
+    /// Folders, and why they cannot be read.
+    unreadable: Vec<(String, String)>,
+    looked_at: usize,
+}
+
+impl Walk {
+    fn descend(&mut self, folder: &Path, components: &[&str]) {
+        let Some((first, rest)) = components.split_first() else { return };
+        match Component::new(first) {
+            Component::Name(name) => self.arrive(&folder.join(name), rest),
+            Component::Pattern(pattern) => {
+                for name in self.names(folder) {
+                    if pattern.matches_with(&name.to_string_lossy(), MATCHING) {
+                        self.arrive(&folder.join(name), rest);
+                    }
+                }
+            }
+            Component::AnyFolders => {
+                self.descend(folder, if rest.is_empty() { &["*"] } else { rest });
+                for name in self.names(folder) {
+                    let below = folder.join(&name);
+                    // Links are not followed: they may lead back here.
+                    let is_folder = below.symlink_metadata().is_ok_and(|found| found.is_dir());
+                    if is_folder && !name.as_encoded_bytes().starts_with(b".") {
+                        self.descend(&below, components);
+                    }
                 }
             }
         }
-        let is_path = !pattern.contains(['*', '?', '[']);
-        match matches {
-            0 if is_path => fail(pattern, "does not exist"),
-            0 => fail(pattern, "matches no file"),
-            _ if found.len() == MAX_FILES && before < MAX_FILES => {
-                fail(
-                    pattern,
-                    &format!("matches more than {MAX_FILES} files, of which the first are read"),
-                );
-            }
-            _ => {}
+    }
+
+    fn arrive(&mut self, path: &Path, rest: &[&str]) {
+        if !rest.is_empty() {
+            self.descend(path, rest);
+        } else if path.symlink_metadata().is_ok() {
+            self.found.insert(path.into());
         }
     }
-    found
+
+    /// None of what is no folder, or not there.
+    fn names(&mut self, folder: &Path) -> Vec<OsString> {
+        let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let names = fs::read_dir(here).and_then(|entries| {
+            let room = (MAX_LOOKED_AT + 1).saturating_sub(self.looked_at);
+            entries.take(room).map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()
+        });
+        match names {
+            Ok(names) => {
+                self.looked_at += names.len();
+                names
+            }
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                Vec::new()
+            }
+            Err(error) => {
+                let fault = format!("cannot be read: {error}");
+                self.unreadable.push((folder.to_string_lossy().into(), fault));
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// A part of a pattern, between two slashes.
+enum Component {
+    /// Of one file or folder. It need not be readable where it is.
+    Name(String),
+    Pattern(Pattern),
+    /// `**`
+    AnyFolders,
+}
+
+impl Component {
+    fn new(text: &str) -> Self {
+        let unescaped = ["?", "*", "[", "]"]
+            .iter()
+            .fold(text.to_owned(), |name, char| name.replace(&format!("[{char}]"), char));
+        // The configuration has refused what is no pattern.
+        match Pattern::new(text) {
+            _ if text == "**" => Self::AnyFolders,
+            Ok(pattern)
+                if Pattern::escape(&unescaped) != text && text.contains(['*', '?', '[']) =>
+            {
+                Self::Pattern(pattern)
+            }
+            _ => Self::Name(unescaped),
+        }
+    }
 }

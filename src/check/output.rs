@@ -83,10 +83,9 @@ pub(super) fn json(
         at: Instants([("at", Some(whole_second(now)))]),
         failures: state.failed().iter().map(|failed| failed.reason).collect(),
         failed_lists: state.failed(),
-        document: state
-            .snapshot
-            .as_deref()
-            .map(|snapshot| Document::new(&snapshot.inventory, state.clients.as_deref(), now)),
+        document: state.snapshot.as_deref().map(|snapshot| {
+            Document::new(&snapshot.inventory, state.clients.as_deref(), state.api_time(now))
+        }),
     };
     Ok(serde_json::to_string_pretty(&report)? + "\n")
 }

@@ -13,6 +13,8 @@ pub struct Acceptance {
     pub(super) reach: Arc<Reach>,
     is_enforced: bool,
     has_unread: bool,
+    /// Whether an anchor is known to be in effect.
+    has_anchor: bool,
     /// Of each anchor of the reach: when it is valid, by the API and its PEM; `None` if it is not in effect.
     in_effect: Box<[Option<Span>]>,
     /// When the chain is let in for certain: sorted, none touching another.
@@ -33,6 +35,10 @@ pub struct Verdict<'a> {
     pub refusal: Option<Refusal>,
     /// The path that it is let in by (the one that lasts longest), or the one that is at fault.
     pub hangs_on: Option<HangsOn<'a>>,
+    /// The anchor that has ended by the instant of the refusal and may be looked at before its valid twin, if that is why.
+    pub hidden_by: Option<&'a str>,
+    /// While an anchor in effect has not been read: from when on it is refused in any case, and why.
+    pub at_the_latest: Option<(UnixSeconds, Refusal)>,
 }
 
 /// A path to an anchor.
@@ -62,6 +68,7 @@ impl Acceptance {
         let mut acceptance = Self {
             is_enforced: scope.is_enforced(),
             has_unread: scope.has_unread(),
+            has_anchor: scope.has_anchor(),
             in_effect: reach.anchors.iter().map(dates).collect(),
             certain: Box::default(),
             has_loose_end: reach.loose_ends.iter().any(|id| scope.dates(id).is_some()),
@@ -88,17 +95,29 @@ impl Acceptance {
             return Verdict {
                 accepted: is_accepted.then_some(true),
                 hangs_on: way_in,
+                at_the_latest: self.at_the_latest(now),
                 ..Verdict::default()
             };
         }
-        let (refusal, at_fault) = self.refusal(end.filter(|_| is_accepted).unwrap_or(now));
+        let refused_at = end.filter(|_| is_accepted).unwrap_or(now);
+        let (refusal, at_fault) = self.refusal(refused_at);
         Verdict {
             // Where there is a way in that is not certain, an anchor that has ended may be in it.
             accepted: (is_accepted || way_in.is_none()).then_some(is_accepted),
             refused_from: end,
             refusal: Some(refusal),
             hangs_on: if is_accepted { way_in } else { at_fault },
+            hidden_by: self.shadow(refused_at).map(|(anchor, ..)| &*anchor.id),
+            at_the_latest: None,
         }
+    }
+
+    /// By the leaf alone, whatever the anchors are.
+    fn at_the_latest(&self, now: UnixSeconds) -> Option<(UnixSeconds, Refusal)> {
+        let chain = &self.reach.chain;
+        let refused = Refusal::of_leaf(chain, now).map(|refusal| (now, refusal));
+        let latest = refused.unwrap_or((chain.valid().end, Refusal::Expired));
+        self.has_anchor.then_some(latest)
     }
 
     /// The instants at which the verdict changes, in no order: between them it is the same.
@@ -108,15 +127,27 @@ impl Acceptance {
         spans.flat_map(|span| [span.begin, span.end])
     }
 
-    /// The anchor of which the deactivation everywhere would have the client refused at once.
-    pub(super) fn depends_on(&self, scope: &EnforcedScope, now: UnixSeconds) -> Option<&Arc<str>> {
+    /// The anchors of which the deactivation everywhere would have the client refused at once, each with `true`, or might,
+    /// as far as it is known: with `false`.
+    pub(super) fn depends_on<'a>(
+        &'a self,
+        scope: &'a EnforcedScope,
+        now: UnixSeconds,
+    ) -> Vec<(&'a str, bool)> {
         let mut ways_in = self.ways_in().filter(|(_, _, valid)| valid.contains(now));
-        let (only, ..) = ways_in.next()?;
+        let Some((only, ..)) = ways_in.next() else {
+            // An anchor that has not been read may let it in.
+            let may_be_let_in = Refusal::of_leaf(&self.reach.chain, now).is_none();
+            return scope.unread().filter(|_| may_be_let_in).map(|id| (id, false)).collect();
+        };
         if ways_in.any(|(anchor, ..)| anchor.id != only.id) {
-            return None;
+            return Vec::new();
         }
         let without = Self::new(&self.reach, &scope.without(&[&only.id]));
-        (without.at(now).accepted == Some(false)).then_some(&only.id)
+        match without.at(now).accepted {
+            Some(true) => Vec::new(),
+            refused => vec![(&only.id, refused.is_some())],
+        }
     }
 
     fn paths(&self) -> impl Iterator<Item = (&ReachedAnchor, &Path, Option<Span>)> {
@@ -152,6 +183,12 @@ impl Acceptance {
         direct.filter_map(|(anchor, path, in_effect)| Some((anchor, path, in_effect?.end)))
     }
 
+    /// The anchor that has ended at an instant at which there is another way in.
+    fn shadow(&self, instant: UnixSeconds) -> Option<(&ReachedAnchor, &Path, UnixSeconds)> {
+        let is_hidden = self.way_in(instant).is_some();
+        self.shadows().find(|(_, _, end)| is_hidden && *end <= instant)
+    }
+
     fn way_in(&self, now: UnixSeconds) -> Option<HangsOn<'_>> {
         let open = self.ways_in().filter(|(_, _, valid)| valid.contains(now));
         // Of two that last as long the first is the shorter.
@@ -165,9 +202,7 @@ impl Acceptance {
 
     /// Why the chain is refused at an instant, and the path that is at fault.
     fn refusal(&self, instant: UnixSeconds) -> (Refusal, Option<HangsOn<'_>>) {
-        let is_shadowed = self.way_in(instant).is_some();
-        let shadow = self.shadows().find(|(_, _, end)| is_shadowed && *end <= instant);
-        if let Some((anchor, path, _)) = shadow {
+        if let Some((anchor, path, _)) = self.shadow(instant) {
             return (Refusal::AnchorExpired, Some(self.hangs_on(anchor, path)));
         }
         let ranked = self.paths().map(|(anchor, path, in_effect)| {
@@ -206,14 +241,15 @@ impl Rank {
 }
 
 /// How many of these pairs of a chain and a scope would be refused at once, were a certificate deactivated everywhere:
-/// by certificate id, and only those on which anybody depends.
+/// by certificate id, and only those on which anybody may depend; `None` if it is not known.
 pub(super) fn dependent_clients<'a>(
     pairs: impl Iterator<Item = (&'a Acceptance, &'a EnforcedScope)>,
     now: UnixSeconds,
-) -> BTreeMap<&'a str, u64> {
+) -> BTreeMap<&'a str, Option<u64>> {
     let mut dependent = BTreeMap::new();
-    for id in pairs.filter_map(|(acceptance, scope)| acceptance.depends_on(scope, now)) {
-        *dependent.entry(&**id).or_default() += 1;
+    for (id, is_known) in pairs.flat_map(|(acceptance, scope)| acceptance.depends_on(scope, now)) {
+        let count = dependent.entry(id).or_insert(Some(0));
+        *count = count.filter(|_| is_known).map(|count| count + 1);
     }
     dependent
 }

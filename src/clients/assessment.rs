@@ -127,6 +127,12 @@ impl Assessment {
         (0..self.judged.len()).filter_map(|position| self.get(position))
     }
 
+    /// Clients in no scope: none of the projects that are read matches their patterns.
+    pub fn unscoped(&self) -> impl Iterator<Item = &Client> {
+        let clients = self.clients.iter().filter(|_| self.inventory.is_some());
+        clients.filter(|client| client.scopes(&self.matches).is_empty())
+    }
+
     /// Each certificate, with what is odd about its PEM if that has been read.
     pub fn problems(&self) -> impl Iterator<Item = (&Certificate, Option<&[Problem]>)> {
         let certificates = self.inventory.iter().flat_map(|inventory| inventory.certificates());
@@ -142,8 +148,8 @@ impl Assessment {
     }
 
     /// Of each certificate: how many pairs of a client's certificate and a scope would be refused at once, were it
-    /// deactivated everywhere.
-    pub fn dependent_clients(&self, now: UnixSeconds) -> Vec<(&Certificate, u64)> {
+    /// deactivated everywhere; `None` if that is not known.
+    pub fn dependent_clients(&self, now: UnixSeconds) -> Vec<(&Certificate, Option<u64>)> {
         let judged = self
             .judged
             .iter()
@@ -151,7 +157,7 @@ impl Assessment {
         let pairs = judged.filter_map(|it| Some((&it.acceptance, self.scopes.get(&it.scope)?)));
         let dependent = dependent_clients(pairs, now);
         let count = |certificate: &Certificate| dependent.get(&*certificate.id).copied();
-        self.problems().map(|(it, _)| (it, count(it).unwrap_or_default())).collect()
+        self.problems().map(|(it, _)| (it, count(it).unwrap_or(Some(0)))).collect()
     }
 
     /// Number of boundaries passed at `now`: a cache key. Equal epochs give equal verdicts, also when the clock is set

@@ -48,12 +48,21 @@ impl EnforcedScope {
 
     /// Whether a certificate is asked for, as far as it is known.
     pub(super) fn is_enforced(&self) -> bool {
-        !self.anchors.is_empty() || self.may_hold_more
+        self.has_anchor() || self.may_hold_more
+    }
+
+    pub(super) fn has_anchor(&self) -> bool {
+        !self.anchors.is_empty()
     }
 
     /// Whether there may be an anchor in effect of which the certificate has not been read.
     pub(super) fn has_unread(&self) -> bool {
         self.may_hold_more || self.anchors.iter().any(|anchor| !anchor.is_read)
+    }
+
+    /// The anchors in effect of which the certificate has not been read.
+    pub(super) fn unread(&self) -> impl Iterator<Item = &str> {
+        self.anchors.iter().filter(|anchor| !anchor.is_read).map(|anchor| &*anchor.id)
     }
 
     /// When an anchor is valid by the API; `None` if it is not in effect.

@@ -210,7 +210,13 @@ pub(crate) fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
 pub(crate) fn some_patterns<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<Regex>>, D::Error> {
-    patterns(deserializer).map(Some)
+    let patterns = patterns(deserializer)?;
+    if patterns.is_empty() {
+        return Err(D::Error::custom(
+            "must not be empty; without it, the scope is the organization's own",
+        ));
+    }
+    Ok(Some(patterns))
 }
 
 /// Paths of files, each with `*`, `?`, `[...]` or `**` in it where it stands for several.

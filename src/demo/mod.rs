@@ -68,7 +68,7 @@ impl DemoApi {
             "Simulated API:  {api} (admin key {ADMIN_KEY}; {certificates} certificates, {projects} projects)\n\
              Status page:    {all}\n\
              Metrics:        {curl} {first}metrics | grep days_until_expiry\n\
-             Check:          OPENAI_ADMIN_KEY={ADMIN_KEY} OPENAI_BASE_URL={api} {program} check\n\
+             Check:          OPENAI_ADMIN_KEY={ADMIN_KEY} OPENAI_BASE_URL={api} OPENAI_CERT_EXPORTER__POLL__PROJECTS=true {program} check\n\
              Press Ctrl-C to stop.\n",
         ))
     }

@@ -194,7 +194,7 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "openai_certificate_dependent_clients",
         "Pairs of a client's certificate file and a scope that would be refused at once if this certificate were \
-         deactivated everywhere; absent where no client is configured.",
+         deactivated everywhere; absent where no client is configured, or where it is not known.",
         Series::DependentClients,
     ),
     gauge(

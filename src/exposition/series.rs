@@ -93,7 +93,7 @@ impl Metric {
                 let clients = state.clients.as_ref().filter(|_| row == 0)?;
                 if !clients.clients().is_empty() {
                     for (certificate, count) in clients.dependent_clients(now) {
-                        write(&of_certificate(certificate), count as f64);
+                        write_if_any(&of_certificate(certificate), count.map(|count| count as f64));
                     }
                 }
             }

@@ -209,6 +209,13 @@ impl Inventory {
         Some(&self.certificates[of.successor?])
     }
 
+    /// Whether two certificates are of one authority, by their names.
+    pub(crate) fn is_of_same_authority(&self, one: &Certificate, other: &Certificate) -> bool {
+        let authority =
+            |it: &'_ Certificate| self.group.authority(it.name.as_deref()?).map(str::to_owned);
+        authority(one).is_some_and(|own| authority(other).is_some_and(|other| own == other))
+    }
+
     /// The projects at which a certificate of this inventory is active.
     pub fn active_projects<'a>(
         &'a self,

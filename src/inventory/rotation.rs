@@ -23,7 +23,7 @@ impl RotationGroup {
     }
 
     /// The name of the CA in a certificate's name; none if the pattern does not match or the capture is empty.
-    fn authority<'a>(&self, name: &'a str) -> Option<&'a str> {
+    pub(super) fn authority<'a>(&self, name: &'a str) -> Option<&'a str> {
         let authority = self.0.captures(name)?.get(1)?.as_str();
         (!authority.is_empty()).then_some(authority)
     }

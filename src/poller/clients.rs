@@ -1,14 +1,14 @@
 //! The clients' part of a poll: their files are read, and all of it is judged, on a thread of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::blocking::try_spawn;
+use crate::blocking::{spawn_blocking, try_spawn};
 use crate::client_files::ClientFiles;
-use crate::clients::{Assessment, Contents, Judgement, Signatures};
+use crate::clients::{Assessment, Client, Contents, FailedFile, FileKind, Judgement, Signatures};
 use crate::config::ClientConfig;
 use crate::inventory::{Inventory, whole_second};
 
@@ -16,22 +16,20 @@ use crate::inventory::{Inventory, whole_second};
 const MIN_TIME: Duration = Duration::from_secs(5);
 
 /// Judges clients from poll to poll. A read that hangs goes on by itself, and no other is begun before it ends.
-#[derive(Clone, Debug)]
-pub(super) struct ClientJudge(Arc<Mutex<Judging>>);
-
 #[derive(Debug)]
-struct Judging {
-    files: ClientFiles,
-    signatures: Signatures,
+pub(super) struct ClientJudge {
+    configured: Vec<ClientConfig>,
+    files: Arc<Mutex<ClientFiles>>,
+    signatures: Arc<Signatures>,
 }
 
 impl ClientJudge {
-    pub(super) fn new(clients: Vec<ClientConfig>) -> Self {
-        let (files, signatures) = (ClientFiles::new(clients), Signatures::default());
-        Self(Arc::new(Mutex::new(Judging { files, signatures })))
+    pub(super) fn new(configured: Vec<ClientConfig>) -> Self {
+        let files = Arc::new(Mutex::new(ClientFiles::new(configured.clone())));
+        Self { configured, files, signatures: Arc::default() }
     }
 
-    /// The assessment after a poll; the one `before`, or none, if the files cannot be read in time.
+    /// The assessment after a poll. A client whose files cannot be read in time has those of `before`.
     pub(super) async fn judge(
         &self,
         before: Option<Arc<Assessment>>,
@@ -39,32 +37,58 @@ impl ClientJudge {
         inventory: Option<Arc<Inventory>>,
         deadline: Instant,
     ) -> Option<Arc<Assessment>> {
-        let (judging, last) = (Arc::clone(&self.0), before.clone());
-        let work = move || {
-            let mut judging = match judging.try_lock() {
-                Ok(judging) => judging,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return None,
-            };
-            let clients = judging.files.read();
-            let (contents, inventory) = (&contents, inventory.as_ref());
-            let signatures = &judging.signatures;
-            Some(Assessment::new_or_unchanged(
-                last.as_ref(),
-                clients,
-                contents,
-                inventory,
-                signatures,
-            ))
+        let (mut clients, fault) = self.read(deadline.max(Instant::now() + MIN_TIME)).await;
+        for configured in self.configured.iter().skip(clients.len()) {
+            clients.push(not_read(configured, before.as_deref(), &fault));
+        }
+        let (signatures, last) = (Arc::clone(&self.signatures), before.clone());
+        let judged = spawn_blocking(move || {
+            let inventory = inventory.as_ref();
+            let last = last.as_ref();
+            Assessment::new_or_unchanged(last, clients, &contents, inventory, &signatures)
+        });
+        judged.await.ok().or(before)
+    }
+
+    /// The first clients, as many as could be read until `deadline`, and why others could not.
+    async fn read(&self, deadline: Instant) -> (Vec<Client>, String) {
+        let (files, read) = (Arc::clone(&self.files), Arc::new(Mutex::new(Vec::new())));
+        let progress = Arc::clone(&read);
+        let work = move || match files.try_lock() {
+            Ok(mut files) => files.read(|client| lock(&progress).push(client)),
+            Err(TryLockError::Poisoned(files)) => {
+                files.into_inner().read(|client| lock(&progress).push(client));
+            }
+            // The read before still hangs.
+            Err(TryLockError::WouldBlock) => {}
         };
-        let deadline = deadline.max(Instant::now() + MIN_TIME);
         let fault = match timeout_at(deadline, try_spawn(work)).await {
-            Ok(Ok(Some(assessment))) => return Some(assessment),
-            Ok(Ok(None)) | Err(_) => "the disk does not answer".to_owned(),
             Ok(Err(error)) => error.to_string(),
+            Ok(Ok(())) | Err(_) => "it takes too long to read it".to_owned(),
         };
-        tracing::warn!("the clients' files are not read again: {fault}");
-        before
+        // What is added later comes too late for this poll.
+        (std::mem::take(&mut *lock(&read)), fault)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A client with the files that were known `before`, each of its patterns counted as failed.
+fn not_read(configured: &ClientConfig, before: Option<&Assessment>, fault: &str) -> Client {
+    let known = before.iter().flat_map(|before| before.clients());
+    let known = known.into_iter().find(|client| *client.name == *configured.name);
+    let patterns = configured.certificate_files.iter().chain(&configured.issuer_files);
+    let failed = patterns.map(|pattern| {
+        let message = format!("is not read: {fault}").into();
+        FailedFile { path: pattern.as_str().into(), message }
+    });
+    Client {
+        name: configured.name.as_str().into(),
+        projects: configured.projects.clone(),
+        files: known.map(|client| client.files.clone()).unwrap_or_default(),
+        failed: failed.collect(),
     }
 }
 
@@ -79,17 +103,32 @@ pub(super) fn log_changes(
     for (client, file, message) in failed.difference(&known) {
         tracing::warn!(client, "a client's file is not used: {file} {message}");
     }
+    let unscoped_before = before.map(|(before, _)| unscoped(before)).unwrap_or_default();
+    let unscoped = assessment.map(unscoped).unwrap_or_default();
+    for client in unscoped.difference(&unscoped_before) {
+        tracing::warn!(client, "a client is judged nowhere: no project matches its patterns");
+    }
     let refused_before = before.map(|(before, at)| refused(before, at)).unwrap_or_default();
     let refused = assessment.map(|assessment| refused(assessment, now)).unwrap_or_default();
-    let changed = |(key, _): &(&Place<'_>, &&str)| !refused_before.contains_key(*key);
-    for ((client, file, project_id), reason) in refused.iter().filter(changed) {
-        tracing::warn!(client, file, project_id, reason, "a client is refused");
+    for (place, reason) in &refused {
+        let Place { client, file, project_id, is_issuer } = place;
+        let message = match is_issuer {
+            _ if refused_before.contains_key(place) => continue,
+            true => "a client's issuer is not trusted: what it signs now would be refused",
+            false => "a client is refused",
+        };
+        tracing::warn!(client, file, project_id, reason, "{message}");
     }
-    for ((client, file, project_id), _) in
-        refused_before.iter().filter(|(key, _)| !refused.contains_key(*key))
-    {
-        tracing::info!(client, file, project_id, "a client is no longer refused");
+    for place in refused_before.keys().filter(|place| !refused.contains_key(*place)) {
+        let Place { client, file, project_id, is_issuer } = place;
+        let again = if *is_issuer { "'s issuer is trusted" } else { " is no longer refused" };
+        tracing::info!(client, file, project_id, "a client{again}");
     }
+}
+
+/// Clients that are in no scope.
+fn unscoped(assessment: &Assessment) -> BTreeSet<&str> {
+    assessment.unscoped().map(|client| &*client.name).collect()
 }
 
 fn failed_files(assessment: &Assessment) -> BTreeSet<(&str, &str, &str)> {
@@ -99,17 +138,28 @@ fn failed_files(assessment: &Assessment) -> BTreeSet<(&str, &str, &str)> {
     failed.map(|(client, failed)| (&*client.name, &*failed.path, &*failed.message)).collect()
 }
 
-/// A client, its file, and a project's identifier.
-type Place<'a> = (&'a str, &'a str, Option<&'a str>);
+/// A file of a client in one of its scopes.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Place<'a> {
+    client: &'a str,
+    file: &'a str,
+    project_id: Option<&'a str>,
+    is_issuer: bool,
+}
 
-/// Where clients are refused at an instant, and why. What an issuer signs now counts too.
+/// Where clients are refused at an instant, or would be, and why.
 fn refused(assessment: &Assessment, at: f64) -> BTreeMap<Place<'_>, &'static str> {
     let refused =
         assessment.iter().filter_map(|Judgement { client, file, project, acceptance }| {
             let verdict = acceptance.at(whole_second(at));
             let reason = verdict.refusal.filter(|_| verdict.accepted == Some(false))?;
-            let project_id = project.map(|project| &*project.id);
-            Some(((&*client.name, &*file.path, project_id), reason.into()))
+            let place = Place {
+                client: &client.name,
+                file: &file.path,
+                project_id: project.map(|project| &*project.id),
+                is_issuer: file.kind == FileKind::Issuer,
+            };
+            Some((place, reason.into()))
         });
     refused.collect()
 }

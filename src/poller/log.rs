@@ -126,6 +126,7 @@ fn failures(failed: &[FailedList]) {
         let FailedList { list, reason, status, request_id, message } = alike[0];
         let project_id = if let ListName::Project(id) = list { Some(&**id) } else { None };
         let certificate_id = if let ListName::Content(id) = list { Some(&**id) } else { None };
+        let what = if certificate_id.is_some() { "PEM of certificates" } else { "lists" };
         let (reason, lists, endpoint) = (reason.into_str(), alike.len(), endpoint(list));
         let request_id = request_id.as_deref().map(tracing::field::display);
         tracing::warn!(
@@ -136,7 +137,7 @@ fn failures(failed: &[FailedList]) {
             certificate_id,
             status,
             request_id,
-            "lists not read: {message}"
+            "{what} not read: {message}"
         );
     }
 }

@@ -9,7 +9,7 @@ use super::text::{format_timestamp, relative};
 use crate::clients::{
     Assessment, ClientFile, FailedFile, FileKind, HangsOn, Judgement, Refusal, Span, Verdict,
 };
-use crate::inventory::{Project, Severity, Thresholds, UnixSeconds, whole_second};
+use crate::inventory::{Certificate, Project, Severity, Thresholds, UnixSeconds, whole_second};
 
 /// A file of a client in one of its scopes, or one that cannot be used.
 #[derive(Debug)]
@@ -34,6 +34,10 @@ pub(crate) struct ClientRow<'a> {
     pub path: Vec<String>,
     /// That anchor.
     pub anchor: Option<Link>,
+    pub(super) anchor_begins_later: bool,
+    pub(super) anchor_has_expired: bool,
+    /// The anchor that, once it has ended, may be looked at before a valid one of its name and key.
+    pub(super) hidden_by: Option<Link>,
     /// When it is let in for certain.
     pub spans: &'a [(UnixSeconds, UnixSeconds)],
     pub(super) refusal: Option<Refusal>,
@@ -50,6 +54,8 @@ pub(super) enum ClientState {
     IssuerNotTrusted,
     Accepted,
     Failed,
+    /// It is in no scope.
+    Unscoped,
     Unknown,
     /// Let in whatever it presents.
     NotAsked,
@@ -62,7 +68,8 @@ impl<'a> ClientRow<'a> {
         let failed = assessment.clients().iter().flat_map(|client| {
             client.failed.iter().map(|failed| Self::failed(&client.name, failed))
         });
-        let mut rows: Vec<_> = judged.chain(failed).collect();
+        let unscoped = assessment.unscoped().map(|client| Self::unscoped(&client.name));
+        let mut rows: Vec<_> = judged.chain(failed).chain(unscoped).collect();
         rows.sort_by_key(|row| {
             let end = row.refused_from.unwrap_or(UnixSeconds::MAX);
             (Reverse(row.severity), row.state, end)
@@ -78,15 +85,20 @@ impl<'a> ClientRow<'a> {
     ) -> Self {
         let verdict = acceptance.at(whole_second(now));
         let (state, severity) = judge(file, &verdict, now, thresholds);
-        let Verdict { refused_from, refusal, hangs_on, .. } = verdict;
+        let Verdict { refused_from, refusal, hangs_on, hidden_by, at_the_latest, .. } = verdict;
+        let refused_from = refused_from.or(at_the_latest.map(|(at, _)| at));
+        let refusal = refusal.or(at_the_latest.map(|(_, refusal)| refusal));
+        let hidden_by = hidden_by.and_then(|id| assessment.certificate(id));
+        let begins_later = |listed: &Certificate| listed.valid_at.is_some_and(|at| at as f64 > now);
+        let has_expired =
+            |listed: &Certificate| listed.expires_at.is_some_and(|at| at as f64 <= now);
         let is_issuer = file.kind == FileKind::Issuer;
         let names = hangs_on.iter().flat_map(HangsOn::names);
         // The leaf of an issuer does not exist.
         let mut path: Vec<_> = names.skip(usize::from(is_issuer)).map(sanitize).collect();
         path.pop();
-        let anchor = hangs_on
-            .and_then(|hangs_on| assessment.certificate(hangs_on.certificate_id()))
-            .map(Link::certificate);
+        let anchor =
+            hangs_on.and_then(|hangs_on| assessment.certificate(hangs_on.certificate_id()));
         Self {
             project,
             label: match state {
@@ -96,7 +108,7 @@ impl<'a> ClientRow<'a> {
                 ClientState::Accepted if severity > Severity::Ok => "Refused soon",
                 ClientState::Accepted if is_issuer => "Trusted",
                 ClientState::Accepted => "Accepted",
-                ClientState::Failed => "Not readable",
+                ClientState::Failed | ClientState::Unscoped => "Not readable",
                 ClientState::Unknown => "Not known",
                 ClientState::NotAsked => "Not enforced",
             },
@@ -112,7 +124,10 @@ impl<'a> ClientRow<'a> {
             relative_end: refused_from.map(|end| relative(Some(end), now)),
             reason: refusal.map(|refusal| reason(refusal, state).into()),
             path,
-            anchor,
+            anchor_begins_later: anchor.is_some_and(begins_later),
+            anchor_has_expired: anchor.is_some_and(has_expired),
+            anchor: anchor.map(Link::certificate),
+            hidden_by: hidden_by.map(Link::certificate),
             spans: acceptance.spans(),
             refusal,
             refused_from,
@@ -121,24 +136,49 @@ impl<'a> ClientRow<'a> {
     }
 
     fn failed(client: &str, FailedFile { path, message }: &FailedFile) -> Self {
+        let reason = format!("the file {message}");
+        Self::without_verdict(client, "Not readable", escaped(path), reason, ClientState::Failed)
+    }
+
+    fn unscoped(client: &str) -> Self {
+        let reason = "no project that is monitored matches its patterns".into();
+        Self::without_verdict(
+            client,
+            "Judged nowhere",
+            String::new(),
+            reason,
+            ClientState::Unscoped,
+        )
+    }
+
+    fn without_verdict(
+        client: &str,
+        label: &'static str,
+        file: String,
+        reason: String,
+        state: ClientState,
+    ) -> Self {
         Self {
             project: None,
-            label: "Not readable",
+            label,
             severity: Severity::Warning,
             client: sanitize(client),
-            file: escaped(path),
+            file,
             is_issuer: false,
             scope: None,
             scope_id: None,
             end: None,
             relative_end: None,
-            reason: Some(format!("the file {message}")),
+            reason: Some(reason),
             path: Vec::new(),
+            anchor_begins_later: false,
+            anchor_has_expired: false,
             anchor: None,
+            hidden_by: None,
             spans: &[],
             refusal: None,
             refused_from: None,
-            state: ClientState::Failed,
+            state,
         }
     }
 
@@ -153,12 +193,16 @@ impl<'a> ClientRow<'a> {
     pub(crate) fn scope_link(&self) -> Option<Link> {
         let link = |project| Link::project(project);
         let of_organization = || Link::organization("Organization");
-        (self.state != ClientState::Failed).then(|| self.project.map_or_else(of_organization, link))
+        self.has_verdict().then(|| self.project.map_or_else(of_organization, link))
     }
 
     pub(crate) fn kind_of_scope(&self) -> Option<&'static str> {
         let kind = if self.project.is_some() { "project" } else { "organization" };
-        (self.state != ClientState::Failed).then_some(kind)
+        self.has_verdict().then_some(kind)
+    }
+
+    fn has_verdict(&self) -> bool {
+        !matches!(self.state, ClientState::Failed | ClientState::Unscoped)
     }
 
     pub(super) fn place(&self) -> String {
@@ -188,6 +232,12 @@ fn judge(
         Verdict { accepted: Some(true), refused_from: Some(end), .. } if !is_issuer => {
             (ClientState::Accepted, of_lifetime(thresholds, file.chain.valid()).judge(end, now))
         }
+        Verdict { at_the_latest: Some((at, _)), .. } if at as f64 <= now => {
+            (ClientState::Refused, Severity::Critical)
+        }
+        Verdict { accepted: Some(true), at_the_latest: Some((end, _)), .. } if !is_issuer => {
+            (ClientState::Accepted, of_lifetime(thresholds, file.chain.valid()).judge(end, now))
+        }
         Verdict { accepted: Some(true), .. } => (ClientState::Accepted, Severity::Ok),
         Verdict { accepted: Some(false), .. } if is_issuer => {
             (ClientState::IssuerNotTrusted, Severity::Critical)
@@ -213,7 +263,8 @@ fn of_lifetime(thresholds: Thresholds, valid: Span) -> Thresholds {
 
 /// The worst of the clients, and whether anything of them is not known.
 pub(super) fn worst(assessment: &Assessment, now: f64, thresholds: Thresholds) -> (Severity, bool) {
-    let any_failed = assessment.clients().iter().any(|client| !client.failed.is_empty());
+    let any_failed = assessment.clients().iter().any(|client| !client.failed.is_empty())
+        || assessment.unscoped().next().is_some();
     let judged = assessment.iter().map(|Judgement { file, acceptance, .. }| {
         judge(file, &acceptance.at(whole_second(now)), now, thresholds)
     });
@@ -236,8 +287,10 @@ fn reason(refusal: Refusal, state: ClientState) -> &'static str {
         Refusal::NotYetValid => "its certificate is not yet valid",
         Refusal::Usage => "its certificate is not made for client authentication",
         Refusal::Chain if is_to_come => "an intermediate expires",
-        Refusal::Chain => "an intermediate is missing, not valid or not a CA",
-        Refusal::AnchorExpired if is_to_come => "its anchor expires",
+        Refusal::Chain => {
+            "its path to the anchor is broken: an intermediate is missing, not valid or not allowed"
+        }
+        Refusal::AnchorExpired if is_to_come => "an anchor expires",
         Refusal::AnchorExpired => "its anchor is not valid",
         Refusal::AnchorInactive => "its anchor is not active here",
         Refusal::UnknownIssuer => "no uploaded anchor has issued it",

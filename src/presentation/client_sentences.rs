@@ -14,18 +14,25 @@ pub(super) fn annotate(rows: &mut [CertificateRow<'_>], assessment: &Assessment,
     let counts: HashMap<_, _> = dependent.map(|(it, count)| (&*it.id, count)).collect();
     let problems: HashMap<_, _> =
         assessment.problems().map(|(it, problems)| (&*it.id, problems)).collect();
+    let any_client = !assessment.clients().is_empty();
     for row in rows {
         let certificate = &row.used.certificate;
         match counts.get(&*certificate.id) {
-            None | Some(0) => {}
-            Some(1) => row.add_note("1 client depends on it"),
-            Some(count) => row.add_note(&format!("{count} clients depend on it")),
+            Some(Some(0)) if row.used.is_active() && any_client => {
+                row.add_note("no client depends on it");
+            }
+            None | Some(Some(0)) => {}
+            Some(None) => row.add_note("how many clients depend on it is not known"),
+            Some(Some(1)) => row.add_note("1 client depends on it"),
+            Some(Some(count)) => row.add_note(&format!("{count} clients depend on it")),
         }
         if certificate.expires_at_from_pem {
             row.add_note("its end is that of its PEM, since the API gives none");
         }
         for problem in problems.get(&*certificate.id).copied().flatten().unwrap_or_default() {
             row.add_note(odd(*problem));
+            row.is_unusable |=
+                matches!(problem, Problem::NotACa | Problem::NoKeyCertSign | Problem::Unreadable);
         }
     }
 }
@@ -77,6 +84,10 @@ fn clause(alike: &[&ClientRow<'_>], now: f64) -> String {
         ClientState::Failed => {
             ("has a file that cannot be used".into(), "files of clients cannot be used".into())
         }
+        ClientState::Unscoped => (
+            "is judged nowhere, since no project matches its patterns".into(),
+            "clients are judged nowhere, since no project matches their patterns".into(),
+        ),
         ClientState::Unknown | ClientState::NotAsked => (
             "is not known to be let in".into(),
             "client certificates are not known to be let in".into(),
@@ -100,7 +111,7 @@ pub(super) fn next_step(
             let text = format!("correct {}, or the files of client {}", row.file, row.client);
             return Some((text, "OpenAIClientFilesFailed"));
         }
-        ClientState::Unknown | ClientState::NotAsked => return None,
+        ClientState::Unscoped | ClientState::Unknown | ClientState::NotAsked => return None,
     };
     let (client, place, anchor) = (&row.client, row.place(), row.anchor_name());
     let by = row.refused_from.filter(|at| *at as f64 > now);
@@ -112,10 +123,26 @@ pub(super) fn next_step(
                 row.file
             )
         }
-        Refusal::AnchorInactive => format!("activate {anchor}, which is uploaded, at {place}"),
-        Refusal::AnchorExpired => {
-            format!("move client {client} to an anchor that stays valid{by}: {anchor} does not")
+        Refusal::AnchorInactive if !row.anchor_has_expired => {
+            format!("activate {anchor}, which is uploaded, at {place}")
         }
+        Refusal::AnchorInactive => {
+            format!("give client {client} a certificate of a valid anchor: {anchor} has expired")
+        }
+        Refusal::AnchorExpired => match &row.hidden_by {
+            Some(hidden_by) => format!(
+                "deactivate {}{by}: once it has expired, it may hide its successor from client {client}",
+                hidden_by.mark()
+            ),
+            None if row.anchor_begins_later => {
+                format!(
+                    "give client {client} a certificate of a valid anchor: {anchor} begins later"
+                )
+            }
+            None => format!(
+                "give client {client} a certificate of an anchor that stays valid{by}: {anchor} does not"
+            ),
+        },
         Refusal::Expired => format!("renew the certificate of client {client}{by}"),
         Refusal::NotYetValid => {
             format!("give client {client} a certificate that is valid already")
@@ -281,7 +308,7 @@ mod tests {
         assert_eq!(status, Status::Critical);
         assert!(message.starts_with("Requests of the organization are refused: "), "{message}");
         assert!(message.contains("; 2 client certificates are refused"), "{message}");
-        assert!(next.unwrap().starts_with("upload a new certificate"));
+        assert!(next.unwrap().starts_with("upload a successor of root"));
     }
 
     #[test]

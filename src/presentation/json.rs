@@ -102,7 +102,7 @@ struct ClientEntry<'a> {
 impl<'a> ClientEntry<'a> {
     fn new(Judgement { client, file, project, acceptance }: Judgement<'a>, now: f64) -> Self {
         let issuer = file.kind == FileKind::Issuer;
-        let Verdict { accepted, refused_from, refusal, hangs_on } =
+        let Verdict { accepted, refused_from, refusal, hangs_on, .. } =
             acceptance.at(whole_second(now));
         let path: Vec<_> = hangs_on.iter().flat_map(HangsOn::names).collect();
         // The leaf of an issuer does not exist.
@@ -159,7 +159,7 @@ impl<'a> Document<'a> {
             problems: problems.get(&*used.certificate.id).copied().flatten(),
             dependent_clients: dependent
                 .as_ref()
-                .and_then(|counts| counts.get(&*used.certificate.id).copied()),
+                .and_then(|counts| counts.get(&*used.certificate.id).copied().flatten()),
             dates: Instants([
                 ("created_at", used.certificate.created_at),
                 ("valid_at", used.certificate.valid_at),

@@ -63,9 +63,14 @@ fn of_scopes(
     let from = end.unwrap_or(second);
     let place = row.in_words();
     let before = end.map_or_else(String::new, |end| format!(" before {}", format_date(end, now)));
-    let text = match uploaded(certificates, from) {
-        Some(link) => format!("activate {}, which is uploaded, at {place}{before}", link.mark()),
-        None => format!("upload a new certificate and activate it at {place}{before}"),
+    let text = match (uploaded(certificates, row, from), row.last_to_end()) {
+        (Some(link), _) => {
+            format!("activate {}, which is uploaded, at {place}{before}", link.mark())
+        }
+        (None, Some(last)) => {
+            format!("upload a successor of {} and activate it at {place}{before}", last.mark())
+        }
+        (None, None) => format!("upload a new certificate and activate it at {place}{before}"),
     };
     Some(match coverage {
         Coverage::Refused { .. } => (text, "OpenAIMTLSNotCovered"),
@@ -73,13 +78,20 @@ fn of_scopes(
     })
 }
 
-/// The inactive certificate that is valid at `instant` and ends last. One without a known end prolongs no runway.
-fn uploaded(certificates: &[CertificateRow<'_>], instant: UnixSeconds) -> Option<Link> {
+/// The inactive certificate of the scope's authority that is valid at `instant` and ends last: one of another authority lets
+/// none of its clients in. One without a known end prolongs no runway.
+fn uploaded(
+    certificates: &[CertificateRow<'_>],
+    scope: &ScopeRow<'_>,
+    instant: UnixSeconds,
+) -> Option<Link> {
     let is_valid = |row: &&CertificateRow<'_>| {
         let (begin, end) = row.spans[0];
         begin <= instant && instant < end && end < UnixSeconds::MAX
     };
-    let usable = certificates.iter().filter(|row| !row.used.is_active()).filter(is_valid);
+    let inactive = certificates.iter().filter(|row| !row.used.is_active() && !row.is_unusable);
+    let usable = inactive.filter(is_valid);
+    let usable = usable.filter(|row| scope.is_continued_by(&row.used.certificate));
     usable.max_by_key(|row| row.spans[0].1).map(CertificateRow::link)
 }
 
@@ -208,30 +220,37 @@ mod tests {
             // A scope comes before any certificate.
             (
                 scopes(vec![ending("a", -1)]),
+                Some("upload a successor of a and activate it at the organization"),
+                Some("OpenAIMTLSNotCovered"),
+            ),
+            (
+                scopes(vec![certificate("a").valid(1..0)]),
                 Some("upload a new certificate and activate it at the organization"),
                 Some("OpenAIMTLSNotCovered"),
             ),
             (
                 scopes(vec![
-                    ending("a", -1),
-                    certificate("z").inactive(),
-                    ending("b", 90).inactive(),
-                    ending("c", 80).inactive(),
+                    ending("a", -1).named("edge-1"),
+                    certificate("z").named("edge-z").inactive(),
+                    ending("b", 90).named("edge-2").inactive(),
+                    ending("c", 80).named("edge-3").inactive(),
+                    // Of another authority, which lets none of these clients in.
+                    ending("d", 900).named("other-1").inactive(),
                 ]),
-                Some("activate b, which is uploaded, at the organization"),
+                Some("activate edge-2, which is uploaded, at the organization"),
                 Some("OpenAIMTLSNotCovered"),
             ),
             (
                 scopes(vec![ending("a", 8), ending("b", 7).inactive()]),
                 Some(
-                    "upload a new certificate and activate it at the organization before 23 January 2027",
+                    "upload a successor of a and activate it at the organization before 23 January 2027",
                 ),
                 Some("OpenAIMTLSRunwayShort"),
             ),
             (
                 vec![vec![], vec![ending("a", 8)], vec![covered()]],
                 Some(
-                    "upload a new certificate and activate it at project proj_0 before 23 January 2027",
+                    "upload a successor of a and activate it at project proj_0 before 23 January 2027",
                 ),
                 Some("OpenAIMTLSRunwayShort"),
             ),

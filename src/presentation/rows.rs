@@ -6,8 +6,8 @@ use super::links::{Link, certificate_anchor, project_anchor};
 use super::sanitize::{display_name, name_or_id, sanitize};
 use super::text::{ago, format_date, format_timestamp, relative};
 use crate::inventory::{
-    CertificateUse, Coverage, Inventory, Project, Scope, Severity, Snapshot, Thresholds,
-    UnixSeconds, whole_second,
+    Certificate, CertificateUse, Coverage, Inventory, Project, Scope, Severity, Snapshot,
+    Thresholds, UnixSeconds, whole_second,
 };
 use crate::poll_state::PollState;
 
@@ -132,9 +132,18 @@ impl<'a> ScopeRow<'a> {
 
     /// The certificate with which coverage ends, or ended.
     pub(crate) fn last_to_end(&self) -> Option<Link> {
+        self.last_certificate().map(Link::certificate)
+    }
+
+    fn last_certificate(&self) -> Option<&'a Certificate> {
         let end = self.coverage?.end()?;
-        let project = self.project.map(|project| &*project.id);
-        self.inventory.ending_at(project, end).map(Link::certificate)
+        self.inventory.ending_at(self.project.map(|project| &*project.id), end)
+    }
+
+    /// Whether a certificate is of the authority with which coverage ends, or ended: others do not let its clients in.
+    pub(super) fn is_continued_by(&self, certificate: &Certificate) -> bool {
+        let last = self.last_certificate();
+        last.is_some_and(|last| self.inventory.is_of_same_authority(last, certificate))
     }
 }
 
@@ -155,6 +164,8 @@ pub(crate) struct CertificateRow<'a> {
     pub active_at: Option<String>,
     /// The name of what supersedes it.
     pub successor: Option<String>,
+    /// Whether its PEM shows that it is no authority.
+    pub(super) is_unusable: bool,
     /// When the certificate is valid; an unknown begin or end counts as always.
     pub spans: [(UnixSeconds, UnixSeconds); 1],
 }
@@ -271,6 +282,7 @@ impl<'a> CertificateRow<'a> {
             active_at: (!scopes.is_empty()).then(|| enumerate(scopes, more)),
             successor: successor
                 .map(|successor| name_or_id(successor.name.as_deref(), &successor.id)),
+            is_unusable: false,
             spans: [(
                 certificate.valid_at.unwrap_or(UnixSeconds::MIN),
                 certificate.expires_at.unwrap_or(UnixSeconds::MAX),

@@ -1,6 +1,8 @@
 //! Whether clients are let in: their files as people have them, the anchors' PEM, and what would be.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -91,6 +93,8 @@ async fn file_that_cannot_be_used_costs_only_itself() {
     clients.write("cut.pem", &certificate[..certificate.len() / 2]);
     symlink("nowhere", clients.path("broken.pem")).unwrap();
     fs::create_dir(clients.path("folder.pem")).unwrap();
+    let not_utf8 = OsStr::from_bytes(b"\xff.pem");
+    fs::write(Path::new(&clients.path("")).join(not_utf8), "").unwrap();
     let pipe = std::process::Command::new("mkfifo").arg(clients.path("pipe.pem")).status();
     assert!(pipe.unwrap().success());
 
@@ -98,7 +102,7 @@ async fn file_that_cannot_be_used_costs_only_itself() {
     let exporter = clients.in_use(api.often()).start().await;
     let page = exporter.page_after_polls(3).await;
     assert!(page.is_up(), "the files are not the API's");
-    assert_eq!((page.one(FOUND), page.one(FAILED)), (1.0, 10.0), "{}", exporter.log());
+    assert_eq!((page.one(FOUND), page.one(FAILED)), (1.0, 11.0), "{}", exporter.log());
     assert_eq!(of(&page, ACCEPTED, &clients.path("leaf.pem")), Some(1.0));
     for (file, fault) in [
         ("large.pem", "cannot be read: it is larger than 1024 KiB"),
@@ -111,6 +115,7 @@ async fn file_that_cannot_be_used_costs_only_itself() {
         ("folder.pem", "cannot be read: it is not a regular file"),
         ("pipe.pem", "cannot be read: it is not a regular file"),
         ("none/*", "matches no file"),
+        ("\u{fffd}.pem", "is empty"),
     ] {
         let line = format!("a client's file is not used: {} {fault}", clients.path(file));
         assert_eq!(exporter.log_lines(&line).len(), 1, "{line}\n{}", exporter.log());
@@ -155,6 +160,38 @@ async fn renewed_certificate_counts_from_the_next_poll_on() {
     let page = exporter.page_after_more_polls(2).await;
     assert_eq!(page.find(FAILED, &[("client", "edge")]), Some(1.0));
     assert_eq!((page.series(ACCEPTED).len(), page.series(REFUSED_FROM).len()), (0, 0));
+}
+
+#[tokio::test]
+async fn client_that_is_judged_nowhere_is_a_warning() {
+    let anchor = Authority::new();
+    let clients = Clients::new(
+        "[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\nprojects = ['^prdo-']\n",
+    );
+    clients.write("leaf.pem", leaf(&anchor, 10).certificate);
+    let mut has = organization(&anchor);
+    has.projects.push(project("prod-1", vec![]));
+    let api = Api::of(has).await;
+    let launch = api.once().projects().without_arg("--web.listen-address=127.0.0.1:0");
+    let ended = clients.in_use(launch.arg("check")).until_it_ends().await;
+    assert_eq!(ended.code(), Some(1), "{}", ended.stdout);
+    let said = "Client edge is judged nowhere, since no project matches its patterns.";
+    assert!(ended.stdout.contains(said), "{}", ended.stdout);
+}
+
+#[tokio::test]
+async fn files_that_are_too_many_to_find_hide_no_other_client() {
+    let anchor = Authority::new();
+    let clients = Clients::new(
+        "[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\n\
+         [[clients]]\nname = 'vast'\ncertificate_files = ['/proc/**/tls.crt']\n",
+    );
+    clients.write("leaf.pem", leaf(&anchor, 10).certificate);
+    let api = Api::of(organization(&anchor)).await;
+    let exporter = clients.in_use(api.once()).start().await;
+    let page = exporter.page_after_polls(1).await;
+    assert_eq!(page.find(ACCEPTED, &[("client", "edge")]), Some(1.0), "{}", exporter.log());
+    assert!(page.find(FAILED, &[("client", "vast")]) >= Some(1.0), "{}", exporter.log());
 }
 
 #[tokio::test]
@@ -312,6 +349,7 @@ async fn configuration_of_clients_is_checked() {
             "clients.0.projects: must be a regular expression",
         ),
         (format!("[clients]\n{one}"), "clients: must be a sequence"),
+        (format!("[[clients]]\n{one}projects = []\n"), "clients.0.projects: must not be empty"),
     ];
     for (config, message) in cases {
         let ended = Clients::new(&config).check_config().await;

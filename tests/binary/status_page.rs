@@ -64,7 +64,7 @@ async fn page_shows_every_certificate_and_scope() {
     let exporter = Launch::demo().start().await;
     exporter.page_after_polls(1).await;
     let page = page(&exporter).await;
-    assert_eq!(rows(&page), 48 + 12);
+    assert_eq!(rows(&page), 48 + 12 + 17, "certificates, scopes, clients");
     for expected in ["ci-runners-2025 expires in ", "; 3 scopes end in 3 days; ", "Checkout"] {
         assert!(without_links(&page).contains(expected), "{expected}");
     }

@@ -90,7 +90,7 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 35] = [
     (
         "openai_certificate_dependent_clients",
         MetricType::GAUGE,
-        "Pairs of a client's certificate file and a scope that would be refused at once if this certificate were deactivated everywhere; absent where no client is configured.",
+        "Pairs of a client's certificate file and a scope that would be refused at once if this certificate were deactivated everywhere; absent where no client is configured, or where it is not known.",
     ),
     (
         "openai_certificate_not_after_timestamp_seconds",
@@ -385,7 +385,11 @@ impl Reference {
             }
         }
         for (listed, count) in clients.dependent_clients(now) {
-            add("openai_certificate_dependent_clients", certificate(listed), Some(count as f64));
+            add(
+                "openai_certificate_dependent_clients",
+                certificate(listed),
+                count.map(|count| count as f64),
+            );
         }
         for (listed, problems) in clients.problems() {
             for problem in problems.unwrap_or_default() {
