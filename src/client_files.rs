@@ -140,8 +140,8 @@ fn find(patterns: &[String], failed: &mut Vec<FailedFile>) -> BTreeSet<OsString>
                 .chain(fault)
                 .map(|(path, message)| FailedFile { path: path.into(), message: message.into() }),
         );
-        let room = MAX_FILES.saturating_sub(found.len());
-        found.extend(walk.found.into_iter().take(room));
+        let more = MAX_FILES.saturating_sub(found.len());
+        found.extend(walk.found.into_iter().take(more));
     }
     found
 }

@@ -4,6 +4,7 @@ mod output;
 mod spinner;
 mod table;
 mod textfile;
+mod what_if;
 
 use std::io;
 use std::path::Path;
@@ -16,12 +17,12 @@ use crate::atomic_file;
 use crate::cli::{Check, Format, Report};
 use crate::config::{Loaded, values};
 use crate::exposition::ExpositionError;
-use crate::inventory::{Thresholds, unix_now, whole_second};
+use crate::inventory::{Thresholds, unix_now};
 use crate::openai::{self, Client, ClientError};
 use crate::poll_state::{FailedList, FailureReason, ListName, PollResult, PollState, PollTiming};
 use crate::poller::{Poller, PollerConfig, StateFileError};
 pub use crate::presentation::Status;
-use crate::presentation::{Summary, format_timestamp, sanitize};
+use crate::presentation::Summary;
 use crate::terminal::Size;
 
 /// Readable to all, less the process's umask: the node exporter is another user.
@@ -104,9 +105,11 @@ pub async fn run(
     let (poller, _) = Poller::new(poller, None, &config.api.base_url).await?;
     let state = spinner::with_spinner(poller.once(), &progress).await;
     let now = check.at.unwrap_or_else(unix_now);
-    let (state, unenforced) = what_if(state, check, now)?;
+    let read = Arc::clone(&state);
+    let state = what_if::apply(state, check, now)?;
     let mut summary = Summary::new(&state, now, thresholds);
-    summary.caveats.extend(assumption(check, unenforced));
+    let before = Summary::new(&read, unix_now(), thresholds);
+    summary.caveats.extend(what_if::sentences(check, &before, &summary));
     let text = match check.report.output {
         Format::Prometheus => {
             textfile::page(&state, check.report.output_file.as_deref(), &labels, now)?
@@ -119,55 +122,6 @@ pub async fn run(
         output::eprint(&summary.message());
     }
     Ok(summary.status)
-}
-
-/// The state as it would be by `--without` and `--at`, and in how many scopes mutual TLS would no longer be enforced.
-fn what_if(
-    mut state: Arc<PollState>,
-    check: &Check,
-    now: f64,
-) -> Result<(Arc<PollState>, usize), CheckError> {
-    let changed = Arc::make_mut(&mut state);
-    let Some(mut snapshot) = changed.snapshot.as_deref().cloned() else { return Ok((state, 0)) };
-    let ids: Vec<_> = check.without.iter().map(String::as_str).collect();
-    let is_listed = |id: &&str| {
-        snapshot.inventory.certificates().iter().any(|used| *used.certificate.id == **id)
-    };
-    if let Some(unknown) = ids.iter().find(|id| !is_listed(id)) {
-        return Err(CheckError::UnknownCertificate(sanitize(unknown)));
-    }
-    let mut unenforced = 0;
-    if !ids.is_empty() {
-        let without = Arc::new(snapshot.inventory.without(&ids));
-        let before = std::mem::replace(&mut snapshot.inventory, without);
-        let scopes = before.scopes().zip(snapshot.inventory.scopes());
-        unenforced = scopes
-            .filter(|((_, before), (_, after))| before.enforced() != after.enforced())
-            .count();
-        let clients = changed.clients.as_deref();
-        changed.clients = clients.map(|clients| Arc::new(clients.over(&snapshot.inventory)));
-    }
-    if check.at.is_some() {
-        // The instant is by the clock of the API, and nothing grows old until then.
-        changed.clock_offset = None;
-        snapshot = snapshot.assumed_read_at(now);
-    }
-    changed.snapshot = Some(Arc::new(snapshot));
-    Ok((state, unenforced))
-}
-
-/// What the verdict rests on, as sentences.
-fn assumption(check: &Check, unenforced: usize) -> Option<String> {
-    let at = check.at.map(|at| format!("at {}", format_timestamp(whole_second(at))));
-    let ids = check.without.iter().map(|id| sanitize(id)).collect::<Vec<_>>().join(", ");
-    let without = (!ids.is_empty()).then(|| format!("with {ids} deactivated everywhere"));
-    let all = [at, without].into_iter().flatten().collect::<Vec<_>>();
-    let unenforced = match unenforced {
-        0 => String::new(),
-        1 => " Mutual TLS would no longer be enforced in 1 scope.".into(),
-        many => format!(" Mutual TLS would no longer be enforced in {many} scopes."),
-    };
-    (!all.is_empty()).then(|| format!("This is what would be {}.{unenforced}", all.join(", ")))
 }
 
 /// What a table may take.

@@ -11,10 +11,9 @@ use crate::inventory::{UnixSeconds, merged};
 #[derive(Debug)]
 pub struct Acceptance {
     pub(super) reach: Arc<Reach>,
-    is_enforced: bool,
+    /// Whether a certificate is asked for; none if that is not known.
+    enforced: Option<bool>,
     has_unread: bool,
-    /// Whether an anchor is known to be in effect.
-    has_anchor: bool,
     /// Of each anchor of the reach: when it is valid, by the API and its PEM; `None` if it is not in effect.
     in_effect: Box<[Option<Span>]>,
     /// When the chain is let in for certain: sorted, none touching another.
@@ -66,9 +65,8 @@ impl Acceptance {
         let dates =
             |anchor: &ReachedAnchor| Some(scope.dates(&anchor.id)?.and(anchor.certificate.valid()));
         let mut acceptance = Self {
-            is_enforced: scope.is_enforced(),
+            enforced: scope.enforced(),
             has_unread: scope.has_unread(),
-            has_anchor: scope.has_anchor(),
             in_effect: reach.anchors.iter().map(dates).collect(),
             certain: Box::default(),
             has_loose_end: reach.loose_ends.iter().any(|id| scope.dates(id).is_some()),
@@ -84,7 +82,7 @@ impl Acceptance {
     }
 
     pub fn at(&self, now: UnixSeconds) -> Verdict<'_> {
-        if !self.is_enforced {
+        if self.enforced == Some(false) {
             return Verdict { accepted: Some(true), ..Verdict::default() };
         }
         let begun = self.certain.partition_point(|(begin, _)| *begin <= now);
@@ -117,7 +115,7 @@ impl Acceptance {
         let chain = &self.reach.chain;
         let refused = Refusal::of_leaf(chain, now).map(|refusal| (now, refusal));
         let latest = refused.unwrap_or((chain.valid().end, Refusal::Expired));
-        self.has_anchor.then_some(latest)
+        (self.enforced == Some(true)).then_some(latest)
     }
 
     /// The instants at which the verdict changes, in no order: between them it is the same.

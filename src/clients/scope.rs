@@ -46,13 +46,12 @@ impl EnforcedScope {
         Self { anchors: left.cloned().collect(), ..*self }
     }
 
-    /// Whether a certificate is asked for, as far as it is known.
-    pub(super) fn is_enforced(&self) -> bool {
-        self.has_anchor() || self.may_hold_more
-    }
-
-    pub(super) fn has_anchor(&self) -> bool {
-        !self.anchors.is_empty()
+    /// Whether a certificate is asked for; `None` if no anchor is known to be in effect, but one may be.
+    pub(super) fn enforced(&self) -> Option<bool> {
+        if self.anchors.is_empty() && self.may_hold_more {
+            return None;
+        }
+        Some(!self.anchors.is_empty())
     }
 
     /// Whether there may be an anchor in effect of which the certificate has not been read.

@@ -189,6 +189,14 @@ impl<'a> ClientRow<'a> {
         format!("client_{:016x}", hasher.finish())
     }
 
+    /// Whether it is refused, or may be; of an issuer: whether what it signs now would be.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(
+            self.state,
+            ClientState::Refused | ClientState::Doubtful | ClientState::IssuerNotTrusted
+        )
+    }
+
     /// None of a file that cannot be used.
     pub(crate) fn scope_link(&self) -> Option<Link> {
         let link = |project| Link::project(project);

@@ -289,6 +289,16 @@ mod tests {
                 Some("correct /x, or the files of client edge (OpenAIClientFilesFailed)"),
             ),
             (
+                "an anchor that was not read, and a certificate that ends by itself",
+                edge(vec![leaf(-1)]),
+                None,
+                Status::Critical,
+                format!(
+                    "Client edge is refused at the organization: its certificate has expired. {nothing}"
+                ),
+                Some("renew the certificate of client edge (OpenAIClientCertificateRefused)"),
+            ),
+            (
                 "an anchor that was not read",
                 edge(vec![leaf(300)]),
                 None,

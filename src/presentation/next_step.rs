@@ -224,7 +224,7 @@ mod tests {
                 Some("OpenAIMTLSNotCovered"),
             ),
             (
-                scopes(vec![certificate("a").valid(1..0)]),
+                scopes(vec![certificate("a").dated(Some(NOW), Some(NOW - DAY))]),
                 Some("upload a new certificate and activate it at the organization"),
                 Some("OpenAIMTLSNotCovered"),
             ),

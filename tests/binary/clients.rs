@@ -279,8 +279,8 @@ async fn what_would_be_is_told_with_its_exit_code() {
     let later = format!("--at={}", humantime::format_rfc3339_seconds(later));
     for (arguments, code, said) in [
         (&[][..], 0, "Accepted"),
-        (&["--without=cert_other"], 0, "with cert_other deactivated everywhere"),
-        (&["--without=cert_root"], 2, "client edge is refused at the organization"),
+        (&["--without=cert_other"], 0, "This is assumed: with cert_other deactivated everywhere."),
+        (&["--without=cert_root"], 2, "Refused then, but not now: client edge at Organization."),
         (&[&*later], 2, "its certificate has expired"),
         (&["--without=cert_root", "--without=cert_other"], 0, "no longer be enforced in 1 scope"),
         (&["--without=cert_none"], 3, "no list has a certificate with the id cert_none"),

@@ -132,6 +132,15 @@ fn clients_depend_on_an_anchor_without_which_they_are_refused() {
         judge(chain(&[leaf(), middle()]), &[one, ("on_2", Plan::root(OTHER))], &[]);
     let pairs = [(&acceptance, &scope), (&acceptance, &scope)];
     assert_eq!(dependent_clients(pairs.into_iter(), day(50)), [("on_1", Some(2))].into());
+    let unread = [certificate("on_1"), certificate("unread")];
+    let (doubtful, in_doubt) =
+        in_scope(chain(&[leaf(), middle()]), &contents(&[("on_1", root())]), &unread, &[]);
+    assert_eq!(doubtful.depends_on(&in_doubt, day(50)), [("on_1", false)], "it is not known");
+    let (nothing_read, in_doubt) =
+        in_scope(chain(&[leaf(), middle()]), &Contents::new(), &unread, &[]);
+    let may_depend = [("on_1", false), ("unread", false)];
+    assert_eq!(nothing_read.depends_on(&in_doubt, day(50)), may_depend);
+
     let without = Acceptance::new(&acceptance.reach, &scope.without(&["on_1"]));
     assert_eq!(at(&without, day(50)), never(Refusal::AnchorInactive), "what if");
 }
