@@ -150,8 +150,8 @@ fn verdict(summary: &Summary<'_>, message: &str, columns: usize) -> String {
     let text = wrap(&format!("{status}  {message}"), columns).join("\n");
     let rest = text.strip_prefix(&status).unwrap_or(&text);
     let mut text = format!("{style}{status}{style:#}{rest}\n");
-    if let Some(next) = &summary.next_step {
-        text.extend([&*wrap(&format!("Do next: {}.", next.text), columns).join("\n"), "\n"]);
+    for (when, next) in ["Do next", "Then"].iter().zip(&summary.next_steps) {
+        text.extend([&*wrap(&format!("{when}: {}.", next.text), columns).join("\n"), "\n"]);
     }
     text
 }

@@ -220,8 +220,8 @@ mod tests {
         });
         let summary = Summary::new(&state, now, Thresholds::default());
         let next = summary
-            .next_step
-            .as_ref()
+            .next_steps
+            .first()
             .map(|next| format!("{} ({})", next.text, next.runbook.unwrap_or_default()));
         (summary.status, summary.message(), next)
     }
@@ -312,6 +312,13 @@ mod tests {
             let expected = (status, message, next.map(str::to_owned));
             assert_eq!(said(&state, 0), expected, "{why}");
         }
+        let both = state(&[vec![active(20)]], &[("root", &root)], edge(vec![stranger.clone()]));
+        let summary = Summary::new(&both, NOW as f64, Thresholds::default());
+        let runbooks: Vec<_> = summary.next_steps.iter().map(|next| next.runbook).collect();
+        assert_eq!(
+            runbooks,
+            [Some("OpenAIClientCertificateRefused"), Some("OpenAIMTLSRunwayShort")]
+        );
         let files = edge(vec![leaf(300), stranger]);
         let ending = state(&[vec![active(40)]], &[("root", &root)], files);
         let (status, message, next) = said(&ending, 41);

@@ -18,26 +18,35 @@ pub(crate) struct NextStep {
 }
 
 impl NextStep {
-    /// None if nobody has to do anything. Rows come sorted by what ends first.
-    pub(super) fn new(
+    /// None if nobody has to do anything; two if scopes and clients each have something. Rows come sorted by what ends first.
+    pub(super) fn all(
         state: &PollState,
         scopes: &[ScopeRow<'_>],
         certificates: &[CertificateRow<'_>],
         clients: &[ClientRow<'_>],
         now: f64,
-    ) -> Option<Self> {
+    ) -> Vec<Self> {
         let api_time = state.api_time(now);
         let any_refused =
             scopes.iter().any(|row| matches!(row.coverage, Some(Coverage::Refused { .. })));
         let of_clients = |severity| client_sentences::next_step(clients, severity, api_time);
-        let (marked, runbook) = of_clients(Severity::Critical)
-            .filter(|_| !any_refused)
-            .or_else(|| of_scopes(scopes, certificates, api_time))
-            .or_else(|| of_certificates(certificates, api_time))
-            .or_else(|| of_clients(Severity::Warning))
-            .map(|(text, alert)| (text, Some(alert)))
-            .or_else(|| of_polls(state, now))?;
-        Some(Self { text: plain(&marked), marked, runbook })
+        let of_scope = of_scopes(scopes, certificates, api_time)
+            .or_else(|| of_certificates(certificates, api_time));
+        let of_client = of_clients(Severity::Critical);
+        let mut steps: Vec<_> = of_client.into_iter().chain(of_scope).collect();
+        if any_refused {
+            steps.reverse();
+        }
+        if steps.is_empty() {
+            steps.extend(of_clients(Severity::Warning));
+        }
+        let mut steps: Vec<_> =
+            steps.into_iter().map(|(text, alert)| (text, Some(alert))).collect();
+        if steps.is_empty() {
+            steps.extend(of_polls(state, now));
+        }
+        let step = |(marked, runbook): (String, _)| Self { text: plain(&marked), marked, runbook };
+        steps.into_iter().map(step).collect()
     }
 }
 
@@ -292,7 +301,7 @@ mod tests {
         ] {
             let state = state(Some(&read), &[]);
             let summary = Summary::new(&state, NOW as f64, Thresholds::default());
-            let next = summary.next_step.as_ref();
+            let next = summary.next_steps.first();
             assert_eq!(next.map(|next| &*next.text), text, "{}", summary.headline);
             assert_eq!(next.and_then(|next| next.runbook), runbook);
         }
@@ -308,7 +317,7 @@ mod tests {
         };
         let mut state = state(None, &[]);
         state.snapshot = Some(Arc::new(read));
-        let next = Summary::new(&state, NOW as f64, Thresholds::default()).next_step.unwrap();
+        let next = Summary::new(&state, NOW as f64, Thresholds::default()).next_steps.remove(0);
         assert_eq!(
             (&*next.text, next.runbook),
             (CHECK_BY_HAND, Some("OpenAICertExporterMalformed"))
@@ -319,7 +328,7 @@ mod tests {
     fn what_ends_soon_comes_before_a_failed_poll() {
         let first = |state: &PollState| {
             let summary = Summary::new(state, NOW as f64, Thresholds::default());
-            summary.next_step.map(|next| next.text)
+            summary.next_steps.into_iter().next().map(|next| next.text)
         };
         let failed = [FailureReason::Unauthorized];
         let replace = Some("replace the admin key (api.admin_key_file)");

@@ -34,8 +34,8 @@ pub(crate) struct Summary<'a> {
     pub detail: Vec<String>,
     /// The headline, then the detail, with their names marked.
     pub marked: Vec<String>,
-    /// None if nobody has to do anything.
-    pub next_step: Option<NextStep>,
+    /// Empty if nobody has to do anything.
+    pub next_steps: Vec<NextStep>,
     /// Why what is shown may not be the present state, a sentence each.
     pub caveats: Vec<String>,
     /// Whether `caveats` alone decide the status.
@@ -176,7 +176,7 @@ impl<'a> Summary<'a> {
             headline: plain(&marked[0]),
             detail: marked[1..].iter().map(|text| plain(text)).collect(),
             marked,
-            next_step: NextStep::new(state, &scopes, &certificates, &clients, now),
+            next_steps: NextStep::all(state, &scopes, &certificates, &clients, now),
             caveats: caveats(state, now),
             is_doubt_decisive: status == Status::Unknown
                 || is_doubtful && !is_incomplete && known < Severity::Warning,
@@ -652,7 +652,7 @@ mod tests {
         let summary = Summary::new(&state, NOW as f64, Thresholds::default());
         let said = "The API lists no project (poll.projects).";
         assert_eq!((summary.status, &*summary.headline), (Status::Warning, said));
-        let next = summary.next_step.unwrap().text;
+        let next = &summary.next_steps[0].text;
         assert!(next.starts_with("see whether the admin key may list"), "{next}");
     }
 
