@@ -37,7 +37,7 @@ impl NextStep {
         if any_refused {
             steps.reverse();
         }
-        if steps.is_empty() {
+        if steps.is_empty() && !state.is_failing() {
             steps.extend(of_clients(Severity::Warning));
         }
         let mut steps: Vec<_> =
@@ -87,8 +87,8 @@ fn of_scopes(
     })
 }
 
-/// The inactive certificate of the scope's authority that is valid at `instant` and ends last: one of another authority lets
-/// none of its clients in. One without a known end prolongs no runway.
+/// The certificate of the scope's authority that is not in effect there, is valid at `instant` and ends last: one of another
+/// authority lets none of its clients in. One without a known end prolongs no runway.
 fn uploaded(
     certificates: &[CertificateRow<'_>],
     scope: &ScopeRow<'_>,
@@ -98,8 +98,8 @@ fn uploaded(
         let (begin, end) = row.spans[0];
         begin <= instant && instant < end && end < UnixSeconds::MAX
     };
-    let inactive = certificates.iter().filter(|row| !row.used.is_active() && !row.is_unusable);
-    let usable = inactive.filter(is_valid);
+    let others = certificates.iter().filter(|row| !scope.has_in_effect(row) && !row.is_unusable);
+    let usable = others.filter(is_valid);
     let usable = usable.filter(|row| scope.is_continued_by(&row.used.certificate));
     usable.max_by_key(|row| row.spans[0].1).map(CertificateRow::link)
 }

@@ -140,6 +140,12 @@ impl<'a> ScopeRow<'a> {
         self.inventory.ending_at(self.project.map(|project| &*project.id), end)
     }
 
+    pub(super) fn has_in_effect(&self, row: &CertificateRow<'_>) -> bool {
+        let own = self.project.map(|project| &project.id);
+        let mut projects = self.inventory.active_projects(row.used);
+        row.used.active_at_organization || projects.any(|project| Some(&project.id) == own)
+    }
+
     /// Whether a certificate is of the authority with which coverage ends, or ended: others do not let its clients in.
     pub(super) fn is_continued_by(&self, certificate: &Certificate) -> bool {
         let last = self.last_certificate();
