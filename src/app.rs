@@ -179,8 +179,7 @@ impl Reloading {
                 }
                 Err(error) => {
                     self.successful.set(0);
-                    let what =
-                        "the configuration was read anew and cannot be used; the one before stays";
+                    let what = "the configuration cannot be used; keeping the previous one";
                     tracing::error!("{what}: {error}");
                 }
             }
@@ -189,10 +188,10 @@ impl Reloading {
     }
 
     async fn log_success(&self) {
-        let what = "the configuration was read anew and holds from the next poll on";
+        let what = "the configuration was reloaded and applies from the next poll on";
         match &self.web_security {
             Some(security) if !security.reload().await => {
-                tracing::warn!("{what}, but for web.config_file: an earlier version of it stays");
+                tracing::warn!("{what}, except for web.config_file: keeping its previous version");
             }
             _ => tracing::info!("{what}"),
         }

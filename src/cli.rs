@@ -184,7 +184,7 @@ pub struct Flags {
     /// TLS and users for that address, in the format of the Prometheus exporter-toolkit (YAML)
     #[arg(id = "web.config_file", long = "web.config.file", value_name = "FILE", global = true)]
     web_config_file: Option<String>,
-    /// Address to serve the health endpoints on besides, alone and in plain HTTP
+    /// A second address that serves only the health endpoints, in plain HTTP
     #[arg(
         id = "web.probe_listen_address",
         long = "web.probe-listen-address",

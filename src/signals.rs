@@ -28,7 +28,7 @@ pub fn shutdown() -> io::Result<CancellationToken> {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         };
-        tracing::info!(signal = name, "ending");
+        tracing::info!(signal = name, "shutting down");
         signalled.cancel();
     });
     Ok(shutdown)

@@ -118,7 +118,7 @@ impl Transport {
             }
             Err(error) => {
                 tracing::warn!(
-                    "the files for TLS to the API have changed and cannot be used; those before stay: {error}"
+                    "the files for TLS to the API have changed and cannot be used; keeping the previous ones: {error}"
                 );
             }
         }

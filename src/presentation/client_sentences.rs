@@ -27,7 +27,7 @@ pub(super) fn annotate(rows: &mut [CertificateRow<'_>], assessment: &Assessment,
             Some(Some(count)) => row.add_note(&format!("{count} clients depend on it")),
         }
         if certificate.expires_at_from_pem {
-            row.add_note("its end is that of its PEM, since the API gives none");
+            row.add_note("its expiry is taken from its PEM, since the API gives none");
         }
         for problem in problems.get(&*certificate.id).copied().flatten().unwrap_or_default() {
             row.add_note(odd(*problem));
@@ -46,7 +46,7 @@ fn odd(problem: Problem) -> &'static str {
         Problem::NotACa => "it is not a CA certificate",
         Problem::SameKey => "another active certificate has the same key",
         Problem::SeveralCertificates => {
-            "its PEM has several certificates, of which the first counts"
+            "its PEM has several certificates, and only the first counts"
         }
         Problem::Unreadable => "its PEM cannot be read",
     }
@@ -347,7 +347,7 @@ mod tests {
         let note = root.note.as_deref().unwrap();
         assert_eq!(
             note,
-            "2 clients depend on it; its key usage is not for signing certificates; its PEM has several certificates, of which the first counts"
+            "2 clients depend on it; its key usage is not for signing certificates; its PEM has several certificates, and only the first counts"
         );
     }
 }

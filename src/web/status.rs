@@ -196,7 +196,7 @@ fn banner<'a>(
     let (lead, others) = summary.caveats.split_first()?;
     Some(match state.oldest_read_at() {
         Some(read_at) if !state.is_stale(now) => {
-            let read = format!("What is shown was read {}, or later.", ago(read_at, now));
+            let read = format!("All that is shown was read {} or later.", ago(read_at, now));
             (Severity::Warning, lead, [others, &[read]].concat().join(" "))
         }
         _ => (Severity::Critical, lead, others.join(" ")),

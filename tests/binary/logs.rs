@@ -81,7 +81,7 @@ async fn each_poll_is_one_line() {
             "how the API is reached",
             "list entries that could not be read in full, by fault: not an object (1)",
             "list entries that came twice, each shown once",
-            "ending",
+            "shutting down",
         ]
     );
     assert_eq!((&others[2]["level"], &others[2]["count"]), (&json!("WARN"), &json!(1)));

@@ -45,7 +45,7 @@ impl Reloadable {
     /// Reads this configuration, and waits until the log says what has come of it.
     async fn reload(&self, config: &str) -> Page {
         std::fs::write(self.path(), config).unwrap();
-        let count = || self.exporter.log_lines("the configuration was read anew").len();
+        let count = || self.exporter.log_lines("the configuration ").len();
         let before = count();
         self.exporter.signal(Signal::HUP);
         until("the configuration is read anew", async || (count() > before).then_some(())).await;
@@ -83,7 +83,9 @@ async fn invalid_configuration_changes_nothing_and_shows() {
     ] {
         let page = reloadable.reload(config).await;
         assert_eq!((page.one(SUCCESSFUL), page.one(SUCCEEDED_AT)), (0.0, succeeded_at), "{config}");
-        let errors = reloadable.exporter.log_lines("cannot be used; the one before stays");
+        let errors = reloadable
+            .exporter
+            .log_lines("the configuration cannot be used; keeping the previous one");
         let last = errors.last().unwrap();
         assert!(last.contains("ERROR") && last.contains(fault), "{config}: {last}");
         // Still at the interval from before.
@@ -156,19 +158,19 @@ async fn refused_web_configuration_shows_until_it_is_mended() {
     let refused = "A change of the web configuration was refused.";
     // At once, and whether SIGHUP or its own look at the files comes first.
     for (file, is_refused, said) in [
-        (right.as_str(), false, "holds from the next poll on"),
+        (right.as_str(), false, "applies from the next poll on"),
         (
             "oops",
             true,
-            "holds from the next poll on, but for web.config_file: an earlier version of it stays",
+            "applies from the next poll on, except for web.config_file: keeping its previous version",
         ),
-        (right.as_str(), false, "holds from the next poll on"),
+        (right.as_str(), false, "applies from the next poll on"),
     ] {
         folder.write("web.yml", &users(file));
-        let before = exporter.log_lines("the configuration was read anew").len();
+        let before = exporter.log_lines("the configuration was reloaded").len();
         exporter.signal(Signal::HUP);
         let line = until("the configuration is read anew", async || {
-            exporter.log_lines("the configuration was read anew").get(before).cloned()
+            exporter.log_lines("the configuration was reloaded").get(before).cloned()
         })
         .await;
         assert!(line.trim_end().ends_with(said), "{line}");

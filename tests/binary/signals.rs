@@ -105,7 +105,7 @@ async fn answer_under_way_is_finished() {
     let (_api, exporter) = with_a_large_page().await;
     let mut scrape = slow_scrape(&exporter).await;
     exporter.signal(Signal::TERM);
-    exporter.line_saying("ending").await;
+    exporter.line_saying("shutting down").await;
     let answer = read_to_close(&mut scrape).await;
     assert_eq!(
         Page::parse(&unchunked(&answer)).unwrap().certificates().len(),

@@ -219,7 +219,7 @@ async fn files_that_cannot_be_used_leave_those_before_in_force() {
     .enumerate()
     {
         folder.write(name, content);
-        let warnings = || exporter.log_lines("cannot be used; those before stay");
+        let warnings = || exporter.log_lines("cannot be used; keeping the previous ones");
         until("it is told", async || (warnings().len() > round).then_some(())).await;
         let page = exporter.page_after_more_polls(2).await;
         assert!(page.is_up(), "{name}: {content}\n{}", exporter.log());
