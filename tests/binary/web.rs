@@ -101,7 +101,7 @@ async fn clients_that_do_not_read_hold_no_page_of_their_own() {
     const CLIENTS: usize = 200;
     let list = (0..500).map(|index| certificate(&format!("cert_{index}")).named(&"x".repeat(400)));
     let exporter = Api::listing(list.collect()).await.once().start().await;
-    exporter.page_after_polls(1).await;
+    assert!(exporter.page_after_polls(1).await.is_up(), "{}", exporter.log());
     for path in ["/", "/api/v1/certificates", "/metrics"] {
         let page = exporter.get(path).await.bytes().await.unwrap().len();
         let (before, mut clients) = (exporter.peak_memory_kib(), Vec::new());
