@@ -11,7 +11,8 @@ from helm import HELMS, MATRIX, objects
 
 
 def flat(tables):
-    return {f"{section}.{key}": value for section, keys in tables.items() for key, value in keys.items()}
+    sections = ((section, keys) for section, keys in tables.items() if isinstance(keys, dict))
+    return {f"{section}.{key}": value for section, keys in sections for key, value in keys.items()}
 
 
 def files(folder, config):
@@ -41,9 +42,11 @@ def main():
                 done = subprocess.run(command, capture_output=True, text=True, env=environment)
                 assert done.returncode == 0, f"{name}: {done.stderr}{config}"
                 effective = tomllib.loads(done.stdout)
-                given = flat({k: v for k, v in values.get("config", {}).items() if isinstance(v, dict)})
+                given = flat(values.get("config", {}))
                 for key, value in given.items():
                     assert value is None or flat(effective)[key] == value, f"{name}: {key} is {flat(effective)[key]}"
+                clients = values.get("config", {}).get("clients")
+                assert clients is None or effective["clients"] == clients, f"{name}: {effective['clients']}"
                 checked += 1
         print(f"ok: the exporter takes all {checked} configurations, with the values that were given")
 
