@@ -55,16 +55,12 @@ pub(super) enum Lifetime {
     /// Until a poll ends. These are few series: their text is written for each page, together with that of the registry, and
     /// compressed again only if it differs.
     Poll,
-    /// Until a list holds something else.
+    /// Until a list, a file of a client or an anchor's PEM holds something else.
     Inventory,
-    /// Until a list holds something else, or an active certificate begins or ends.
+    /// The same, or until an active certificate begins or ends, or a client is let in or refused.
     Epoch,
     /// Until a list is read again.
     Reads,
-    /// Until a file of a client, an anchor's PEM or a list holds something else.
-    Clients,
-    /// The same, or until a client is let in or refused.
-    ClientEpoch,
     /// Until the next second.
     Second,
 }
@@ -73,15 +69,18 @@ impl Series {
     pub(super) const fn lifetime(&self) -> Lifetime {
         match self {
             Self::State(_) | Self::FailureReasons => Lifetime::Poll,
-            Self::Certificates(_) | Self::CertificateUses(_) | Self::ProjectCertificates(_) => {
-                Lifetime::Inventory
-            }
-            Self::Scopes(_) => Lifetime::Epoch,
+            Self::Certificates(_)
+            | Self::CertificateUses(_)
+            | Self::ProjectCertificates(_)
+            | Self::Problems => Lifetime::Inventory,
+            // With what changes less often beside it, so that they are compressed together.
+            Self::Scopes(_)
+            | Self::Clients(_)
+            | Self::ClientLeaves(_)
+            | Self::ClientScopes(..)
+            | Self::ClientRefusals
+            | Self::DependentClients => Lifetime::Epoch,
             Self::ScopeReads | Self::ProjectReads => Lifetime::Reads,
-            Self::Clients(_) | Self::ClientLeaves(_) | Self::Problems => Lifetime::Clients,
-            Self::ClientScopes(..) | Self::ClientRefusals | Self::DependentClients => {
-                Lifetime::ClientEpoch
-            }
             Self::CertificatesNow(_) => Lifetime::Second,
         }
     }

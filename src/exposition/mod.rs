@@ -157,8 +157,9 @@ impl Cache {
     }
 }
 
-/// Cache key of a fragment: the text that is rendered for every page, the identity of its source, and the second or epoch.
-type Key = (String, Option<Identity>, Option<i64>);
+/// Cache key of a fragment: the text that is rendered for every page, the identities of its sources, and the second or
+/// epochs.
+type Key = (String, [Option<Identity>; 2], [Option<i64>; 2]);
 
 fn key(
     run: &'static [Metric],
@@ -170,18 +171,19 @@ fn key(
     let written = if lifetime == Lifetime::Poll { run } else { &[] };
     let text = TextBody::new(written, registered.to_vec(), state, now).collect();
     let snapshot = state.snapshot.as_ref();
-    let inventory = snapshot.map(|snapshot| Identity::of(&snapshot.inventory));
-    let epoch = || i64::try_from(snapshot?.inventory.epoch(now)).ok();
     let clients = state.clients.as_ref();
-    let client_epoch = || i64::try_from(clients?.epoch(now)).ok();
-    let (object, moment) = match lifetime {
-        Lifetime::Clients => (clients.map(Identity::of), None),
-        Lifetime::ClientEpoch => (clients.map(Identity::of), client_epoch()),
-        Lifetime::Poll => (None, None),
-        Lifetime::Inventory => (inventory, None),
-        Lifetime::Epoch => (inventory, epoch()),
-        Lifetime::Reads => (snapshot.map(Identity::of), None),
-        Lifetime::Second => (inventory, Some(now)),
+    let facts = || [snapshot.map(|it| Identity::of(&it.inventory)), clients.map(Identity::of)];
+    let epoch = |epoch: Option<usize>| epoch.and_then(|epoch| i64::try_from(epoch).ok());
+    let (objects, moments) = match lifetime {
+        Lifetime::Poll => ([None, None], [None, None]),
+        Lifetime::Inventory => (facts(), [None, None]),
+        Lifetime::Epoch => {
+            let of_clients = clients.map(|clients| clients.epoch(now));
+            let of_scopes = snapshot.map(|snapshot| snapshot.inventory.epoch(now));
+            (facts(), [epoch(of_scopes), epoch(of_clients)])
+        }
+        Lifetime::Reads => ([snapshot.map(Identity::of), None], [None, None]),
+        Lifetime::Second => (facts(), [Some(now), None]),
     };
-    (text, object, moment)
+    (text, objects, moments)
 }
