@@ -84,6 +84,9 @@ impl ClientFiles {
                 Err(message) => failed.push(FailedFile { path, message }),
             }
         }
+        // What two patterns find, or both lists, counts once.
+        failed.sort_by(|a, b| a.path.cmp(&b.path));
+        failed.dedup_by(|a, b| a.path == b.path);
         let (name, projects) = (client.name.as_str().into(), client.projects.clone());
         Client { name, projects, files, failed }
     }
@@ -182,8 +185,10 @@ impl Walk {
 
     fn arrive(&mut self, path: &Path, rest: &[&str]) {
         if !rest.is_empty() {
-            self.descend(path, rest);
-        } else if path.symlink_metadata().is_ok() {
+            return self.descend(path, rest);
+        }
+        // What may not be looked at is found, and says so when it is read.
+        if path.symlink_metadata().map_or_else(|error| !is_absence(&error), |_| true) {
             self.found.insert(path.into());
         }
     }
@@ -200,11 +205,7 @@ impl Walk {
                 self.looked_at += names.len();
                 names
             }
-            Err(error)
-                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
-            {
-                Vec::new()
-            }
+            Err(error) if is_absence(&error) => Vec::new(),
             Err(error) => {
                 let fault = format!("cannot be read: {error}");
                 self.unreadable.push((folder.to_string_lossy().into(), fault));
@@ -212,6 +213,10 @@ impl Walk {
             }
         }
     }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 /// A part of a pattern, between two slashes.

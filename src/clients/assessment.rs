@@ -172,11 +172,10 @@ pub(super) type Matches = HashMap<Box<str>, Box<[usize]>>;
 
 /// Thousands of clients have thousands of patterns: each is tried once, and again only if a project is another.
 fn matches(clients: &[Client], inventory: &Inventory, before: Option<&Assessment>) -> Matches {
-    let projects = |inventory: &Inventory| -> Vec<Project> {
-        inventory.projects().iter().map(|list| list.project.clone()).collect()
-    };
+    let projects = || inventory.projects().iter().map(|list| &list.project);
     let before = before.filter(|before| {
-        before.inventory.as_ref().is_some_and(|before| projects(before) == projects(inventory))
+        let known = before.inventory.iter().flat_map(|inventory| inventory.projects());
+        before.inventory.is_some() && projects().eq(known.map(|list| &list.project))
     });
     let mut matches = Matches::new();
     for pattern in clients.iter().flat_map(|client| client.projects.iter().flatten()) {

@@ -101,17 +101,7 @@ impl<'a> ClientRow<'a> {
             hangs_on.and_then(|hangs_on| assessment.certificate(hangs_on.certificate_id()));
         Self {
             project,
-            label: match state {
-                ClientState::Refused => "Refused",
-                ClientState::Doubtful => "May be refused",
-                ClientState::IssuerNotTrusted => "Not trusted",
-                ClientState::Accepted if severity > Severity::Ok => "Refused soon",
-                ClientState::Accepted if is_issuer => "Trusted",
-                ClientState::Accepted => "Accepted",
-                ClientState::Failed | ClientState::Unscoped => "Not readable",
-                ClientState::Unknown => "Not known",
-                ClientState::NotAsked => "Not enforced",
-            },
+            label: label(state, severity, is_issuer),
             severity,
             client: sanitize(&client.name),
             file: escaped(&file.path),
@@ -137,30 +127,18 @@ impl<'a> ClientRow<'a> {
 
     fn failed(client: &str, FailedFile { path, message }: &FailedFile) -> Self {
         let reason = format!("the file {message}");
-        Self::without_verdict(client, "Not readable", escaped(path), reason, ClientState::Failed)
+        Self::without_verdict(client, escaped(path), reason, ClientState::Failed)
     }
 
     fn unscoped(client: &str) -> Self {
         let reason = "no project that is monitored matches its patterns".into();
-        Self::without_verdict(
-            client,
-            "Judged nowhere",
-            String::new(),
-            reason,
-            ClientState::Unscoped,
-        )
+        Self::without_verdict(client, String::new(), reason, ClientState::Unscoped)
     }
 
-    fn without_verdict(
-        client: &str,
-        label: &'static str,
-        file: String,
-        reason: String,
-        state: ClientState,
-    ) -> Self {
+    fn without_verdict(client: &str, file: String, reason: String, state: ClientState) -> Self {
         Self {
             project: None,
-            label,
+            label: label(state, Severity::Warning, false),
             severity: Severity::Warning,
             client: sanitize(client),
             file,
@@ -257,6 +235,21 @@ fn judge(
         Verdict { accepted: None, refused_from: None, .. } => {
             (ClientState::Unknown, Severity::Warning)
         }
+    }
+}
+
+fn label(state: ClientState, severity: Severity, is_issuer: bool) -> &'static str {
+    match state {
+        ClientState::Refused => "Refused",
+        ClientState::Doubtful => "May be refused",
+        ClientState::IssuerNotTrusted => "Not trusted",
+        ClientState::Accepted if severity > Severity::Ok => "Refused soon",
+        ClientState::Accepted if is_issuer => "Trusted",
+        ClientState::Accepted => "Accepted",
+        ClientState::Failed => "Not readable",
+        ClientState::Unscoped => "Judged nowhere",
+        ClientState::Unknown => "Not known",
+        ClientState::NotAsked => "Not enforced",
     }
 }
 

@@ -22,20 +22,22 @@ pub(super) async fn certificates(
     State(app): State<AppState>,
     headers: HeaderMap,
 ) -> Result<Response, NotRendered> {
-    let Some(snapshot) = app.state.borrow().snapshot.clone() else {
+    let state = Arc::clone(&app.state.borrow());
+    let Some(snapshot) = state.snapshot.clone() else {
         let body =
             CachedResponse::volatile(JSON, r#"{"error":{"message":"no poll has succeeded yet"}}"#);
         let response = body.with(RETRY_AFTER, "5").respond(&headers);
         return Ok((StatusCode::SERVICE_UNAVAILABLE, response).into_response());
     };
-    let clients = app.state.borrow().clients.clone();
-    let key = clients.clone();
+    let (clients, key) = (state.clients.clone(), state.clients.clone());
+    let clock = Arc::clone(&state);
     let moment = move |inventory: &Inventory, now: UnixSeconds| {
+        let now = whole_second(clock.api_time(now as f64));
         let epoch = key.as_ref().map_or(0, |clients| clients.epoch(now));
         (inventory.epoch(now), key.as_ref().map(Identity::of), epoch)
     };
     let render = move |inventory: &Inventory, now: f64| {
-        let document = Document::new(inventory, clients.as_deref(), now);
+        let document = Document::new(inventory, clients.as_deref(), state.api_time(now));
         Some(CachedResponse::tagged(JSON, serde_json::to_vec(&document).ok()?))
     };
     let inventory = Arc::clone(&snapshot.inventory);
