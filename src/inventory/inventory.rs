@@ -226,6 +226,12 @@ impl Inventory {
             .map(|position| &self.lists.projects[*position as usize].project)
     }
 
+    /// The positions among [`Self::scopes`] of those at which a certificate of this inventory is active.
+    pub(crate) fn active_scopes(of: &CertificateUse) -> impl Iterator<Item = usize> {
+        let projects = of.active_at_projects.iter().map(|position| *position as usize + 1);
+        of.active_at_organization.then_some(0).into_iter().chain(projects)
+    }
+
     /// Whether projects were listed, but the filters leave out every one.
     pub fn selects_no_project(&self) -> bool {
         let Lists { projects, unread, project_faults, .. } = &self.lists;

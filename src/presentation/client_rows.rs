@@ -167,6 +167,10 @@ impl<'a> ClientRow<'a> {
         format!("client_{:016x}", hasher.finish())
     }
 
+    pub(super) fn link(&self) -> Link {
+        Link { anchor: self.anchor(), name: self.client.clone() }
+    }
+
     /// Whether it is refused, or may be; of an issuer: whether what it signs now would be.
     pub(crate) fn is_refused(&self) -> bool {
         matches!(

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use super::client_rows::{ClientRow, ClientState};
+use super::harms::{Clause, Subject, Urgency};
+use super::links::Link;
 use super::rows::CertificateRow;
 use super::text::format_date;
 use crate::clients::{Assessment, Problem, Refusal};
@@ -19,12 +21,12 @@ pub(super) fn annotate(rows: &mut [CertificateRow<'_>], assessment: &Assessment,
         let certificate = &row.used.certificate;
         match counts.get(&*certificate.id) {
             Some(Some(0)) if row.used.is_active() && any_client => {
-                row.add_note("no client depends on it");
+                row.add_dependents("no configured client depends on it");
             }
             None | Some(Some(0)) => {}
-            Some(None) => row.add_note("how many clients depend on it is not known"),
-            Some(Some(1)) => row.add_note("1 client depends on it"),
-            Some(Some(count)) => row.add_note(&format!("{count} clients depend on it")),
+            Some(None) => row.add_dependents("how many clients depend on it is not known"),
+            Some(Some(1)) => row.add_dependents("1 client depends on it"),
+            Some(Some(count)) => row.add_dependents(&format!("{count} clients depend on it")),
         }
         if certificate.expires_at_from_pem {
             row.add_note("its expiry is taken from its PEM, since the API gives none");
@@ -52,48 +54,63 @@ fn odd(problem: Problem) -> &'static str {
     }
 }
 
-/// What somebody has to act on, as clauses of a sentence, each with its severity. Rows come sorted.
-pub(super) fn clauses(rows: &[ClientRow<'_>], now: f64) -> Vec<(Severity, String)> {
+/// What somebody has to act on. Rows come sorted.
+pub(super) fn clauses(rows: &[ClientRow<'_>], now: f64) -> Vec<Clause> {
     let to_act_on: Vec<_> = rows.iter().filter(|row| row.severity >= Severity::Warning).collect();
     let alike = to_act_on.chunk_by(|a, b| (a.severity, a.state) == (b.severity, b.state));
-    alike.map(|alike| (alike[0].severity, clause(alike, now))).collect()
+    let clause = |alike: &[&ClientRow<'_>]| Clause {
+        subject: Subject::Clients,
+        severity: alike[0].severity,
+        urgency: match (alike[0].state, alike[0].refused_from) {
+            (ClientState::Refused, _) => Urgency::ClientRefused,
+            (ClientState::Accepted, Some(at)) => Urgency::At(at),
+            _ => Urgency::Undated,
+        },
+        begins_with_name: false,
+        text: text(alike, now),
+    };
+    alike.map(clause).collect()
 }
 
+const CERTIFICATES: &str = "client certificates";
+
 /// Rows of one state: one by name, otherwise how many. The rest is in the rows.
-fn clause(alike: &[&ClientRow<'_>], now: f64) -> String {
-    let (row, count) = (alike[0], alike.len());
-    let (one, many) = match row.state {
+fn text(alike: &[&ClientRow<'_>], now: f64) -> String {
+    let row = alike[0];
+    let from = row.refused_from.map(|at| format_date(at, now)).unwrap_or_default();
+    let (one, kind, many) = match row.state {
         ClientState::Refused => (
             format!("is refused at {}: {}", row.place(), row.reason.as_deref().unwrap_or_default()),
-            "client certificates are refused".into(),
+            CERTIFICATES,
+            "are refused".into(),
         ),
-        ClientState::Doubtful => {
-            ("may be refused".into(), "client certificates may be refused".into())
-        }
+        ClientState::Doubtful => ("may be refused".into(), CERTIFICATES, "may be refused".into()),
         ClientState::IssuerNotTrusted => (
             "has an issuer that is not trusted".into(),
-            "issuers of clients are not trusted".into(),
+            "issuers of clients",
+            "are not trusted".into(),
         ),
-        ClientState::Accepted => {
-            let from = row.refused_from.map(|at| format_date(at, now)).unwrap_or_default();
-            (
-                format!("will be refused from {from}"),
-                format!("client certificates will be refused, the first from {from}"),
-            )
-        }
+        ClientState::Accepted => (
+            format!("will be refused from {from}"),
+            CERTIFICATES,
+            format!("will be refused, the first from {from}"),
+        ),
         ClientState::Failed => {
-            ("has a file that cannot be used".into(), "files of clients cannot be used".into())
+            ("has a file that cannot be used".into(), "files of clients", "cannot be used".into())
         }
         ClientState::Unscoped => (
             "is judged nowhere, since no project matches its patterns".into(),
-            "clients are judged nowhere, since no project matches their patterns".into(),
+            "clients",
+            "are judged nowhere, since no project matches their patterns".into(),
         ),
-        ClientState::Unknown | ClientState::NotAsked => (
-            "is not known to be let in".into(),
-            "client certificates are not known to be let in".into(),
-        ),
+        ClientState::Unknown | ClientState::NotAsked => {
+            ("is not known to be let in".into(), CERTIFICATES, "are not known to be let in".into())
+        }
     };
-    if count == 1 { format!("client {} {one}", row.client) } else { format!("{count} {many}") }
+    match alike.len() {
+        1 => format!("client {} {one}", row.link().mark()),
+        count => format!("{} {many}", Link::count("clients", format!("{count} {kind}")).mark()),
+    }
 }
 
 /// What to do about the first row, if it is as bad as `severity`. Rows come sorted.
@@ -108,12 +125,13 @@ pub(super) fn next_step(
         ClientState::Doubtful | ClientState::Accepted => "OpenAIClientCertificateRefusedSoon",
         ClientState::IssuerNotTrusted => "OpenAIClientIssuerNotTrusted",
         ClientState::Failed => {
-            let text = format!("correct {}, or the files of client {}", row.file, row.client);
+            let text =
+                format!("correct {}, or the files of client {}", row.file, row.link().mark());
             return Some((text, "OpenAIClientFilesFailed"));
         }
         ClientState::Unscoped | ClientState::Unknown | ClientState::NotAsked => return None,
     };
-    let (client, place, anchor) = (&row.client, row.place(), row.anchor_name());
+    let (client, place, anchor) = (row.link().mark(), row.place(), row.anchor_name());
     let by = row.refused_from.filter(|at| *at as f64 > now);
     let by = by.map_or_else(String::new, |at| format!(" before {}", format_date(at, now)));
     let text = match row.refusal? {
@@ -143,6 +161,9 @@ pub(super) fn next_step(
                 "give client {client} a certificate of an anchor that stays valid{by}: {anchor} does not"
             ),
         },
+        Refusal::Expired if by.is_empty() => {
+            format!("renew the certificate of client {client}, which has expired")
+        }
         Refusal::Expired => format!("renew the certificate of client {client}{by}"),
         Refusal::NotYetValid => {
             format!("give client {client} a certificate that is valid already")
@@ -296,7 +317,9 @@ mod tests {
                 format!(
                     "Client edge is refused at the organization: its certificate has expired. {nothing}"
                 ),
-                Some("renew the certificate of client edge (OpenAIClientCertificateRefused)"),
+                Some(
+                    "renew the certificate of client edge, which has expired (OpenAIClientCertificateRefused)",
+                ),
             ),
             (
                 "an anchor that was not read",
@@ -324,7 +347,7 @@ mod tests {
         let (status, message, next) = said(&ending, 41);
         assert_eq!(status, Status::Critical);
         assert!(message.starts_with("Requests of the organization are refused: "), "{message}");
-        assert!(message.contains("; 2 client certificates are refused"), "{message}");
+        assert!(message.contains(". 2 client certificates are refused."), "{message}");
         assert!(next.unwrap().starts_with("upload a successor of root"));
     }
 
@@ -344,10 +367,13 @@ mod tests {
         );
         annotate(&mut rows, state.clients.as_deref().unwrap(), NOW as f64);
         let root = rows.iter().find(|row| row.id == "root").unwrap();
-        let note = root.note.as_deref().unwrap();
+        let said = (root.dependents.as_deref().unwrap(), root.note.as_deref().unwrap());
         assert_eq!(
-            note,
-            "2 clients depend on it; its key usage is not for signing certificates; its PEM has several certificates, and only the first counts"
+            said,
+            (
+                "2 clients depend on it",
+                "its key usage is not for signing certificates; its PEM has several certificates, and only the first counts"
+            )
         );
     }
 }

@@ -1,5 +1,8 @@
 //! What somebody has to act on: found in the rows, one by one, and put into clauses, many at once.
 
+use std::cmp::Reverse;
+
+use super::links::Link;
 use super::rows::{CertificateRow, ScopeRow};
 use super::text::{format_date, humanize, relative, within};
 use crate::inventory::{Coverage, Severity, Thresholds, UnixSeconds};
@@ -30,6 +33,10 @@ pub(super) enum Harm {
 impl Harm {
     pub(super) fn is_of_coverage(self) -> bool {
         matches!(self, Self::Refused | Self::Ends | Self::Undated | Self::InDoubt)
+    }
+
+    pub(super) fn is_of_certificate(self) -> bool {
+        matches!(self, Self::Expired | Self::Expires | Self::NotYetValid)
     }
 }
 
@@ -89,9 +96,105 @@ pub(super) fn title(row: &CertificateRow<'_>) -> String {
     }
 }
 
-/// Takes the refused scopes or, if there are none, whatever ends or expires next.
-pub(super) fn take_first(items: &mut Vec<Item>) -> Vec<Item> {
-    let is_to_come = |item: &Item| matches!(item.harm, Harm::Ends | Harm::Expires);
+/// What a clause is about. Of what is as bad and as urgent, the first comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    Scopes,
+    Clients,
+    Certificates,
+    /// What no row shows, such as a list that was not read.
+    Gaps,
+}
+
+/// In the order in which it is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// All requests of a scope are refused.
+    ScopeRefused,
+    ClientRefused,
+    /// Something ends then.
+    At(UnixSeconds),
+    Undated,
+}
+
+/// A part of a sentence.
+pub(super) struct Clause {
+    pub subject: Subject,
+    pub severity: Severity,
+    pub urgency: Urgency,
+    /// Whether it begins with a certificate's name, which stays as it is.
+    pub begins_with_name: bool,
+    /// With its names marked.
+    pub text: String,
+}
+
+impl Clause {
+    /// About what no row shows.
+    pub(super) fn gap(text: String) -> Self {
+        Self {
+            subject: Subject::Gaps,
+            severity: Severity::Warning,
+            urgency: Urgency::Undated,
+            begins_with_name: false,
+            text,
+        }
+    }
+
+    fn of(alike: &[Item], text: String) -> Self {
+        let Item { harm, severity, at, .. } = alike[0];
+        let begins_with_name = harm.is_of_certificate();
+        let urgency = match harm {
+            Harm::Refused => Urgency::ScopeRefused,
+            Harm::Ends | Harm::Expires => Urgency::At(at),
+            _ => Urgency::Undated,
+        };
+        let subject = if begins_with_name { Subject::Certificates } else { Subject::Scopes };
+        Self { subject, severity, urgency, begins_with_name, text }
+    }
+}
+
+/// About scopes, then about clients, which come as clauses, then about certificates. Items come sorted by time.
+pub(super) fn clauses(
+    mut scopes: Vec<Item>,
+    mut certificates: Vec<Item>,
+    clients: Vec<Clause>,
+    now: f64,
+) -> Vec<Clause> {
+    let mut first = take_first(&mut scopes);
+    // A certificate that expires when a scope's coverage ends is named with it.
+    if let Some(Item { harm: Harm::Ends, at, .. }) = first.first() {
+        let at = *at;
+        let expire = |item: &mut Item| item.harm == Harm::Expires && item.at == at;
+        first.extend(certificates.extract_if(.., expire));
+    }
+    let mut said = Vec::new();
+    let mut all = about(&first, scopes, &mut said, now);
+    all.extend(clients);
+    let first = take_first(&mut certificates);
+    all.extend(about(&first, certificates, &mut said, now));
+    all
+}
+
+/// About the `first` items together, then about the rest by severity and harm.
+fn about(first: &[Item], mut rest: Vec<Item>, said: &mut Vec<Harm>, now: f64) -> Vec<Clause> {
+    let text = first_clause(first, now);
+    let mut clauses: Vec<_> = text.map(|text| Clause::of(first, text)).into_iter().collect();
+    said.extend(first.iter().map(|item| item.harm));
+    rest.sort_by_key(|item| (Reverse(item.severity), item.harm));
+    for alike in rest.chunk_by(|a, b| (a.severity, a.harm) == (b.severity, b.harm)) {
+        let more = if said.contains(&alike[0].harm) { " more" } else { "" };
+        clauses.push(Clause::of(alike, clause(alike, more, now)));
+        said.push(alike[0].harm);
+    }
+    clauses
+}
+
+/// Takes the refused scopes or, if there are none, what ends or expires next of what is worst.
+fn take_first(items: &mut Vec<Item>) -> Vec<Item> {
+    let worst = items.iter().map(|item| item.severity).max();
+    let is_to_come = |item: &Item| {
+        matches!(item.harm, Harm::Ends | Harm::Expires) && Some(item.severity) == worst
+    };
     let is_refused = |item: &Item| item.harm == Harm::Refused;
     let next = items.iter().filter(|item| is_to_come(item)).map(|item| item.at).min();
     let any_refused = items.iter().any(is_refused);
@@ -103,16 +206,16 @@ pub(super) fn take_first(items: &mut Vec<Item>) -> Vec<Item> {
 }
 
 /// Refused scopes, or scopes and certificates that end at one instant.
-pub(super) fn first_clause(first: &[Item], now: f64) -> Option<String> {
+fn first_clause(first: &[Item], now: f64) -> Option<String> {
     let Item { harm, at, resumes_at, .. } = first.first()?;
     let at = (*at < UnixSeconds::MAX).then_some(*at);
     let ending = first.partition_point(|item| item.harm != Harm::Expires);
     let (scopes, certificates) = first.split_at(ending);
     let expire = |certificates: &[Item]| {
         let s = if certificates.len() == 1 { "s" } else { "" };
-        format!("{} expire{s}", names(certificates, "certificates"))
+        format!("{} expire{s}", names(certificates, CERTIFICATES))
     };
-    let who = names(scopes, "scopes");
+    let who = names(scopes, SCOPES);
     // Several may end and begin at different times.
     let resumes_at = resumes_at.filter(|_| scopes.len() == 1).map(|at| format_date(at, now));
     let date = at.map(|at| format_date(at, now)).unwrap_or_default();
@@ -141,57 +244,61 @@ pub(super) fn first_clause(first: &[Item], now: f64) -> Option<String> {
     Some(format!("{who} {is} covered for only {left}, until {date}{when}{again}"))
 }
 
-/// One or two by name, otherwise how many.
-fn names(items: &[Item], plural: &str) -> String {
+/// The section of the status page, and the plural.
+const SCOPES: (&str, &str) = ("scopes", "scopes");
+const CERTIFICATES: (&str, &str) = ("active", "certificates");
+
+/// Up to three by name, otherwise how many.
+fn names(items: &[Item], (section, plural): (&str, &str)) -> String {
     match items {
         [one] => one.subject.clone(),
         [one, other] => format!("{} and {}", one.subject, other.subject),
-        many => format!("{} {plural}", many.len()),
+        [one, two, three] => format!("{}, {} and {}", one.subject, two.subject, three.subject),
+        many => Link::count(section, format!("{} {plural}", many.len())).mark(),
     }
 }
 
 /// Items of one harm, of which `more` says that others were named before: one by name, otherwise how many.
-pub(super) fn clause(alike: &[Item], more: &str, now: f64) -> String {
+fn clause(alike: &[Item], more: &str, now: f64) -> String {
     let last = alike.iter().map(|item| item.at).max().unwrap_or(UnixSeconds::MAX);
     let (when, date) = (relative(Some(last), now), format_date(last, now));
     let together = alike.iter().all(|item| item.at == last);
     let soon =
         if together { when.clone() } else { format!("within {}", within(last as f64 - now)) };
-    let (one, count) = (&alike[0].subject, format!("{}{more}", alike.len()));
+    let (section, plural) = if alike[0].harm.is_of_certificate() { CERTIFICATES } else { SCOPES };
+    let plural = if alike[0].harm == Harm::Unread { "projects" } else { plural };
+    let count = Link::count(section, format!("{}{more} {plural}", alike.len())).mark();
+    let one = &alike[0].subject;
     let (one, many) = match alike[0].harm {
-        Harm::Expired => (
-            format!("{one} is active but expired {when}"),
-            format!("{count} certificates have expired"),
-        ),
+        Harm::Expired => {
+            (format!("{one} is active but expired {when}"), format!("{count} have expired"))
+        }
         Harm::Refused | Harm::Ends => {
-            (format!("{one} is covered only until {date}"), format!("{count} scopes end {soon}"))
+            (format!("{one} is covered only until {date}"), format!("{count} end {soon}"))
         }
-        Harm::Expires => {
-            (format!("{one} expires {when}"), format!("{count} certificates expire {soon}"))
-        }
+        Harm::Expires => (format!("{one} expires {when}"), format!("{count} expire {soon}")),
         Harm::Undated => (
             format!("{one} has been covered only by certificates without a known end since {date}"),
-            format!("{count} scopes are covered only by certificates without a known end"),
+            format!("{count} are covered only by certificates without a known end"),
         ),
         Harm::NotYetValid => (
             match last {
                 UnixSeconds::MAX => format!("{one} is active but never valid"),
                 _ => format!("{one} is active but not valid before {date}"),
             },
-            format!("{count} certificates are active but not yet valid"),
+            format!("{count} are active but not yet valid"),
         ),
         Harm::InDoubt => (
             format!("whether requests of {one} are refused is not known"),
-            format!("whether requests of {count} scopes are refused is not known"),
+            format!("whether requests of {count} are refused is not known"),
         ),
         Harm::Unknown => (
             format!("whether {one} enforces mutual TLS is not known"),
-            format!("whether {count} scopes enforce mutual TLS is not known"),
+            format!("whether {count} enforce mutual TLS is not known"),
         ),
-        Harm::Unread => (
-            format!("{one} has not been read yet"),
-            format!("{count} projects have not been read yet"),
-        ),
+        Harm::Unread => {
+            (format!("{one} has not been read yet"), format!("{count} have not been read yet"))
+        }
     };
     if alike.len() == 1 { one } else { many }
 }

@@ -3,6 +3,8 @@
 //! A sentence is put together as text in which each such name is marked: an isolate of Unicode's bidirectional algorithm
 //! that begins with the row's anchor. Names cannot hold the marks, since [`sanitize`] spells them out.
 
+use std::fmt;
+
 use super::sanitize::{name_or_id, sanitize};
 use crate::inventory::{Certificate, Project};
 
@@ -32,6 +34,11 @@ impl Link {
         Self { anchor: certificate_anchor(&sanitize(&certificate.id)), name }
     }
 
+    /// So many things, all of which are in the section `anchor` of the status page.
+    pub(super) fn count(anchor: &str, what: String) -> Self {
+        Self { anchor: anchor.into(), name: what }
+    }
+
     /// The name, marked for a sentence.
     pub(super) fn mark(&self) -> String {
         let Self { anchor, name } = self;
@@ -54,23 +61,30 @@ fn anchor(prefix: &str, id: &str) -> String {
     if id.starts_with(prefix) { id.into() } else { format!("{prefix}{id}") }
 }
 
-/// A marked text in pieces: each a text and, if it is a name, its anchor.
-pub(crate) fn pieces(marked: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
-    marked.split(OPEN).flat_map(|part| {
-        let marked = part.split_once(CLOSE).and_then(|(link, rest)| {
-            let (anchor, name) = link.split_once(SEPARATOR)?;
-            Some([(name, Some(anchor)), (rest, None)])
-        });
-        marked
-            .unwrap_or([("", None), (part, None)])
-            .into_iter()
-            .filter(|(text, _)| !text.is_empty())
-    })
+/// A sentence whose names are marked. It is displayed without the marks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Marked(pub(super) String);
+
+impl Marked {
+    /// Each piece is a text and, if it is a name, its anchor.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.0.split(OPEN).flat_map(|part| {
+            let marked = part.split_once(CLOSE).and_then(|(link, rest)| {
+                let (anchor, name) = link.split_once(SEPARATOR)?;
+                Some([(name, Some(anchor)), (rest, None)])
+            });
+            marked
+                .unwrap_or([("", None), (part, None)])
+                .into_iter()
+                .filter(|(text, _)| !text.is_empty())
+        })
+    }
 }
 
-/// A marked text without the marks.
-pub(super) fn plain(marked: &str) -> String {
-    pieces(marked).map(|(text, _)| text).collect()
+impl fmt::Display for Marked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pieces().try_for_each(|(text, _)| f.write_str(text))
+    }
 }
 
 /// Makes the first letter of a marked text a capital.
@@ -98,7 +112,8 @@ mod tests {
             link.mark()
         );
         capitalize(&mut text);
-        let found: Vec<_> = pieces(&text).collect();
+        let marked = Marked(text);
+        let found: Vec<_> = marked.pieces().collect();
         assert_eq!(
             found,
             [
@@ -108,7 +123,7 @@ mod tests {
                 (".", None)
             ]
         );
-        assert_eq!(plain(&text), "The organization is next, then the.");
+        assert_eq!(marked.to_string(), "The organization is next, then the.");
     }
 
     #[test]
@@ -125,8 +140,8 @@ mod tests {
         #[test]
         fn no_name_ends_its_mark(id: String, name in "\\PC*|[\u{2068}\u{2069}\u{1f}ab]*") {
             let link = Link::certificate(&certificate(&id).named(&name));
-            let text = format!("a{}b", link.mark());
-            let found: Vec<_> = pieces(&text).collect();
+            let text = Marked(format!("a{}b", link.mark()));
+            let found: Vec<_> = text.pieces().collect();
             let name = (&*link.name, Some(&*link.anchor));
             prop_assert!(found == [("a", None), name, ("b", None)] || link.name.is_empty());
         }

@@ -15,7 +15,7 @@ mod text;
 
 pub(crate) use client_rows::ClientRow;
 pub(crate) use json::{Document, Instants};
-pub(crate) use links::{Link, pieces};
+pub(crate) use links::{Link, Marked};
 pub(crate) use rows::{CertificateRow, ScopeRow};
 pub(crate) use sanitize::sanitize;
 pub(crate) use sentences::name_failures;

@@ -2,41 +2,50 @@
 
 use super::client_rows::ClientRow;
 use super::client_sentences;
-use super::links::{Link, plain};
+use super::harms::Subject;
+use super::links::{Link, Marked};
 use super::rows::{CertificateRow, ScopeRow};
 use super::text::format_date;
 use crate::inventory::{Coverage, Severity, Snapshot, UnixSeconds, whole_second};
 use crate::poll_state::{FailureReason, PollState};
 
+/// As many are said at once.
+const MAX_STEPS: usize = 2;
+
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NextStep {
-    pub text: String,
-    /// The same, with its names marked.
-    pub marked: String,
+    pub text: Marked,
     /// The section of the runbook that says more, if there is one. It has the name of the alert.
     pub runbook: Option<&'static str>,
 }
 
 impl NextStep {
-    /// None if nobody has to do anything; two if scopes and clients each have something. Rows come sorted by what ends first.
+    /// None if nobody has to do anything. What the headline is about, `first`, comes first. Rows come sorted by what ends
+    /// first.
     pub(super) fn all(
         state: &PollState,
+        first: Option<Subject>,
         scopes: &[ScopeRow<'_>],
         certificates: &[CertificateRow<'_>],
         clients: &[ClientRow<'_>],
         now: f64,
     ) -> Vec<Self> {
         let api_time = state.api_time(now);
-        let any_refused =
-            scopes.iter().any(|row| matches!(row.coverage, Some(Coverage::Refused { .. })));
         let of_clients = |severity| client_sentences::next_step(clients, severity, api_time);
-        let of_scope = of_scopes(scopes, certificates, api_time)
-            .or_else(|| of_certificates(certificates, api_time));
-        let of_client = of_clients(Severity::Critical);
-        let mut steps: Vec<_> = of_client.into_iter().chain(of_scope).collect();
-        if any_refused {
-            steps.reverse();
-        }
+        let scope = of_scopes(scopes, certificates, api_time);
+        // What a scope's step says of a certificate is enough, unless the headline is about another.
+        let is_needed = scope.is_none() || first == Some(Subject::Certificates);
+        let certificate = of_certificates(certificates, scope.is_none(), api_time);
+        let mut steps: Vec<_> = [
+            (Subject::Scopes, scope),
+            (Subject::Clients, of_clients(Severity::Critical)),
+            (Subject::Certificates, certificate.filter(|_| is_needed)),
+        ]
+        .into_iter()
+        .filter_map(|(subject, step)| Some((subject, step?)))
+        .collect();
+        steps.sort_by_key(|(subject, _)| Some(*subject) != first);
+        let mut steps: Vec<_> = steps.into_iter().map(|(_, step)| step).take(MAX_STEPS).collect();
         if steps.is_empty() && !state.is_failing() {
             steps.extend(of_clients(Severity::Warning));
         }
@@ -45,11 +54,12 @@ impl NextStep {
         if steps.is_empty() {
             steps.extend(of_polls(state, now));
         }
-        let step = |(marked, runbook): (String, _)| Self { text: plain(&marked), marked, runbook };
+        let step = |(text, runbook)| Self { text: Marked(text), runbook };
         steps.into_iter().map(step).collect()
     }
 }
 
+/// What to do, with its names marked, and the alert that says the same.
 type Step = (String, &'static str);
 
 const CHECK_BY_HAND: &str = "check by hand, in OpenAI's console, the entries that could not be read; the log names the fields";
@@ -104,12 +114,19 @@ fn uploaded(
     usable.max_by_key(|row| row.spans[0].1).map(CertificateRow::link)
 }
 
-/// About a certificate, while nothing ends soon for any scope.
-fn of_certificates(certificates: &[CertificateRow<'_>], now: f64) -> Option<Step> {
+/// About a certificate; one that has expired only if nothing ends soon for any scope, since that may rest on it.
+fn of_certificates(
+    certificates: &[CertificateRow<'_>],
+    are_scopes_covered: bool,
+    now: f64,
+) -> Option<Step> {
     let active = certificates.iter().filter(|row| row.used.is_active());
     let concerned = active.filter(|row| row.severity >= Severity::Warning);
     // What has expired does no further harm.
     let row = concerned.min_by_key(|row| row.used.has_expired(now))?;
+    if row.used.has_expired(now) && !are_scopes_covered {
+        return None;
+    }
     let (name, certificate) = (row.link().mark(), &row.used.certificate);
     if row.used.is_never_valid() {
         let text = format!("deactivate {name}, which is never valid");
@@ -302,7 +319,12 @@ mod tests {
             let state = state(Some(&read), &[]);
             let summary = Summary::new(&state, NOW as f64, Thresholds::default());
             let next = summary.next_steps.first();
-            assert_eq!(next.map(|next| &*next.text), text, "{}", summary.headline);
+            assert_eq!(
+                next.map(|next| next.text.to_string()).as_deref(),
+                text,
+                "{}",
+                summary.headline
+            );
             assert_eq!(next.and_then(|next| next.runbook), runbook);
         }
     }
@@ -319,7 +341,7 @@ mod tests {
         state.snapshot = Some(Arc::new(read));
         let next = Summary::new(&state, NOW as f64, Thresholds::default()).next_steps.remove(0);
         assert_eq!(
-            (&*next.text, next.runbook),
+            (&*next.text.to_string(), next.runbook),
             (CHECK_BY_HAND, Some("OpenAICertExporterMalformed"))
         );
     }
@@ -328,7 +350,7 @@ mod tests {
     fn what_ends_soon_comes_before_a_failed_poll() {
         let first = |state: &PollState| {
             let summary = Summary::new(state, NOW as f64, Thresholds::default());
-            summary.next_steps.into_iter().next().map(|next| next.text)
+            summary.next_steps.into_iter().next().map(|next| next.text.to_string())
         };
         let failed = [FailureReason::Unauthorized];
         let replace = Some("replace the admin key (api.admin_key_file)");

@@ -2,10 +2,8 @@
 
 use std::cmp::Reverse;
 
-use super::harms::{
-    Harm, Item, certificate_item, clause, first_clause, scope_item, take_first, title,
-};
-use super::links::capitalize;
+use super::harms::{Clause, Harm, Subject, certificate_item, clauses, scope_item, title};
+use super::links::{Marked, capitalize};
 use super::rows::{CertificateRow, ScopeRow};
 use super::sanitize::sanitize;
 use super::text::{format_date, humanize};
@@ -15,91 +13,88 @@ use crate::poll_state::{FailedList, ListName, PollState};
 /// Of the lists that could not be read, as many are named.
 const NAMED_FAILURES: usize = 3;
 
-/// A part of a sentence.
-struct Clause {
-    severity: Severity,
-    /// Whether it begins with a certificate's name, which stays as it is.
-    begins_with_name: bool,
-    text: String,
+/// A sentence about one kind of thing, as bad as the worst of what it says.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    pub severity: Severity,
+    pub text: Marked,
 }
 
-impl Clause {
-    /// Of what is not known, or of nothing at all.
-    fn new(text: String) -> Self {
-        Self { severity: Severity::Warning, begins_with_name: false, text }
-    }
-
-    fn of(alike: &[Item], text: String) -> Self {
-        let Item { harm, severity, .. } = alike[0];
-        let begins_with_name = matches!(harm, Harm::Expired | Harm::Expires | Harm::NotYetValid);
-        Self { severity, begins_with_name, text }
-    }
+/// The state in sentences.
+pub(super) struct Sentences {
+    /// What matters most or, if nobody has to act, what covers the scopes.
+    pub headline: Marked,
+    /// What the headline is about, if somebody has to act.
+    pub subject: Option<Subject>,
+    /// What else somebody has to act on. What is worst comes first.
+    pub findings: Vec<Finding>,
+    /// What is well, and what is due next.
+    pub detail: Vec<Marked>,
 }
 
-/// The state in a sentence: what comes first, then how much else there is that is as bad; if there is nothing of the kind,
-/// what covers the scopes. And what else matters, a sentence each. Rows come sorted by what ends first; `clients` are
-/// clauses about clients, `gaps` about what no row shows. `hides_projects`: there may be projects without a row. All of it is marked.
+/// Rows come sorted by what ends first; `clients` are clauses about clients, `gaps` about what no row shows.
+/// `hides_projects`: there may be projects without a row.
 pub(super) fn sentences(
     scopes: &[ScopeRow<'_>],
     certificates: &[CertificateRow<'_>],
-    clients: Vec<(Severity, String)>,
+    clients: Vec<Clause>,
     gaps: Vec<String>,
     hides_projects: bool,
     now: f64,
     thresholds: Thresholds,
-) -> (String, Vec<String>) {
+) -> Sentences {
+    let of_scopes: Vec<_> = scopes.iter().filter_map(scope_item).collect();
     let of_certificates =
         certificates.iter().filter_map(|row| certificate_item(row, now, thresholds));
-    let mut items: Vec<_> = scopes.iter().filter_map(scope_item).chain(of_certificates).collect();
-    let is_dated = items.iter().any(|item| item.harm < Harm::InDoubt);
-    let names_coverage = items.iter().any(|item| item.harm.is_of_coverage());
-    let first = take_first(&mut items);
-    items.sort_by_key(|item| (Reverse(item.severity), item.harm));
-    let mut clauses: Vec<_> =
-        first_clause(&first, now).map(|text| Clause::of(&first, text)).into_iter().collect();
-    let mut said: Vec<_> = first.iter().map(|item| item.harm).collect();
-    for alike in items.chunk_by(|a, b| (a.severity, a.harm) == (b.severity, b.harm)) {
-        let more = if said.contains(&alike[0].harm) { " more" } else { "" };
-        clauses.push(Clause::of(alike, clause(alike, more, now)));
-        said.push(alike[0].harm);
-    }
-    let is_dated = is_dated || !clients.is_empty();
-    let of_clients = clients.into_iter();
-    clauses.extend(of_clients.map(|(severity, text)| Clause { severity, ..Clause::new(text) }));
-    clauses.extend(gaps.into_iter().map(Clause::new));
-    let after_first = usize::from(!first.is_empty()).min(clauses.len());
-    clauses[after_first..].sort_by_key(|clause| Reverse(clause.severity));
+    let of_certificates: Vec<_> = of_certificates.collect();
+    let names_coverage = of_scopes.iter().any(|item| item.harm.is_of_coverage());
+    let mut items = of_scopes.iter().chain(&of_certificates);
+    let is_dated = items.any(|item| item.harm < Harm::InDoubt) || !clients.is_empty();
+    let mut clauses = clauses(of_scopes, of_certificates, clients, now);
+    clauses.extend(gaps.into_iter().map(Clause::gap));
     let covered = coverage(scopes, hides_projects, now);
     let (covered, due) = healthy(scopes, certificates, covered, clauses.is_empty(), now);
-    let covered = covered.filter(|_| !names_coverage).map(Clause::new);
-    let due = due.filter(|_| !is_dated);
-    let worst = clauses.first().map(|first| first.severity);
-    let (headline, lesser): (Vec<_>, Vec<_>) =
-        clauses.into_iter().partition(|clause| Some(clause.severity) >= worst);
-    let covered = sentence(covered.as_slice());
-    let mut all = [sentence(&headline), sentence(&lesser), covered, due].into_iter().flatten();
-    (all.next().unwrap_or_default(), all.collect())
+    let covered = covered.filter(|_| !names_coverage).map(|text| sentence(&[Clause::gap(text)]));
+    let due = due.filter(|_| !is_dated).map(Marked);
+    let mut detail: Vec<_> = covered.into_iter().chain(due).collect();
+    let rank = |clause: &Clause| (Reverse(clause.severity), clause.urgency);
+    let Some(first) = (0..clauses.len()).min_by_key(|position| rank(&clauses[*position])) else {
+        let headline = if detail.is_empty() { Marked(String::new()) } else { detail.remove(0) };
+        return Sentences { headline, subject: None, findings: Vec::new(), detail };
+    };
+    let first = clauses.remove(first);
+    let by_subject = clauses.chunk_by(|a, b| a.subject == b.subject);
+    let mut findings: Vec<_> = by_subject
+        .map(|alike| {
+            let severity =
+                alike.iter().map(|clause| clause.severity).max().unwrap_or(Severity::Off);
+            Finding { severity, text: sentence(alike) }
+        })
+        .collect();
+    findings.sort_by_key(|finding| Reverse(finding.severity));
+    let headline = sentence(std::slice::from_ref(&first));
+    Sentences { headline, subject: Some(first.subject), findings, detail }
 }
-
-/// None without clauses.
-fn sentence(clauses: &[Clause]) -> Option<String> {
-    let first = clauses.first()?;
+fn sentence(clauses: &[Clause]) -> Marked {
     let texts: Vec<_> = clauses.iter().map(|clause| &*clause.text).collect();
     let mut sentence = texts.join("; ") + ".";
-    if !first.begins_with_name {
+    if clauses.first().is_some_and(|first| !first.begins_with_name) {
         capitalize(&mut sentence);
     }
-    Some(sentence)
+    Marked(sentence)
 }
 
 /// Before the first snapshot.
-pub(super) fn nothing_known(is_failing: bool) -> (String, Vec<String>) {
+pub(super) fn nothing_known(is_failing: bool) -> Sentences {
     let waiting = "Until a poll has read the whole list of certificates, their state is unknown.";
-    if is_failing {
-        ("Nothing is known: the list of certificates has not been read.".into(), Vec::new())
+    let (headline, detail) = if is_failing {
+        ("Nothing is known: the list of certificates has not been read.", None)
     } else {
-        ("Waiting for the first poll to end.".into(), vec![waiting.into()])
-    }
+        ("Waiting for the first poll to end.", Some(waiting))
+    };
+    let marked = |text: &str| Marked(text.into());
+    let detail = detail.map(marked).into_iter().collect();
+    Sentences { headline: marked(headline), subject: None, findings: Vec::new(), detail }
 }
 
 /// What covers the scopes, `covered`, and what is due next.

@@ -2,10 +2,10 @@ use serde::Serialize;
 
 use super::client_rows::{ClientRow, worst as worst_client};
 use super::client_sentences::{annotate, clauses as client_clauses};
-use super::links::plain;
+use super::links::Marked;
 use super::next_step::NextStep;
 use super::rows::{CertificateRow, ScopeRow};
-use super::sentences::{caveats, nothing_known, sentences};
+use super::sentences::{Finding, Sentences, caveats, nothing_known, sentences};
 use crate::inventory::{Coverage, Severity, Snapshot, Thresholds, whole_second};
 use crate::poll_state::PollState;
 
@@ -28,12 +28,12 @@ pub(crate) struct Summary<'a> {
     pub color: Severity,
     /// The status for people, in a few words.
     pub badge: String,
-    /// The state in a sentence.
-    pub headline: String,
+    /// What matters most, in a sentence.
+    pub headline: Marked,
+    /// What else somebody has to act on. What is worst comes first.
+    pub findings: Vec<Finding>,
     /// What else matters, a sentence each.
-    pub detail: Vec<String>,
-    /// The headline, then the detail, with their names marked.
-    pub marked: Vec<String>,
+    pub detail: Vec<Marked>,
     /// Empty if nobody has to do anything.
     pub next_steps: Vec<NextStep>,
     /// Why what is shown may not be the present state, a sentence each.
@@ -150,7 +150,7 @@ impl<'a> Summary<'a> {
         let clients = state.clients.as_deref();
         let clients = clients.map(|all| ClientRow::all(all, state.api_time(now), thresholds));
         let clients = clients.unwrap_or_default();
-        let (headline, mut detail) = match &state.snapshot {
+        let Sentences { headline, subject, findings, mut detail } = match &state.snapshot {
             None => nothing_known(state.is_failing()),
             Some(snapshot) => {
                 scopes = ScopeRow::all(state, snapshot, now, thresholds);
@@ -166,17 +166,16 @@ impl<'a> Summary<'a> {
         };
         if !state.projects {
             let how = "set poll.projects = true to include them";
-            detail.push(format!("Projects are not monitored ({how})."));
+            detail.push(Marked(format!("Projects are not monitored ({how}).")));
         }
-        let marked = [vec![headline], detail].concat();
         Self {
             status,
             color,
             badge,
-            headline: plain(&marked[0]),
-            detail: marked[1..].iter().map(|text| plain(text)).collect(),
-            marked,
-            next_steps: NextStep::all(state, &scopes, &certificates, &clients, now),
+            headline,
+            findings,
+            detail,
+            next_steps: NextStep::all(state, subject, &scopes, &certificates, &clients, now),
             caveats: caveats(state, now),
             is_doubt_decisive: status == Status::Unknown
                 || is_doubtful && !is_incomplete && known < Severity::Warning,
@@ -201,8 +200,10 @@ impl<'a> Summary<'a> {
         self.parts()[0].join(" ")
     }
 
-    fn parts(&self) -> [&[String]; 3] {
-        let mut parts = [std::slice::from_ref(&self.headline), &self.detail, &self.caveats];
+    fn parts(&self) -> [Vec<String>; 3] {
+        let findings = self.findings.iter().map(|finding| &finding.text);
+        let rest = findings.chain(&self.detail).map(Marked::to_string).collect();
+        let mut parts = [vec![self.headline.to_string()], rest, self.caveats.clone()];
         if self.is_doubt_decisive {
             parts.rotate_right(1);
         }
@@ -326,14 +327,14 @@ mod tests {
                 vec![vec![ending("a", 90), ending("b", 8), ending("c", 9), ending("d", 29)]],
                 Warning,
                 &format!(
-                    "b expires in 8 days; 2 more certificates expire within 29 days. {covered}."
+                    "b expires in 8 days. 2 more certificates expire within 29 days. {covered}."
                 ),
             ),
             (
                 vec![vec![ending("a", 90), ending("b", 3), ending("c", 4), ending("d", 29)]],
                 Critical,
                 &format!(
-                    "b expires in 3 days; c expires in 4 days. d expires in 29 days. {covered}."
+                    "b expires in 3 days. c expires in 4 days; d expires in 29 days. {covered}."
                 ),
             ),
             (
@@ -348,8 +349,8 @@ mod tests {
                     vec![],
                 ],
                 Critical,
-                "ci expires in 23 minutes; 2 certificates have expired; 3 scopes end in 3 days; \
-                 z expires in 3 days.",
+                "ci expires in 23 minutes. The organization, project proj_0 and project proj_1 are covered for only 3 more days, \
+                 until 18 January 2027, 08:00 UTC, when z expires. 2 certificates have expired.",
             ),
             (
                 vec![vec![ending("a", 5)], vec![], vec![ending("b", 90)]],
@@ -360,22 +361,23 @@ mod tests {
             (
                 vec![vec![], vec![ending("a", 3)], vec![ending("b", 5)], vec![ending("c", 20)]],
                 Critical,
-                "Project proj_0 is covered for only 3 more days, until 18 January 2027, 08:00 UTC, when a expires; \
-                 project proj_1 is covered only until 20 January 2027, 08:00 UTC; b expires in 5 days. \
-                 Project proj_2 is covered only until 4 February 2027; c expires in 20 days.",
+                "Project proj_0 is covered for only 3 more days, until 18 January 2027, 08:00 UTC, when a expires. \
+                 Project proj_1 is covered only until 20 January 2027, 08:00 UTC; project proj_2 is covered only until \
+                 4 February 2027. b expires in 5 days; c expires in 20 days.",
             ),
             // Refused requests come before all that is to come.
             (
                 vec![vec![ending("a", -2)]],
                 Critical,
                 "Requests of the organization are refused: no active certificate has been valid since \
-                 13 January 2027, 08:00 UTC; a is active but expired 2 days ago.",
+                 13 January 2027, 08:00 UTC. a is active but expired 2 days ago.",
             ),
             (
                 vec![vec![], vec![ending("a", -2)], vec![ending("b", -4)], vec![minutes("c", 5)]],
                 Critical,
-                "Requests of project proj_1 and project proj_0 are refused: no active certificate is valid; 2 certificates have expired; \
-                 project proj_2 is covered only until 15 January 2027, 08:05 UTC; c expires in 5 minutes.",
+                "Requests of project proj_1 and project proj_0 are refused: no active certificate is valid. \
+                 Project proj_2 is covered only until 15 January 2027, 08:05 UTC. \
+                 c expires in 5 minutes; 2 certificates have expired.",
             ),
             // Gaps, and what is not yet valid.
             (
@@ -394,8 +396,8 @@ mod tests {
                 vec![vec![certificate("a").valid(-9..-2), new.clone()]],
                 Critical,
                 "Requests of the organization are refused: no active certificate has been valid since \
-                 13 January 2027, 08:00 UTC; covered again from 20 January 2027, 08:00 UTC; a is active but expired \
-                 2 days ago. b is active but not valid before 20 January 2027, 08:00 UTC.",
+                 13 January 2027, 08:00 UTC; covered again from 20 January 2027, 08:00 UTC. a is active but expired \
+                 2 days ago; b is active but not valid before 20 January 2027, 08:00 UTC.",
             ),
             (
                 vec![vec![gap, new]],
@@ -406,7 +408,7 @@ mod tests {
             (
                 vec![vec![certificate("a").dated(Some(NOW + 90 * DAY), Some(NOW + DAY))]],
                 Critical,
-                "Requests of the organization are refused: no active certificate is valid; \
+                "Requests of the organization are refused: no active certificate is valid. \
                  a is active but never valid.",
             ),
             (
@@ -417,8 +419,8 @@ mod tests {
             (
                 vec![vec![certificate("a"), ending("b", -10)]],
                 Critical,
-                "b is active but expired 10 days ago; the organization has been covered only by certificates without \
-                 a known end since 5 January 2027.",
+                "The organization has been covered only by certificates without a known end since 5 January 2027. \
+                 b is active but expired 10 days ago.",
             ),
             // A superseded certificate is a warning: clients may still use it.
             (
@@ -506,8 +508,8 @@ mod tests {
                 unread(20, &["p"]),
                 Status::Warning,
                 "Act soon",
-                "The organization is covered for only 20 more days, until 4 February 2027, when a expires; \
-                 project p has not been read yet."
+                "The organization is covered for only 20 more days, until 4 February 2027, when a expires. \
+                 Project p has not been read yet."
                     .into(),
             ),
             (
@@ -537,7 +539,7 @@ mod tests {
                 Status::Warning,
                 incomplete,
                 format!(
-                    "Whether the organization enforces mutual TLS is not known; 1 list entry could not be read in full. \
+                    "Whether the organization enforces mutual TLS is not known. 1 list entry could not be read in full. \
                      {known} until 15 April 2027, when b expires. {due}"
                 ),
             ),
@@ -581,7 +583,7 @@ mod tests {
                 hiding(&[vec![ending("a", -2)]]),
                 Status::Critical,
                 "Act now",
-                "a is active but expired 2 days ago. Whether requests of the organization are refused is not known; \
+                "a is active but expired 2 days ago. Whether requests of the organization are refused is not known. \
                  1 list entry could not be read in full."
                     .into(),
             ),
@@ -589,8 +591,8 @@ mod tests {
                 hiding(&[vec![certificate("a").valid(1..90)], vec![]]),
                 Status::Warning,
                 "Act soon",
-                "a is active but not valid before 16 January 2027, 08:00 UTC; whether requests of 2 scopes are refused is \
-                 not known; 1 list entry could not be read in full."
+                "Whether requests of 2 scopes are refused is not known. a is active but not valid before \
+                 16 January 2027, 08:00 UTC. 1 list entry could not be read in full."
                     .into(),
             ),
             (
@@ -651,8 +653,8 @@ mod tests {
         state.projects = true;
         let summary = Summary::new(&state, NOW as f64, Thresholds::default());
         let said = "The API lists no project (poll.projects).";
-        assert_eq!((summary.status, &*summary.headline), (Status::Warning, said));
-        let next = &summary.next_steps[0].text;
+        assert_eq!((summary.status, summary.headline.to_string()), (Status::Warning, said.into()));
+        let next = summary.next_steps[0].text.to_string();
         assert!(next.starts_with("see whether the admin key may list"), "{next}");
     }
 
@@ -688,7 +690,7 @@ mod tests {
             let summary = Summary::new(&state, NOW as f64, Thresholds::default());
             assert_eq!(summary.status, status);
             assert_eq!(summary.badge, format!("{badge} this machine's clock is wrong"));
-            assert!(summary.headline.starts_with(headline), "{}", summary.headline);
+            assert!(summary.headline.to_string().starts_with(headline), "{}", summary.headline);
             assert!(summary.message().contains("This machine's clock is 10 days "));
         }
     }

@@ -15,8 +15,8 @@ use super::timeline::Axis;
 use crate::inventory::{Severity, Thresholds, whole_second};
 use crate::poll_state::PollState;
 use crate::presentation::{
-    CertificateRow, ClientRow, Link, ScopeRow, Summary, ago, format_timestamp, humanize,
-    name_failures, pieces,
+    CertificateRow, ClientRow, Link, Marked, ScopeRow, Summary, ago, format_timestamp, humanize,
+    name_failures,
 };
 
 /// The page loads its own style, script and icon, and nothing else; nobody may put it into theirs.
@@ -74,7 +74,7 @@ struct Page<'a> {
     /// Of the inactive ones, those that have not expired.
     inactive: Rows<'a, CertificateRow<'a>>,
     expired: Rows<'a, CertificateRow<'a>>,
-    /// Of the rows that are shown.
+    /// Of the sections, and of the rows that are shown.
     anchors: HashSet<String>,
 }
 
@@ -89,10 +89,13 @@ impl<'a> Page<'a> {
         let left = MAX_CERTIFICATES - active.shown.len() - inactive.shown.len();
         let expired = Rows::new(expired, left);
         let scopes = Rows::new(&summary.scopes, MAX_SCOPES);
+        let clients = Rows::new(&summary.clients, MAX_CLIENTS);
         let certificates = [active.shown, inactive.shown, expired.shown].into_iter().flatten();
         let anchors = certificates
             .map(CertificateRow::anchor)
-            .chain(scopes.shown.iter().map(ScopeRow::anchor));
+            .chain(scopes.shown.iter().map(ScopeRow::anchor))
+            .chain(clients.shown.iter().map(ClientRow::anchor))
+            .chain(["scopes", "clients", "active"].map(str::to_owned));
         let refresh = (state.timing.interval.as_secs_f64() / 2.0).clamp(REFRESH.0, REFRESH.1);
         let certificates = summary.certificates.iter().map(|row| &row.used.certificate);
         let dates =
@@ -125,7 +128,7 @@ impl<'a> Page<'a> {
             axis: Axis::new(now, dates.flatten()),
             anchors: anchors.collect(),
             scopes,
-            clients: Rows::new(&summary.clients, MAX_CLIENTS),
+            clients,
             active,
             inactive,
             expired,
@@ -150,12 +153,12 @@ impl Page<'_> {
     }
 
     /// A text with marked names as HTML.
-    fn linked(&self, marked: &str) -> String {
+    fn linked(&self, marked: &Marked) -> String {
         let piece = |(text, anchor): (&str, Option<&str>)| match anchor {
             Some(anchor) => self.name(text, anchor),
             None => escape(text),
         };
-        pieces(marked).map(piece).collect()
+        marked.pieces().map(piece).collect()
     }
 
     /// Where a certificate is active, as HTML.
@@ -424,7 +427,7 @@ mod tests {
                 "warning",
                 "warning",
                 incomplete,
-                "Whether the organization enforces mutual TLS is not known; ",
+                "Whether the organization enforces mutual TLS is not known.",
             ),
             (
                 "filters leave nothing",
@@ -497,7 +500,11 @@ mod tests {
         ] {
             let (shown, now, thresholds) = (Arc::new(state), NOW as f64, Thresholds::default());
             let summary = Summary::new(&shown, now, thresholds);
-            assert!(summary.headline.starts_with(headline), "{name}: {}", summary.headline);
+            assert!(
+                summary.headline.to_string().starts_with(headline),
+                "{name}: {}",
+                summary.headline
+            );
             let message = summary.message();
             let page = Page::new(&summary, &shown, now).render().unwrap();
             // Names within sentences are links.
@@ -506,7 +513,7 @@ mod tests {
                 format!("<title>{badge} · "),
                 format!("<section class=\"hero {color}\""),
                 format!("<h1 id=\"headline\">{}</h1>", summary.headline),
-                summary.detail.join(" "),
+                summary.detail.iter().map(Marked::to_string).collect::<Vec<_>>().join(" "),
                 summary
                     .caveats
                     .first()

@@ -65,7 +65,12 @@ async fn page_shows_every_certificate_and_scope() {
     exporter.page_after_polls(1).await;
     let page = page(&exporter).await;
     assert_eq!(rows(&page), 48 + 12 + 17, "certificates, scopes, clients");
-    for expected in ["ci-runners-2025 expires in ", "; 3 scopes end in 3 days; ", "Checkout"] {
+    for expected in [
+        "8 client certificates are refused.",
+        "The organization, project Internal tools and project Batch pipeline are covered for only 3 more days, ",
+        "ci-runners-2025 expires in ",
+        "Checkout",
+    ] {
         assert!(without_links(&page).contains(expected), "{expected}");
     }
     // What ends first comes first.

@@ -168,9 +168,9 @@ async fn what_comes_first_is_named_first_whatever_it_is() {
     let api = Api::of(has).await;
     let Said { page, .. } = said(&api.once().projects().start().await).await;
     assert!(page.contains("<h1 id=\"headline\">name of own expires in "), "{page}");
-    assert!(page.contains("; name of soon expires in "), "{page}");
+    assert!(page.contains("<span>name of soon expires in "), "{page}");
     let (code, table) = check(&api, &[PROJECTS]).await;
-    assert!(table.contains("\nCRITICAL  name of own expires in 23 hours; "), "{table}");
+    assert!(table.contains("\nCRITICAL  name of own expires in 23 hours. "), "{table}");
     assert_eq!(code, Some(2));
 }
 
