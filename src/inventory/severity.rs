@@ -119,8 +119,7 @@ impl Coverage {
         match self {
             Self::NotEnforced => Severity::Off,
             // Somebody must look, but nobody is known to be refused; what has expired is critical by itself.
-            Self::Unknown | Self::InDoubt => Severity::Warning,
-            Self::Undated { since: None } => Severity::Ok,
+            Self::Unknown | Self::InDoubt | Self::Undated { since: None } => Severity::Warning,
             // Anchors without a known end do not count towards a runway, here as in the alert rules.
             Self::Refused { .. } | Self::Undated { since: Some(_) } => Severity::Critical,
             Self::Covered { until } => thresholds.judge(until, now),

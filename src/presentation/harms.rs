@@ -278,7 +278,14 @@ fn clause(alike: &[Item], more: &str, now: f64) -> String {
         }
         Harm::Expires => (format!("{one} expires {when}"), format!("{count} expire {soon}")),
         Harm::Undated => (
-            format!("{one} has been covered only by certificates without a known end since {date}"),
+            match last {
+                UnixSeconds::MAX => {
+                    format!("{one} is covered only by certificates without a known end")
+                }
+                _ => format!(
+                    "{one} has been covered only by certificates without a known end since {date}"
+                ),
+            },
             format!("{count} are covered only by certificates without a known end"),
         ),
         Harm::NotYetValid => (

@@ -7,7 +7,7 @@ use super::links::{Link, Marked};
 use super::rows::{CertificateRow, ScopeRow};
 use super::text::format_date;
 use crate::inventory::{Coverage, Severity, Snapshot, UnixSeconds, whole_second};
-use crate::poll_state::{FailureReason, PollState};
+use crate::poll_state::{FailedList, FailureReason, ListName, PollState};
 
 /// As many are said at once.
 const MAX_STEPS: usize = 2;
@@ -62,7 +62,8 @@ impl NextStep {
 /// What to do, with its names marked, and the alert that says the same.
 type Step = (String, &'static str);
 
-const CHECK_BY_HAND: &str = "check by hand, in OpenAI's console, the entries that could not be read; the log names the fields";
+const CHECK_BY_HAND: &str =
+    "check by hand, in OpenAI's console, the entries that could not be read";
 
 /// About the scope whose requests are refused, or will be first.
 fn of_scopes(
@@ -77,10 +78,16 @@ fn of_scopes(
     if coverage == Coverage::InDoubt {
         return Some((CHECK_BY_HAND.into(), "OpenAICertExporterMalformed"));
     }
+    let place = row.in_words();
+    if coverage == (Coverage::Undated { since: None }) {
+        let text = format!(
+            "look in OpenAI's console when the certificates active at {place} expire, since the API does not say"
+        );
+        return Some((text, "OpenAIMTLSExpiryUnknown"));
+    }
     let second = whole_second(now);
     let end = coverage.end().filter(|_| matches!(coverage, Coverage::Covered { .. }));
     let from = end.unwrap_or(second);
-    let place = row.in_words();
     let before = end.map_or_else(String::new, |end| format!(" before {}", format_date(end, now)));
     let text = match (uploaded(certificates, row, from), row.last_to_end()) {
         (Some(link), _) => {
@@ -160,7 +167,7 @@ fn of_polls(state: &PollState, now: f64) -> Option<(String, Option<&'static str>
     let snapshot = state.snapshot.as_deref();
     let inventory = snapshot.map(|Snapshot { inventory, .. }| inventory);
     if let Some(failed) = state.failed().first() {
-        return Some((of_failure(failed.reason).into(), POLL_FAILING));
+        return Some((of_failure(failed).into(), POLL_FAILING));
     }
     let (text, runbook) = if state.is_stale(now) {
         ("look into the exporter's log: no poll ends", POLL_FAILING)
@@ -181,23 +188,33 @@ fn of_polls(state: &PollState, now: f64) -> Option<(String, Option<&'static str>
     Some((text.into(), runbook))
 }
 
-fn of_failure(reason: FailureReason) -> &'static str {
+fn of_failure(FailedList { list, reason, .. }: &FailedList) -> &'static str {
     match reason {
         FailureReason::Unauthorized => "replace the admin key (api.admin_key_file)",
         FailureReason::Credentials => {
             "put the admin key into the file that api.admin_key_file names"
         }
-        FailureReason::Forbidden => "give the admin key the permission api.mtls.read",
+        FailureReason::Forbidden if *list == ListName::Projects => {
+            "see whether the admin key may list the organization's projects, and whether a proxy or firewall answers \
+             in the API's place"
+        }
+        FailureReason::Forbidden => {
+            "see whether the admin key has the permission api.mtls.read, and whether a proxy or firewall answers in \
+             the API's place"
+        }
         FailureReason::MtlsRequired => "check api.client_cert_file and api.client_key_file",
-        FailureReason::Timeout | FailureReason::Network => {
-            "check the way to the API: DNS, proxy, firewall"
+        FailureReason::Timeout => "check the way to the API: DNS, proxy, firewall",
+        FailureReason::Network => {
+            "check the way to the API: DNS, proxy, firewall, and TLS (api.ca_file, api.client_cert_file)"
         }
         FailureReason::RateLimited => {
             "wait; if it goes on, find out what else uses this key, or raise poll.interval"
         }
-        FailureReason::Server => "wait; if it goes on, look at OpenAI's status page",
+        FailureReason::Server => {
+            "wait; if it goes on, look at OpenAI's status page, and at any proxy between here and the API"
+        }
         FailureReason::Client | FailureReason::Decode | FailureReason::Pagination => {
-            "check api.base_url and what stands between here and the API; the log has the answer's details"
+            "check api.base_url, and any proxy between here and the API"
         }
         FailureReason::Projects => {
             "look the project up in OpenAI's console; if it was deleted, wait"
@@ -213,7 +230,7 @@ mod tests {
     use super::*;
     use crate::fixture::{DAY, NOW, certificate, group, lists, snapshot};
     use crate::inventory::{Certificate, Inventory, Thresholds};
-    use crate::poll_state::{FailedList, ListName, PollResult, PollTiming};
+    use crate::poll_state::{PollResult, PollTiming};
     use crate::presentation::Summary;
 
     fn state(read: Option<&[Vec<Certificate>]>, failed: &[FailureReason]) -> PollState {
@@ -279,6 +296,13 @@ mod tests {
                     "upload a successor of a and activate it at project proj_0 before 23 January 2027",
                 ),
                 Some("OpenAIMTLSRunwayShort"),
+            ),
+            (
+                scopes(vec![undated()]),
+                Some(
+                    "look in OpenAI's console when the certificates active at the organization expire, since the API does not say",
+                ),
+                Some("OpenAIMTLSExpiryUnknown"),
             ),
             // What expires comes before what has expired.
             (

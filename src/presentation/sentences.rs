@@ -156,7 +156,8 @@ fn coverage(scopes: &[ScopeRow<'_>], hides_projects: bool, now: f64) -> Option<S
             });
             format!("{all} is covered until {}{again}", format_date(*until, now))
         }
-        _ => format!("{all} is covered by certificates without a known end"),
+        // Somebody has to act on any other, and it is said with that.
+        _ => return None,
     })
 }
 

@@ -303,8 +303,8 @@ mod tests {
             ),
             (
                 vec![vec![certificate("a")]],
-                Ok,
-                "The organization is covered by certificates without a known end.",
+                Warning,
+                "The organization is covered only by certificates without a known end.",
             ),
             // A project's list may have other dates than the organization's.
             (

@@ -383,10 +383,10 @@ mod tests {
             (
                 "undated",
                 enforcing(vec![certificate("a")]),
-                "ok",
-                "ok",
-                "Healthy",
-                "The organization is covered by certificates without a known end.",
+                "warning",
+                "warning",
+                "Act soon",
+                "The organization is covered only by certificates without a known end.",
             ),
             (
                 "not enforced",
