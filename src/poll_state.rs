@@ -102,10 +102,15 @@ impl PollState {
         self.clock_offset.filter(|offset| offset.abs() > MAX_CLOCK_OFFSET)
     }
 
-    /// `now` by the clock of the API, which decides who is let in, where this machine's differs from it by more than
-    /// [`MAX_CLOCK_OFFSET`].
-    pub fn api_time(&self, now: f64) -> f64 {
-        now - self.clock_error().unwrap_or_default()
+    /// `now` by this machine's clock or by the API's, whichever is behind, where they differ by more than
+    /// [`MAX_CLOCK_OFFSET`]: nothing is said to have ended by a clock that may be wrong.
+    pub fn earliest_time(&self, now: f64) -> f64 {
+        now - self.clock_error().unwrap_or_default().max(0.0)
+    }
+
+    /// By whichever is ahead: no severity rests on a clock that may be behind.
+    pub fn latest_time(&self, now: f64) -> f64 {
+        now - self.clock_error().unwrap_or_default().min(0.0)
     }
 
     /// When the least recently read list was read, in seconds since the epoch; none before the first snapshot.

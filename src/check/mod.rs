@@ -145,7 +145,7 @@ pub(crate) fn report(
         Format::Table => table::table(summary, Size::UNLIMITED),
         Format::Json => output::json(summary, state, now)?,
         // By the same clock as the summary's words.
-        Format::Nagios => output::nagios(summary, thresholds, state.api_time(now)),
+        Format::Nagios => output::nagios(summary, thresholds, state.earliest_time(now)),
         Format::Prometheus => textfile::page(state, None, "", now)?,
     })
 }

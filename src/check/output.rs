@@ -84,7 +84,7 @@ pub(super) fn json(
         failures: state.failed().iter().map(|failed| failed.reason).collect(),
         failed_lists: state.failed(),
         document: state.snapshot.as_deref().map(|snapshot| {
-            Document::new(&snapshot.inventory, state.clients.as_deref(), state.api_time(now))
+            Document::new(&snapshot.inventory, state.clients.as_deref(), state.earliest_time(now))
         }),
     };
     Ok(serde_json::to_string_pretty(&report)? + "\n")

@@ -30,7 +30,7 @@ impl NextStep {
         clients: &[ClientRow<'_>],
         now: f64,
     ) -> Vec<Self> {
-        let api_time = state.api_time(now);
+        let api_time = state.earliest_time(now);
         let of_clients = |severity| client_sentences::next_step(clients, severity, api_time);
         let scope = of_scopes(scopes, certificates, api_time);
         // What a scope's step says of a certificate is enough, unless the headline is about another.

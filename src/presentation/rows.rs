@@ -47,7 +47,7 @@ impl<'a> ScopeRow<'a> {
         now: f64,
         thresholds: Thresholds,
     ) -> Vec<Self> {
-        let (inventory, api_time) = (&snapshot.inventory, state.api_time(now));
+        let (inventory, api_time) = (&snapshot.inventory, state.earliest_time(now));
         let reads = std::iter::once(snapshot.organization_read_at)
             .chain(snapshot.projects_read_at.iter().copied());
         let read = inventory.scopes().zip(reads).map(|((project, scope), read_at)| {

@@ -64,24 +64,27 @@ impl Verdict {
     fn of(state: &PollState, now: f64, thresholds: Thresholds) -> Self {
         let is_doubtful =
             state.is_failing() || state.is_stale(now) || state.clock_error().is_some();
-        let now = state.api_time(now);
         let Some(snapshot) = &state.snapshot else {
             let (status, known) = (Status::Unknown, Severity::Off);
             return Self { status, known, is_incomplete: true, is_doubtful };
         };
         let inventory = &snapshot.inventory;
-        let clients = state.clients.as_deref().map(|all| worst_client(all, now, thresholds));
-        let (clients, hides_clients) = clients.unwrap_or((Severity::Off, false));
-        let coverages: Vec<_> =
-            inventory.scopes().map(|(_, scope)| Coverage::of(scope, whole_second(now))).collect();
-        let known = coverages.iter().filter(|coverage| coverage.is_known());
-        let known = known
-            .map(|coverage| coverage.severity(now, thresholds))
-            .chain(inventory.certificates().iter().map(|used| used.severity(now, thresholds)))
-            .chain([clients])
-            .fold(Severity::Off, Severity::max);
+        let (earliest, latest) = (state.earliest_time(now), state.latest_time(now));
+        let coverages =
+            |now| inventory.scopes().map(move |(_, scope)| Coverage::of(scope, whole_second(now)));
+        let clients = state.clients.as_deref();
+        let known = [earliest, latest].map(|now| {
+            let scopes = coverages(now).filter(|coverage| coverage.is_known());
+            let scopes = scopes.map(|coverage| coverage.severity(now, thresholds));
+            let certificates = inventory.certificates().iter();
+            let certificates = certificates.map(|used| used.severity(now, thresholds));
+            let clients = clients.map(|all| worst_client(all, now, thresholds).0);
+            scopes.chain(certificates).chain(clients).fold(Severity::Off, Severity::max)
+        });
+        let known = known[0].max(known[1]);
+        let hides_clients = clients.is_some_and(|all| worst_client(all, earliest, thresholds).1);
         let is_incomplete = hides_clients
-            || !coverages.iter().all(|coverage| coverage.is_known())
+            || !coverages(earliest).all(Coverage::is_known)
             || !inventory.unread_projects().is_empty()
             || !gaps(state, snapshot).is_empty();
         let status = match known {
@@ -148,13 +151,13 @@ impl<'a> Summary<'a> {
         };
         let (mut scopes, mut certificates) = (Vec::new(), Vec::new());
         let clients = state.clients.as_deref();
-        let clients = clients.map(|all| ClientRow::all(all, state.api_time(now), thresholds));
+        let clients = clients.map(|all| ClientRow::all(all, state.earliest_time(now), thresholds));
         let clients = clients.unwrap_or_default();
         let Sentences { headline, subject, findings, mut detail } = match &state.snapshot {
             None => nothing_known(state.is_failing()),
             Some(snapshot) => {
                 scopes = ScopeRow::all(state, snapshot, now, thresholds);
-                let now = state.api_time(now);
+                let now = state.earliest_time(now);
                 certificates = CertificateRow::all(&snapshot.inventory, now, thresholds);
                 if let Some(clients) = state.clients.as_deref() {
                     annotate(&mut certificates, clients, now);
@@ -679,10 +682,12 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_judged_by_the_clock_of_the_api() {
+    fn a_wrong_clock_hides_no_end_and_claims_none() {
         for (ahead, days, status, badge, headline) in [
-            (10, -3, Status::Warning, "Act soon, but", "The organization is covered for only 7 "),
-            (-10, 5, Status::Critical, "Act now, but", "Requests of the organization are refused"),
+            (10, -3, Status::Critical, "Act now, but", "The organization is covered for only 7 "),
+            (-10, 5, Status::Critical, "Act now, but", "The organization is covered for only 5 "),
+            (10, 12, Status::Warning, "Act soon, but", "The organization is covered for only 22 "),
+            (-10, -3, Status::Critical, "Act now, but", "Requests of the organization are refused"),
             (10, 90, Status::Warning, "Healthy, but", "The organization is covered until 15 April"),
         ] {
             let mut state = state(Some(snapshot(&[vec![ending("a", days)]])), Vec::new());

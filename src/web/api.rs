@@ -32,12 +32,12 @@ pub(super) async fn certificates(
     let (clients, key) = (state.clients.clone(), state.clients.clone());
     let clock = Arc::clone(&state);
     let moment = move |inventory: &Inventory, now: UnixSeconds| {
-        let now = whole_second(clock.api_time(now as f64));
+        let now = whole_second(clock.earliest_time(now as f64));
         let epoch = key.as_ref().map_or(0, |clients| clients.epoch(now));
         (inventory.epoch(now), key.as_ref().map(Identity::of), epoch)
     };
     let render = move |inventory: &Inventory, now: f64| {
-        let document = Document::new(inventory, clients.as_deref(), state.api_time(now));
+        let document = Document::new(inventory, clients.as_deref(), state.earliest_time(now));
         Some(CachedResponse::tagged(JSON, serde_json::to_vec(&document).ok()?))
     };
     let inventory = Arc::clone(&snapshot.inventory);

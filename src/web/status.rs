@@ -81,7 +81,7 @@ struct Page<'a> {
 impl<'a> Page<'a> {
     fn new(summary: &'a Summary<'a>, state: &PollState, now: f64) -> Self {
         let (active, inactive) = summary.certificates.split_at(summary.active());
-        let api_time = state.api_time(now);
+        let api_time = state.earliest_time(now);
         let is_usable = |row: &CertificateRow<'_>| !row.used.has_expired(api_time);
         let (inactive, expired) = inactive.split_at(inactive.partition_point(is_usable));
         let active = Rows::new(active, MAX_CERTIFICATES);
