@@ -17,17 +17,25 @@ pub fn require_descriptors() -> io::Result<()> {
     pairs.map(drop)
 }
 
-/// Cancelled by the first SIGTERM or SIGINT.
-pub fn shutdown() -> io::Result<CancellationToken> {
+/// The name of the first SIGTERM or SIGINT from now on.
+pub fn termination() -> io::Result<impl Future<Output = &'static str>> {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
+}
+
+/// Cancelled by the first SIGTERM or SIGINT.
+pub fn shutdown() -> io::Result<CancellationToken> {
+    let termination = termination()?;
     let shutdown = CancellationToken::new();
     let signalled = shutdown.clone();
     tokio::spawn(async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
+        let name = termination.await;
         tracing::info!(signal = name, "shutting down");
         signalled.cancel();
     });

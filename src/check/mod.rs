@@ -23,6 +23,7 @@ use crate::poll_state::{FailedList, FailureReason, ListName, PollResult, PollSta
 use crate::poller::{Poller, PollerConfig, StateFileError};
 pub use crate::presentation::Status;
 use crate::presentation::Summary;
+use crate::signals;
 use crate::terminal::Size;
 
 /// Readable to all, less the process's umask: the node exporter is another user.
@@ -35,7 +36,7 @@ const MAX_DEFAULT_TIMEOUT: Duration = Duration::from_secs(50);
 pub enum CheckError {
     #[error("--critical must not be longer than --warning")]
     Thresholds,
-    #[error("--without and --at tell what would be, which is nothing for --output prometheus")]
+    #[error("--without and --at cannot be combined with --output prometheus")]
     AssumptionAsSeries,
     #[error("--without: no list has a certificate with the id {0}")]
     UnknownCertificate(String),
@@ -55,6 +56,10 @@ pub enum CheckError {
     ClientMetrics(#[from] prometheus::Error),
     #[error(transparent)]
     Metrics(#[from] ExpositionError),
+    #[error("signals cannot be received: {0}")]
+    Signals(io::Error),
+    #[error("interrupted by {0}")]
+    Interrupted(&'static str),
     #[error("the check cannot be encoded: {0}")]
     Json(#[from] serde_json::Error),
     #[error("the output file {} cannot be written: {source}", path.display())]
@@ -103,7 +108,11 @@ pub async fn run(
     let poller = PollerConfig::new(Arc::new(client), &config, credentials);
     // The state file is the daemon's: a check reports what it has read itself, and keeps nothing.
     let (poller, _) = Poller::new(poller, None, &config.api.base_url).await?;
-    let state = spinner::with_spinner(poller.once(), &progress).await;
+    let termination = signals::termination().map_err(CheckError::Signals)?;
+    let state = tokio::select! {
+        state = spinner::with_spinner(poller.once(), &progress) => state,
+        signal = termination => return Err(CheckError::Interrupted(signal)),
+    };
     let now = check.at.unwrap_or_else(unix_now);
     let read = Arc::clone(&state);
     let state = what_if::apply(state, check, now)?;

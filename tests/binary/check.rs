@@ -4,17 +4,18 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::api::{
-    Answer, Api, DAY, DemoCertificate, List, Request, With as _, certificate, certificates, now,
-    organization, project,
+    Answer, Api, DAY, DemoCertificate, List, Request, Then, With as _, certificate, certificates,
+    now, organization, project,
 };
 use crate::binary::{Ended, KEY, Launch};
 use crate::page::Page;
 use crate::script::{Script, error};
-use crate::wait::DEADLINE;
+use crate::wait::{DEADLINE, until};
 
 /// A certificate that ends in so many days, and a minute, so that it still does when it is looked at.
 fn ending(id: &str, days: i64) -> DemoCertificate {
@@ -152,6 +153,29 @@ async fn check_ends_within_its_own_time() {
     assert_eq!(ended.code(), Some(3));
     let limit = "gave no whole answer within the poll's time (--timeout)";
     assert!(ended.stdout.contains(limit), "{}", ended.stdout);
+}
+
+#[tokio::test]
+async fn check_that_a_signal_ends_says_so() {
+    let api = Api::of_bytes("", Then::Hold).await;
+    let textfile = Textfile::new();
+    let flag = format!("--output-file={}", textfile.path().display());
+    for (count, signal, arguments) in [
+        (0, Signal::TERM, &["--output=nagios"][..]),
+        (1, Signal::INT, &["--output=json"]),
+        (2, Signal::TERM, &["--output=prometheus", &flag]),
+    ] {
+        let is_asked = until("the request is there", async || (api.count() > count).then_some(()));
+        let ended = launch(&api.base_url(), arguments).until_signal(signal, is_asked).await;
+        let told = std::fs::read_to_string(textfile.path()).unwrap_or(ended.stdout);
+        assert_eq!(ended.status.code(), Some(3), "{told}");
+        let is_told = match count {
+            0 => told.starts_with("UNKNOWN - interrupted by SIGTERM"),
+            1 => told.contains("interrupted by SIGINT") && told.contains("\"exit_code\": 3"),
+            _ => told.contains("\nopenai_cert_exporter_up 0\n"),
+        };
+        assert!(is_told, "{told}{}", ended.stderr);
+    }
 }
 
 #[test]

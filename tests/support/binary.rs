@@ -127,6 +127,14 @@ impl Launch {
         self.spawn().ended().await
     }
 
+    /// Starts a process that `signal` ends once it is `ready`.
+    pub(crate) async fn until_signal(self, signal: Signal, ready: impl Future) -> Ended {
+        let process = self.spawn();
+        ready.await;
+        process.signal(signal);
+        process.ended().await
+    }
+
     /// Starts an exporter that listens where it was told to, and waits until it does.
     pub(crate) async fn start_at(self, address: SocketAddr) -> Exporter {
         let process = self.spawn();
@@ -208,6 +216,11 @@ struct Process {
 }
 
 impl Process {
+    fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|id| Pid::from_raw(id.try_into().unwrap()));
+        kill_process(pid.expect("the process runs"), signal).unwrap();
+    }
+
     async fn ended(mut self) -> Ended {
         let status = timeout(DEADLINE, self.child.wait()).await.expect("the process ends").unwrap();
         let ended =
@@ -318,8 +331,7 @@ impl Exporter {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = self.process.child.id().and_then(|id| Pid::from_raw(id.try_into().unwrap()));
-        kill_process(pid.expect("the process runs"), signal).unwrap();
+        self.process.signal(signal);
     }
 
     /// The most memory that the process has had so far.
