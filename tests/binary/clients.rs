@@ -81,7 +81,9 @@ fn contents(api: &Api) -> usize {
 async fn file_that_cannot_be_used_costs_only_itself() {
     let anchor = Authority::new();
     let clients = Clients::new(
-        "[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/*.pem', 'FOLDER/leaf.pem', 'FOLDER/none/*']\n",
+        "[[clients]]\nname = 'edge'\nissuer_files = ['FOLDER/[k]ey.pem']\n\
+         certificate_files = ['FOLDER/*.pem', 'FOLDER/leaf.pem', 'FOLDER/none/*', 'FOLDER/loop/tls.crt', \
+         'FOLDER/loop/*', 'FOLDER/loop/*.crt']\n",
     );
     let Pair { certificate, key } = leaf(&anchor, 100);
     clients.write("leaf.pem", key.clone() + &certificate);
@@ -92,6 +94,8 @@ async fn file_that_cannot_be_used_costs_only_itself() {
     clients.write("der.pem", [0x30, 0x82, 0x01, 0x00, 0x30]);
     clients.write("cut.pem", &certificate[..certificate.len() / 2]);
     symlink("nowhere", clients.path("broken.pem")).unwrap();
+    // What is below may not be looked at, as below a folder without the permission, which root has everywhere.
+    symlink("loop", clients.path("loop")).unwrap();
     fs::create_dir(clients.path("folder.pem")).unwrap();
     let not_utf8 = OsStr::from_bytes(b"\xff.pem");
     fs::write(Path::new(&clients.path("")).join(not_utf8), "").unwrap();
@@ -102,7 +106,7 @@ async fn file_that_cannot_be_used_costs_only_itself() {
     let exporter = clients.in_use(api.often()).start().await;
     let page = exporter.page_after_polls(3).await;
     assert!(page.is_up(), "the files are not the API's");
-    assert_eq!((page.one(FOUND), page.one(FAILED)), (1.0, 11.0), "{}", exporter.log());
+    assert_eq!((page.one(FOUND), page.one(FAILED)), (1.0, 13.0), "{}", exporter.log());
     assert_eq!(of(&page, ACCEPTED, &clients.path("leaf.pem")), Some(1.0));
     for (file, fault) in [
         ("large.pem", "cannot be read: it is larger than 1024 KiB"),
@@ -115,6 +119,8 @@ async fn file_that_cannot_be_used_costs_only_itself() {
         ("folder.pem", "cannot be read: it is not a regular file"),
         ("pipe.pem", "cannot be read: it is not a regular file"),
         ("none/*", "matches no file"),
+        ("loop", "cannot be read: Too many levels of symbolic links"),
+        ("loop/tls.crt", "cannot be read: Too many levels of symbolic links"),
         ("\u{fffd}.pem", "is empty"),
     ] {
         let line = format!("a client's file is not used: {} {fault}", clients.path(file));
