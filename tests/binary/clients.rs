@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::api::{Answer, Api, DAY, List, Organization, With as _, certificate, now, project};
@@ -189,15 +189,29 @@ async fn client_that_is_judged_nowhere_is_a_warning() {
 async fn files_that_are_too_many_to_find_hide_no_other_client() {
     let anchor = Authority::new();
     let clients = Clients::new(
-        "[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\n\
-         [[clients]]\nname = 'vast'\ncertificate_files = ['/proc/**/tls.crt']\n",
+        "[[clients]]\nname = 'all'\ncertificate_files = ['FOLDER/all/*/*/tls.crt']\n\
+         [[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\n",
     );
     clients.write("leaf.pem", leaf(&anchor, 10).certificate);
+    fs::create_dir(clients.path("all")).unwrap();
+    // Each leads back to all of them: 330 names, and as many below each.
+    for number in 0..330 {
+        symlink(".", clients.path(&format!("all/{number}"))).unwrap();
+    }
     let api = Api::of(organization(&anchor)).await;
     let exporter = clients.in_use(api.once()).start().await;
     let page = exporter.page_after_polls(1).await;
+    assert!(page.is_up(), "the files are not the API's");
     assert_eq!(page.find(ACCEPTED, &[("client", "edge")]), Some(1.0), "{}", exporter.log());
-    assert!(page.find(FAILED, &[("client", "vast")]) >= Some(1.0), "{}", exporter.log());
+    let all = [("client", "all")];
+    assert_eq!((page.find(FOUND, &all), page.find(FAILED, &all)), (Some(0.0), Some(1.0)));
+    let (file, message) =
+        (clients.path("all/*/*/tls.crt"), "is looked for among more than 100000 names");
+    let document = exporter.get("/api/v1/certificates").await.text().await.unwrap();
+    let document: Value = serde_json::from_str(&document).unwrap();
+    let failed = json!([{"client": "all", "file": file, "message": message}]);
+    assert_eq!(document["client_files_failed"], failed);
+    assert!(exporter.get("/").await.text().await.unwrap().contains(message));
 }
 
 #[tokio::test]
