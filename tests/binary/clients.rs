@@ -319,6 +319,25 @@ async fn what_would_be_is_told_with_its_exit_code() {
 }
 
 #[tokio::test]
+async fn plugin_prints_when_the_first_client_is_refused_and_how_many_are() {
+    let (anchor, other) = (Authority::new(), Authority::new());
+    let clients = Clients::new(
+        "[[clients]]\nname = 'edge'\ncertificate_files = 'FOLDER/*.pem'\nissuer_files = 'FOLDER/ca.crt'\n",
+    );
+    clients.write("a.pem", leaf(&anchor, 20).certificate);
+    clients.write("b.pem", leaf(&anchor, 90).certificate);
+    clients.write("stranger.pem", leaf(&other, 10).certificate);
+    clients.write("ca.crt", &other.certificate);
+    let api = Api::of(organization(&anchor)).await;
+    let launch = api.once().without_arg("--web.listen-address=127.0.0.1:0").arg("check");
+    let ended = clients.in_use(launch.arg("--output=nagios")).until_it_ends().await;
+    let (_, figures) = ended.stdout.trim_end().split_once(" client_refusal_days=").unwrap();
+    let (days, refusals) = figures.split_once(' ').unwrap();
+    assert_eq!(days.parse::<f64>().unwrap().round(), 20.0, "{}", ended.stdout);
+    assert_eq!(refusals, "client_refusals=1;;;0", "neither the issuer's nor those to come");
+}
+
+#[tokio::test]
 async fn exporter_is_a_client_itself() {
     let anchor = Authority::new();
     let clients = Clients::new("");
