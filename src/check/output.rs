@@ -37,22 +37,30 @@ pub(super) fn nagios_line(status: Status, message: &str, performance: &str) -> S
 pub(super) fn nagios(summary: &Summary<'_>, thresholds: Thresholds, now: f64) -> String {
     let (warning, critical) =
         (thresholds.warning / SECONDS_PER_DAY, thresholds.critical / SECONDS_PER_DAY);
-    let left = |name: &str, end: Option<UnixSeconds>| {
-        // U is how plugins say that there is no value.
-        let days = end.map_or_else(|| "U".into(), |end| days_until(end, now).to_string());
-        format!("{name}={days};{warning}:;{critical}:")
+    // U is how plugins say that there is no value.
+    let days = |end: Option<UnixSeconds>| {
+        end.map_or_else(|| "U".into(), |end| days_until(end, now).to_string())
     };
+    let left = |name: &str, end| format!("{name}={};{warning}:;{critical}:", days(end));
     let uses = || summary.certificates.iter().map(|row| row.used);
     // A superseded certificate is never critical, but the thresholds of a figure say so.
     let current = uses().filter(|used| used.is_current());
     let expired = uses().filter(|used| used.is_active() && used.has_expired(now));
-    let performance = [
+    let mut performance = vec![
         left("runway_days", summary.scopes.iter().filter_map(|row| row.coverage?.end()).min()),
         left("expiry_days", current.filter_map(|used| used.certificate.expires_at).min()),
         format!("certificates={};;;0", uses().count()),
         format!("active={};;;0", summary.active()),
         format!("expired={};;;0", expired.count()),
     ];
+    if !summary.clients.is_empty() {
+        let certificates = || summary.clients.iter().filter(|row| !row.is_issuer);
+        let first = certificates().filter_map(|row| row.refused_from).min();
+        let refused = certificates().filter(|row| row.is_refused());
+        // Without thresholds: those of a client depend on the lifetime of its certificate.
+        performance.push(format!("client_refusal_days={}", days(first)));
+        performance.push(format!("client_refusals={};;;0", refused.count()));
+    }
     let performance = if summary.scopes.is_empty() { String::new() } else { performance.join(" ") };
     nagios_line(summary.status, &summary.message(), &performance)
 }

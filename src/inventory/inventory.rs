@@ -232,6 +232,11 @@ impl Inventory {
         of.active_at_organization.then_some(0).into_iter().chain(projects)
     }
 
+    /// A project at which a certificate of this inventory is active, and whose list gives it other dates. They count there.
+    pub fn differing_project(&self, of: &CertificateUse) -> Option<&Project> {
+        Some(&self.lists.projects[of.differs_at? as usize].project)
+    }
+
     /// Whether projects were listed, but the filters leave out every one.
     pub fn selects_no_project(&self) -> bool {
         let Lists { projects, unread, project_faults, .. } = &self.lists;

@@ -43,6 +43,8 @@ pub struct CertificateUse {
     pub active_at_organization: bool,
     /// Positions among the inventory's projects, ascending.
     pub(super) active_at_projects: Vec<u32>,
+    /// Of those, the first whose list gives other dates than `certificate` has.
+    pub(super) differs_at: Option<u32>,
     /// The position of the certificate that supersedes it; of several, of the one that ends last.
     pub(super) successor: Option<usize>,
 }
@@ -53,6 +55,7 @@ impl CertificateUse {
             certificate: certificate.clone(),
             active_at_organization: false,
             active_at_projects: Vec::new(),
+            differs_at: None,
             successor: None,
         }
     }
@@ -120,6 +123,10 @@ pub(super) fn uses(lists: &Lists, group: &RotationGroup) -> Vec<CertificateUse> 
                 by_id.entry(&certificate.id).or_insert_with(|| CertificateUse::new(certificate));
             if certificate.active {
                 used.active_at_projects.push(project);
+                let dates = |it: &Certificate| (it.valid_at, it.expires_at);
+                if dates(certificate) != dates(&used.certificate) {
+                    used.differs_at.get_or_insert(project);
+                }
             }
         }
     }

@@ -163,3 +163,31 @@ fn refused(assessment: &Assessment, at: f64) -> BTreeMap<Place<'_>, &'static str
         });
     refused.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn client_keeps_its_files_while_an_earlier_read_hangs() {
+        let folder = tempfile::tempdir().unwrap();
+        let leaf = CertificateParams::default().self_signed(&KeyPair::generate().unwrap());
+        fs::write(folder.path().join("tls.crt"), leaf.unwrap().pem()).unwrap();
+        let pattern = format!("{}/*.crt", folder.path().display());
+        let config = format!("name = 'edge'\ncertificate_files = '{pattern}'");
+        let judge = ClientJudge::new(vec![toml::from_str(&config).unwrap()]);
+        let judged = |before| judge.judge(before, Arc::default(), None, Instant::now());
+        let read = judged(None).await.unwrap();
+        let hanging = judge.files.try_lock();
+        let not_read = judged(Some(Arc::clone(&read))).await.unwrap();
+        drop(hanging);
+        let (read, not_read) = (&read.clients()[0], &not_read.clients()[0]);
+        assert_eq!((read.files.len(), &read.files), (1, &not_read.files));
+        let message = "is not read: it takes too long to read it".into();
+        assert_eq!(not_read.failed, [FailedFile { path: pattern.into(), message }]);
+    }
+}

@@ -41,7 +41,7 @@ pub(crate) struct ClientRow<'a> {
     /// When it is let in for certain.
     pub spans: &'a [(UnixSeconds, UnixSeconds)],
     pub(super) refusal: Option<Refusal>,
-    pub(super) refused_from: Option<UnixSeconds>,
+    pub refused_from: Option<UnixSeconds>,
     pub(super) state: ClientState,
 }
 

@@ -277,10 +277,14 @@ impl<'a> CertificateRow<'a> {
         let successor = inventory.successor(used).map(|successor| &successor.certificate);
         let begin =
             certificate.valid_at.filter(|_| used.is_not_yet_valid(now) && !used.is_never_valid());
+        let begins = begin.map(|begin| format!("begins on {}", format_date(begin, now)));
         let name = |project: Option<&Project>| match project {
             None => "Organization".into(),
             Some(project) => name_or_id(project.name.as_deref(), &project.id),
         };
+        let differs = inventory.differing_project(used).map(|project| {
+            format!("project {} lists it with other dates, which count there", name(Some(project)))
+        });
         let (scopes, more) = active_at(inventory, used, name);
         Self {
             inventory,
@@ -304,7 +308,7 @@ impl<'a> CertificateRow<'a> {
             end: certificate.expires_at.map(format_timestamp),
             relative_end: relative(certificate.expires_at, now),
             dependents: None,
-            note: begin.map(|begin| format!("begins on {}", format_date(begin, now))),
+            note: begins.into_iter().chain(differs).reduce(|note, more| format!("{note}; {more}")),
             active_at: (!scopes.is_empty()).then(|| enumerate(scopes, more)),
             successor: successor
                 .map(|successor| name_or_id(successor.name.as_deref(), &successor.id)),
@@ -426,6 +430,31 @@ mod tests {
         let pair = |scope: &str, name: &str| (scope.into(), name.into());
         // The project's own entry of c counts, so that it has no gap.
         assert_eq!(ends, [pair("organization", "a"), pair("proj_1", "a"), pair("proj_0", "c")]);
+    }
+
+    #[test]
+    fn a_certificate_names_a_project_in_which_other_dates_count() {
+        let note = |organization: Certificate, own: Certificate| {
+            let snapshot = snapshot(&[vec![organization], vec![], vec![own.clone()], vec![own]]);
+            let inventory = &snapshot.inventory;
+            CertificateRow::all(inventory, NOW as f64, Thresholds::default()).remove(0).note
+        };
+        let (begins, differs) = (
+            "begins on 16 January 2027, 08:00 UTC",
+            "project proj_1 lists it with other dates, which count there",
+        );
+        let of = |days| certificate("a").valid(days);
+        for (organization, own, expected) in [
+            (of(-9..90), of(-9..90), None),
+            (of(-9..90), of(-9..80), Some(differs.to_owned())),
+            (of(-9..90).inactive(), of(-8..90), Some(differs.to_owned())),
+            (certificate("a"), of(-9..90), Some(differs.to_owned())),
+            (of(1..90), of(1..80), Some(format!("{begins}; {differs}"))),
+            // Where it is inactive, the organization's dates count.
+            (of(-9..90), of(-9..80).inactive(), None),
+        ] {
+            assert_eq!(note(organization, own), expected);
+        }
     }
 
     #[test]

@@ -105,9 +105,21 @@ impl ConnectionState {
         })
     }
 
-    /// Waits until the connection is evicted or has used up its time. Poll the serving future first, in the same
-    /// task (`select!` with `biased`): no waker fires when a deadline moves.
-    pub(super) async fn expired(&self, limits: &Limits) {
+    /// What comes of `work` for the connection; `None` if the connection is evicted or has used up its time before.
+    pub(super) async fn in_time<T>(
+        &self,
+        limits: &Limits,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::select! {
+            biased; // the time-outs follow from what was just read and written, and no waker fires when a deadline moves
+            done = work => Some(done),
+            () = self.expired(limits) => None,
+        }
+    }
+
+    /// Waits until the connection is evicted or has used up its time.
+    async fn expired(&self, limits: &Limits) {
         let mut timer = pin!(sleep_until(self.deadline(limits)));
         let timed_out = poll_fn(|cx| {
             let deadline = self.deadline(limits);
@@ -274,11 +286,7 @@ mod tests {
             std::future::pending::<()>().await;
             drop(response);
         };
-        tokio::select! {
-            biased;
-            () = client => {}
-            () = state.expired(&LIMITS) => {}
-        }
+        state.in_time(&LIMITS, client).await;
         opened.elapsed().as_secs()
     }
 

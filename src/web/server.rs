@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -225,29 +226,28 @@ impl Connections {
         let _ = socket.set_nodelay(true);
         // Below TLS, so that the handshake is timed too.
         let stream = Arc::clone(&state).track(socket);
-        let serving = async {
-            let policy = self.security.as_ref().map(|security| security.policy(client));
-            let (router, policy) = (self.router.clone(), policy.as_ref());
-            let Some((policy, tls)) = policy.and_then(|policy| Some((policy, policy.tls()?)))
-            else {
-                return serve_http(stream, router, policy, &state, &self.shutdown).await;
-            };
-            // Boxed, here and below, so that a connection without TLS takes no memory for what TLS needs. Before the
-            // handshake is over nothing was requested, so a shutdown has no response to wait for.
-            match self.shutdown.run_until_cancelled(Box::pin(tls.accept(stream))).await {
-                Some(Ok(stream)) => {
-                    let policy = Some(policy);
-                    Box::pin(serve_http(stream, router, policy, &state, &self.shutdown)).await;
-                }
-                // Whoever sends nothing only looks whether somebody listens.
-                Some(Err(error)) if state.has_read() => policy.log_failed_handshake(&error),
-                Some(Err(_)) | None => {}
-            }
+        let policy = self.security.as_ref().map(|security| security.policy(client));
+        let (router, policy, limits) = (self.router.clone(), policy.as_ref(), &self.limits);
+        let Some((policy, tls)) = policy.and_then(|policy| Some((policy, policy.tls()?))) else {
+            // Pinned here: handed over whole, it would take its memory twice.
+            let serving = pin!(serve_http(stream, router, policy, &state, &self.shutdown));
+            state.in_time(limits, serving).await;
+            return;
         };
-        tokio::select! {
-            biased; // the time-outs follow from what was just read and written
-            () = serving => {}
-            () = state.expired(&self.limits) => {}
+        // Boxed, here and below, so that a connection without TLS takes no memory for what TLS needs. Before the
+        // handshake is over nothing was requested, so a shutdown has no response to wait for.
+        let handshake = state.in_time(limits, Box::pin(tls.accept(stream)));
+        match self.shutdown.run_until_cancelled(handshake).await {
+            Some(Some(Ok(stream))) => {
+                let serving = serve_http(stream, router, Some(policy), &state, &self.shutdown);
+                state.in_time(limits, Box::pin(serving)).await;
+            }
+            // Whoever sends nothing only looks whether somebody listens.
+            Some(failed) if state.has_read() => {
+                let late = || io::Error::new(ErrorKind::TimedOut, "it was not complete in time");
+                policy.log_failed_handshake(&failed.and_then(Result::err).unwrap_or_else(late));
+            }
+            Some(_) | None => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::api::{Answer, Api, DAY, List, Organization, With as _, certificate, now, project};
@@ -81,7 +81,9 @@ fn contents(api: &Api) -> usize {
 async fn file_that_cannot_be_used_costs_only_itself() {
     let anchor = Authority::new();
     let clients = Clients::new(
-        "[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/*.pem', 'FOLDER/leaf.pem', 'FOLDER/none/*']\n",
+        "[[clients]]\nname = 'edge'\nissuer_files = ['FOLDER/[k]ey.pem']\n\
+         certificate_files = ['FOLDER/*.pem', 'FOLDER/leaf.pem', 'FOLDER/none/*', 'FOLDER/loop/tls.crt', \
+         'FOLDER/loop/*', 'FOLDER/loop/*.crt']\n",
     );
     let Pair { certificate, key } = leaf(&anchor, 100);
     clients.write("leaf.pem", key.clone() + &certificate);
@@ -92,6 +94,8 @@ async fn file_that_cannot_be_used_costs_only_itself() {
     clients.write("der.pem", [0x30, 0x82, 0x01, 0x00, 0x30]);
     clients.write("cut.pem", &certificate[..certificate.len() / 2]);
     symlink("nowhere", clients.path("broken.pem")).unwrap();
+    // What is below may not be looked at, as below a folder without the permission, which root has everywhere.
+    symlink("loop", clients.path("loop")).unwrap();
     fs::create_dir(clients.path("folder.pem")).unwrap();
     let not_utf8 = OsStr::from_bytes(b"\xff.pem");
     fs::write(Path::new(&clients.path("")).join(not_utf8), "").unwrap();
@@ -102,7 +106,7 @@ async fn file_that_cannot_be_used_costs_only_itself() {
     let exporter = clients.in_use(api.often()).start().await;
     let page = exporter.page_after_polls(3).await;
     assert!(page.is_up(), "the files are not the API's");
-    assert_eq!((page.one(FOUND), page.one(FAILED)), (1.0, 11.0), "{}", exporter.log());
+    assert_eq!((page.one(FOUND), page.one(FAILED)), (1.0, 13.0), "{}", exporter.log());
     assert_eq!(of(&page, ACCEPTED, &clients.path("leaf.pem")), Some(1.0));
     for (file, fault) in [
         ("large.pem", "cannot be read: it is larger than 1024 KiB"),
@@ -115,6 +119,8 @@ async fn file_that_cannot_be_used_costs_only_itself() {
         ("folder.pem", "cannot be read: it is not a regular file"),
         ("pipe.pem", "cannot be read: it is not a regular file"),
         ("none/*", "matches no file"),
+        ("loop", "cannot be read: Too many levels of symbolic links"),
+        ("loop/tls.crt", "cannot be read: Too many levels of symbolic links"),
         ("\u{fffd}.pem", "is empty"),
     ] {
         let line = format!("a client's file is not used: {} {fault}", clients.path(file));
@@ -183,15 +189,29 @@ async fn client_that_is_judged_nowhere_is_a_warning() {
 async fn files_that_are_too_many_to_find_hide_no_other_client() {
     let anchor = Authority::new();
     let clients = Clients::new(
-        "[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\n\
-         [[clients]]\nname = 'vast'\ncertificate_files = ['/proc/**/tls.crt']\n",
+        "[[clients]]\nname = 'all'\ncertificate_files = ['FOLDER/all/*/*/tls.crt']\n\
+         [[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\n",
     );
     clients.write("leaf.pem", leaf(&anchor, 10).certificate);
+    fs::create_dir(clients.path("all")).unwrap();
+    // Each leads back to all of them: 330 names, and as many below each.
+    for number in 0..330 {
+        symlink(".", clients.path(&format!("all/{number}"))).unwrap();
+    }
     let api = Api::of(organization(&anchor)).await;
     let exporter = clients.in_use(api.once()).start().await;
     let page = exporter.page_after_polls(1).await;
+    assert!(page.is_up(), "the files are not the API's");
     assert_eq!(page.find(ACCEPTED, &[("client", "edge")]), Some(1.0), "{}", exporter.log());
-    assert!(page.find(FAILED, &[("client", "vast")]) >= Some(1.0), "{}", exporter.log());
+    let all = [("client", "all")];
+    assert_eq!((page.find(FOUND, &all), page.find(FAILED, &all)), (Some(0.0), Some(1.0)));
+    let (file, message) =
+        (clients.path("all/*/*/tls.crt"), "is looked for among more than 100000 names");
+    let document = exporter.get("/api/v1/certificates").await.text().await.unwrap();
+    let document: Value = serde_json::from_str(&document).unwrap();
+    let failed = json!([{"client": "all", "file": file, "message": message}]);
+    assert_eq!(document["client_files_failed"], failed);
+    assert!(exporter.get("/").await.text().await.unwrap().contains(message));
 }
 
 #[tokio::test]
@@ -296,6 +316,25 @@ async fn what_would_be_is_told_with_its_exit_code() {
         assert_eq!(ended.code(), Some(code), "{arguments:?}: {text}");
         assert!(text.to_lowercase().contains(&said.to_lowercase()), "{arguments:?}: {text}");
     }
+}
+
+#[tokio::test]
+async fn plugin_prints_when_the_first_client_is_refused_and_how_many_are() {
+    let (anchor, other) = (Authority::new(), Authority::new());
+    let clients = Clients::new(
+        "[[clients]]\nname = 'edge'\ncertificate_files = 'FOLDER/*.pem'\nissuer_files = 'FOLDER/ca.crt'\n",
+    );
+    clients.write("a.pem", leaf(&anchor, 20).certificate);
+    clients.write("b.pem", leaf(&anchor, 90).certificate);
+    clients.write("stranger.pem", leaf(&other, 10).certificate);
+    clients.write("ca.crt", &other.certificate);
+    let api = Api::of(organization(&anchor)).await;
+    let launch = api.once().without_arg("--web.listen-address=127.0.0.1:0").arg("check");
+    let ended = clients.in_use(launch.arg("--output=nagios")).until_it_ends().await;
+    let (_, figures) = ended.stdout.trim_end().split_once(" client_refusal_days=").unwrap();
+    let (days, refusals) = figures.split_once(' ').unwrap();
+    assert_eq!(days.parse::<f64>().unwrap().round(), 20.0, "{}", ended.stdout);
+    assert_eq!(refusals, "client_refusals=1;;;0", "neither the issuer's nor those to come");
 }
 
 #[tokio::test]

@@ -1,14 +1,18 @@
 //! The snapshot as JSON: what it says, that it stays the same while the snapshot does, and that it is as described.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
 use jsonschema::Validator;
 use reqwest::header::{ETAG, IF_NONE_MATCH};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::api::{Api, certificates, entry_with, list_page};
+use crate::api::{Api, DAY, certificates, entry_with, list_page, now};
 use crate::binary::{Exporter, Launch};
 use crate::client::client;
-use crate::script::{Script, error};
+use crate::script::{Script, error, text};
 
 const PATH: &str = "/api/v1/certificates";
 
@@ -108,6 +112,35 @@ async fn same_snapshot_is_sent_once() {
     let changed = conditional(&exporter, PATH, &etag).await;
     assert_eq!(changed.status(), StatusCode::OK);
     assert_ne!(tag(&changed), etag);
+}
+
+#[tokio::test]
+async fn nothing_has_ended_that_only_one_of_two_clocks_shows() {
+    let spans =
+        [(-20, -5), (-1, 5), (8, 100)].map(|(begin, end)| (now() + begin * DAY, now() + end * DAY));
+    let entry = |(begin, end): (i64, i64)| {
+        entry_with(
+            &format!("cert_{end}"),
+            json!({"certificate_details": {"valid_at": begin, "expires_at": end}}),
+        )
+    };
+    let list = list_page(&spans.map(entry), false);
+    let days_ahead = Arc::new(AtomicI64::new(0));
+    let ahead = Arc::clone(&days_ahead);
+    let api = Script::by(move |_| {
+        let date = (now() + ahead.load(Ordering::SeqCst) * DAY).cast_unsigned();
+        let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(date));
+        text(&list).insert_header("date", date.as_str())
+    })
+    .await;
+    let exporter = api.often().start().await;
+    exporter.page_after_polls(1).await;
+    for (days, (_, end)) in [(0, spans[1]), (10, spans[1]), (-10, spans[0])] {
+        days_ahead.store(days, Ordering::SeqCst);
+        exporter.page_after_more_polls(2).await;
+        let document = json_of(exporter.get(PATH).await).await;
+        assert_eq!(document["scopes"][0]["runway_end_unix"], end, "{days} days ahead");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! TLS: who is let in, with what, and that certificates are rotated under load.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -407,11 +408,11 @@ async fn half_open_handshakes_do_not_keep_the_scraper_out() {
 #[tokio::test]
 async fn handshake_counts_as_a_part_of_the_head() {
     let authority = Authority::new();
-    let port = serving()
-        .head_timeout(Duration::from_millis(400))
-        .secured(&folder(&authority, TLS))
-        .start()
-        .await;
+    let folder = folder(&authority, TLS);
+    let log = folder.path().join("log");
+    let written = tracing_subscriber::fmt().with_writer(Arc::new(File::create(&log).unwrap()));
+    let _logging = tracing::subscriber::set_default(written.finish());
+    let port = serving().head_timeout(Duration::from_millis(400)).secured(&folder).start().await;
     let mut clients = Vec::new();
     for sent in [&b""[..], b"\x16\x03\x01\x02\x00\x01"] {
         let mut socket = TcpStream::connect(port.address).await.unwrap();
@@ -422,6 +423,14 @@ async fn handshake_counts_as_a_part_of_the_head() {
         let rest = read_to_close(&mut socket).await;
         assert!(!rest.starts_with(b"HTTP"), "{}", rest.escape_ascii());
     }
+    // Whoever sends nothing only looks whether somebody listens.
+    let log = std::fs::read_to_string(log).unwrap();
+    assert_eq!(
+        log.matches("a TLS handshake failed: it was not complete in time").count(),
+        1,
+        "{log}"
+    );
+    assert_eq!(log.lines().count(), 1, "{log}");
     // A finished handshake starts no time of its own.
     let mut stream = handshake(&authority, port.address, None, &[&TLS13], &[]).await.unwrap();
     stream.write_all(b"GET /metrics HT").await.unwrap();

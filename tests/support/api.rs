@@ -24,7 +24,6 @@ use tokio::io::{
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -220,11 +219,10 @@ pub(crate) enum Then {
 
 type Rule = Box<dyn Fn(&Request) -> Option<Answer> + Send + Sync>;
 
-/// The API, which takes any key.
+/// The API, which takes any key. It answers until the test ends, also where nothing holds on to it.
 pub(crate) struct Api {
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
-    accepting: JoinHandle<()>,
 }
 
 struct Shared {
@@ -253,12 +251,12 @@ impl Api {
             arrived: Notify::new(),
         });
         let serving = Arc::clone(&shared);
-        let accepting = tokio::spawn(async move {
+        tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(Arc::clone(&serving).accept(stream));
             }
         });
-        Self { address, shared, accepting }
+        Self { address, shared }
     }
 
     /// The API of an organization without projects.
@@ -339,12 +337,6 @@ impl Api {
     /// The most requests that were under way at once.
     pub(crate) fn most_at_once(&self) -> usize {
         self.shared.most_at_once.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Api {
-    fn drop(&mut self) {
-        self.accepting.abort();
     }
 }
 
