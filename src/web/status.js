@@ -146,6 +146,24 @@ function gist(main) {
   return words(main).replace(/\b\d+ (more )?(second|minute|hour|day)s?\b/g, "some time");
 }
 
+// What the reader may have in sight, and would lose if something above it grew.
+const BLOCKS = "tbody tr, h2, form, .polls, .hero";
+
+/** Makes a change without moving what is in sight: the row in focus, else most of the blocks. */
+function inPlace(change) {
+  const top = (block) => block.getBoundingClientRect().top;
+  const isInSight = (block) => top(block) < innerHeight && block.getBoundingClientRect().bottom > 0;
+  // At the very top it is the headline that must stay in sight, with any banner above it.
+  const blocks = scrollY > 0 ? [...document.querySelectorAll(BLOCKS)].filter(isInSight) : [];
+  const inFocus = blocks.find((block) => block.matches("tr") && block.contains(document.activeElement));
+  const before = new Map(blocks.map((block) => [block, top(block)]));
+  change();
+  const kept = blocks.filter((block) => block.isConnected && block.getClientRects().length);
+  const moved = (kept.includes(inFocus) ? [inFocus] : kept).map((block) => top(block) - before.get(block));
+  // The median, so that a block that goes elsewhere does not take the reader along.
+  if (moved.length) scrollBy(0, moved.sort((a, b) => a - b)[moved.length >> 1]);
+}
+
 function show(page) {
   const [shown, fetched] = [find("main"), page.querySelector("main")];
   if (shown.dataset.version !== fetched.dataset.version) {
@@ -154,8 +172,10 @@ function show(page) {
   }
   dress(fetched);
   const [before, focused] = [gist(shown), document.activeElement];
-  adopt(shown, fetched);
-  if (focused.isConnected) focused.focus({ preventScroll: true });
+  inPlace(() => {
+    adopt(shown, fetched);
+    if (focused.isConnected) focused.focus({ preventScroll: true });
+  });
   showLocalTimes(document.activeElement);
   adopt(find(".made time"), page.querySelector(".made time"));
   title = document.title = page.title;
@@ -221,7 +241,6 @@ function humanize(milliseconds) {
 function setLost(why) {
   const wasLost = isLost();
   document.documentElement.classList.toggle("is-lost", Boolean(why));
-  find(".lost").hidden = !why;
   find("link[rel=icon]").setAttribute("href", why ? "lost.svg" : "status.svg");
   if (why) {
     const made = find(".made time").textContent;
@@ -231,10 +250,14 @@ function setLost(why) {
     const [lead, rest] = ["strong", "span"].map((name) => document.createElement(name));
     lead.textContent = `The exporter ${why}; no update since ${since.slice(11, 19)} UTC (${passed}).`;
     rest.textContent = ` What is shown may be wrong by now.`;
-    find(".lost span").replaceChildren(lead, rest);
+    inPlace(() => {
+      find(".lost").hidden = false;
+      find(".lost span").replaceChildren(lead, rest);
+    });
     document.title = `No update since ${since.slice(11, 16)} UTC · ${title}`;
     if (!wasLost) say(`The exporter ${why}. What is shown may be wrong by now.`);
   } else {
+    inPlace(() => (find(".lost").hidden = true));
     document.title = title;
     if (wasLost) say("The exporter answers again.");
   }

@@ -192,19 +192,69 @@ const tests = {
   },
 
   async "the script keeps the reader's place"() {
-    const certificates = Array.from({ length: 60 }, (_, n) => certificate(`c${n}`, 100 + n));
-    const upstream = await keep(Upstream.start({ certificates }));
+    const others = Array.from({ length: 60 }, (_, n) => certificate(`cert_${n}`, 100 + n));
+    const upstream = await keep(Upstream.start({ certificates: others }));
     const exporter = await (await keep(Exporter.of(upstream, "500ms"))).polled();
-    const context = await browser.newContext({ viewport: WIDE });
-    const page = await context.newPage();
-    await page.goto(exporter.url);
-    await page.evaluate(() => scrollTo(0, 1000));
-    await page.evaluate(() => { document.querySelector("main").dataset.mark = ""; window.mark = document.querySelector("main"); });
-    const made = await page.locator(".made time").innerText();
-    await page.waitForFunction((made) => document.querySelector(".made time").innerText !== made, made);
-    assert.equal(await page.evaluate(() => scrollY), 1000);
-    assert.ok(await page.evaluate(() => window.mark === document.querySelector("main")), "it was not loaded anew");
-    await context.close();
+    for (const viewport of [WIDE, SMALL]) {
+      upstream.certificates = others;
+      const context = await browser.newContext({ viewport });
+      const page = await context.newPage();
+      await page.goto(exporter.url);
+      await page.evaluate(() => (window.mark = document.querySelector("main")));
+      const top = (id) => page.evaluate((id) => document.getElementById(id).getBoundingClientRect().top, id);
+      const assertStays = async (id, change) => {
+        const before = await top(id);
+        await change();
+        const after = await top(id);
+        assert.ok(Math.abs(after - before) < 1.5, `${id} moved from ${before} to ${after}`);
+      };
+      const refreshed = async () => {
+        const made = await page.locator(".made time").innerText();
+        await page.waitForFunction((made) => document.querySelector(".made time").innerText !== made, made);
+      };
+      // One reads in the middle of the table while rows come in above.
+      await page.evaluate(() => document.getElementById("cert_30").scrollIntoView({ block: "center" }));
+      await assertStays("cert_30", refreshed);
+      await assertStays("cert_30", async () => {
+        upstream.certificates = [...[..."abcdef"].map((id, n) => certificate(`cert_${id}`, 50 + n)), ...others];
+        await page.locator("#cert_f").waitFor();
+      });
+      // The headline and what is to be done grow by some lines.
+      await assertStays("cert_30", async () => {
+        upstream.certificates = [certificate("cert_soon", 3, { name: "a name that is much longer than usual ".repeat(4) }), ...upstream.certificates];
+        await page.locator("tr#cert_soon").waitFor();
+      });
+      // The row in focus moves to another place, and those around it stay behind.
+      await page.locator("#cert_30").getByRole("link").focus();
+      await assertStays("cert_30", async () => {
+        upstream.certificates = upstream.certificates.map((other) => (other.id === "cert_30" ? certificate("cert_30", 2) : other));
+        await page.locator("tr#cert_30.critical").waitFor();
+      });
+      assert.ok(await page.locator("#cert_30").getByRole("link").evaluate((link) => link === document.activeElement));
+      await page.evaluate(() => document.activeElement.blur());
+      // One row that moves does not take the reader along.
+      await page.evaluate(() => document.getElementById("cert_40").scrollIntoView({ block: "start" }));
+      await assertStays("cert_42", async () => {
+        upstream.certificates = upstream.certificates.map((other) => (other.id === "cert_40" ? certificate("cert_40", 2) : other));
+        await page.locator("tr#cert_40.critical").waitFor();
+      });
+      // A banner comes and goes.
+      await assertStays("cert_42", async () => {
+        await context.route("**", (route) => route.abort());
+        await page.locator(".lost").waitFor();
+      });
+      await assertStays("cert_42", async () => {
+        await context.unroute("**");
+        await page.locator(".lost").waitFor({ state: "hidden" });
+      });
+      // At the very top the headline stays in sight.
+      await page.evaluate(() => scrollTo(0, 0));
+      upstream.certificates = others;
+      await page.locator("tr#cert_soon").waitFor({ state: "detached" });
+      assert.equal(await page.evaluate(() => scrollY), 0);
+      assert.ok(await page.evaluate(() => window.mark === document.querySelector("main")), "it was not loaded anew");
+      await context.close();
+    }
   },
 
   async "a page that nobody answers says so wherever one looks, and recovers by itself"() {
