@@ -60,6 +60,9 @@ function filter(main) {
   }
   for (const table of main.querySelectorAll("table")) {
     table.hidden = !table.querySelector("tbody tr:not([hidden])");
+    const unprinted = table.querySelectorAll("tbody tr:nth-child(n + 21 of :not([hidden])):not(.warning, .critical)").length;
+    table.nextElementSibling.hidden = unprinted === 0;
+    table.nextElementSibling.querySelector("b").textContent = unprinted;
   }
   for (const details of main.querySelectorAll("details")) {
     details.hidden = details.querySelector("table").hidden;

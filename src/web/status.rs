@@ -26,6 +26,8 @@ const PAGE_CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self';
 const MAX_SCOPES: usize = 400;
 const MAX_CERTIFICATES: usize = 1_000;
 const MAX_CLIENTS: usize = 400;
+/// Of each table. Beyond these only rows that need action are printed: see `@media print` in status.css.
+const ALWAYS_PRINTED: usize = 20;
 /// The script reloads at half the interval of the polls, within these bounds, in seconds; until there is a snapshot, as
 /// often as it may.
 const REFRESH: (f64, f64) = (2.0, 60.0);
@@ -84,12 +86,13 @@ impl<'a> Page<'a> {
         let api_time = state.earliest_time(now);
         let is_usable = |row: &CertificateRow<'_>| !row.used.has_expired(api_time);
         let (inactive, expired) = inactive.split_at(inactive.partition_point(is_usable));
-        let active = Rows::new(active, MAX_CERTIFICATES);
-        let inactive = Rows::new(inactive, MAX_CERTIFICATES - active.shown.len());
+        let of_certificate = |row: &CertificateRow<'_>| row.severity;
+        let active = Rows::new(active, MAX_CERTIFICATES, of_certificate);
+        let inactive = Rows::new(inactive, MAX_CERTIFICATES - active.shown.len(), of_certificate);
         let left = MAX_CERTIFICATES - active.shown.len() - inactive.shown.len();
-        let expired = Rows::new(expired, left);
-        let scopes = Rows::new(&summary.scopes, MAX_SCOPES);
-        let clients = Rows::new(&summary.clients, MAX_CLIENTS);
+        let expired = Rows::new(expired, left, of_certificate);
+        let scopes = Rows::new(&summary.scopes, MAX_SCOPES, |row| row.severity);
+        let clients = Rows::new(&summary.clients, MAX_CLIENTS, |row| row.severity);
         let certificates = [active.shown, inactive.shown, expired.shown].into_iter().flatten();
         let anchors = certificates
             .map(CertificateRow::anchor)
@@ -178,11 +181,16 @@ fn escape(text: &str) -> String {
 struct Rows<'a, T> {
     shown: &'a [T],
     total: usize,
+    /// Of those that are shown.
+    unprinted: usize,
 }
 
 impl<'a, T> Rows<'a, T> {
-    fn new(rows: &'a [T], max: usize) -> Self {
-        Self { shown: &rows[..rows.len().min(max)], total: rows.len() }
+    fn new(rows: &'a [T], max: usize, severity: impl Fn(&T) -> Severity) -> Self {
+        let shown = &rows[..rows.len().min(max)];
+        let others = shown.iter().skip(ALWAYS_PRINTED);
+        let unprinted = others.filter(|row| severity(row) < Severity::Warning).count();
+        Self { shown, total: rows.len(), unprinted }
     }
 
     fn hidden(&self) -> usize {

@@ -400,6 +400,36 @@ const tests = {
     }
   },
 
+  async "on paper no row that needs action is missing, and it says how many others are"() {
+    const of = async (soon, well, other = []) => {
+      const certificates = [...Array(soon + well).keys()].map((n) => certificate(`cert_${n}`, n < soon ? n + 1 : 100 + n)).concat(other);
+      return (await keep(Exporter.of(await keep(Upstream.start({ certificates }))))).polled();
+    };
+    const now = Math.floor(Date.now() / 1000);
+    const later = certificate("cert_later", 900, { certificate_details: { valid_at: now + 86_400, expires_at: now + 900 * 86_400 } });
+    for (const [exporter, q, printed, left] of [
+      [await of(25, 30), "", 25, 30],
+      [await of(5, 60), "", 20, 45],
+      [await of(5, 60), "cert_6", 6, 0],
+      [await of(0, 60), "cert", 20, 40],
+      [await of(0, 20), "", 20, 0],
+      [await of(3, 30, [later]), "", 21, 13],
+    ]) {
+      for (const javaScriptEnabled of q ? [true] : [true, false]) {
+        const { page, close } = await open(exporter, { javaScriptEnabled });
+        if (q) await page.goto(`${exporter.url}?q=${q}`);
+        await page.emulateMedia({ media: "print" });
+        const rows = page.locator("#active + table tbody tr:visible");
+        assert.equal(await rows.count(), printed);
+        const note = page.locator("#active ~ .cut");
+        if (left) assert.equal(await note.innerText(), `Rows not printed, since none of them needs action: ${left}`);
+        assert.equal(await note.isVisible(), left > 0);
+        assert.equal(await page.locator("output").isVisible(), Boolean(q), "a filter is on paper too");
+        await close();
+      }
+    }
+  },
+
   async "without JavaScript it stands still and says since when"() {
     const exporter = await (await keep(Exporter.demo())).polled();
     const { page, picture, close } = await open(exporter, { javaScriptEnabled: false });
