@@ -16,8 +16,6 @@ const say = (text) => (find(".said").textContent = text);
 
 // --- Find rows -------------------------------------------------------------------------------------------------------
 
-const requested = new URLSearchParams(location.search);
-
 /** The identifier of the row that the address leads to. */
 function target() {
   try {
@@ -27,19 +25,18 @@ function target() {
   }
 }
 
-/** What a row is called in the column of states, part by part, and what its table says of all of its rows. */
+/** The states under which the filter finds a row: its own, part by part, and the one that its table gives to all rows. */
 function states(row) {
-  const parts = row.cells[0].textContent.split(", ");
-  return [row.closest("table").dataset.state, ...parts]
-    .filter(Boolean)
-    .map((part) => part[0].toUpperCase() + part.slice(1));
+  const state = row.cells[0].textContent;
+  // "Expired" asks for those that are still active somewhere.
+  if (state.startsWith("Inactive")) return ["Inactive", state];
+  const parts = state.split(", ").map((part) => part[0].toUpperCase() + part.slice(1));
+  return [row.closest("table").dataset.state, ...parts];
 }
 
 function offerStates(rows) {
-  const { state } = form.elements;
-  const offered = new Set(rows.flatMap(states).concat(requested.get("state") || []));
-  const missing = [...offered].filter((name) => ![...state.options].some(({ value }) => value === name));
-  state.append(...missing.map((name) => new Option(name, name)));
+  const present = new Set(["", ...rows.flatMap(states)]);
+  for (const option of form.elements.state.options) option.hidden = !present.has(option.value);
 }
 
 /** Hides what the form does not ask for; the row that the address leads to stays. */
@@ -73,11 +70,37 @@ function filter(main) {
   form.querySelector("output").textContent = isFiltered ? `${found} of ${rows.length} rows` : "";
 }
 
-/** Keeps the form in the address, for a reload and for whoever is sent the link. */
-function remember() {
+// Whether the current history entry belongs to the edit under way, which then replaces it.
+let isUnderWay;
+
+/** Fills in the form from the address; values that are not offered are dropped from both. */
+function recall() {
+  const asked = new URLSearchParams(location.search);
+  for (const field of form.elements) {
+    if (field.name) field.value = asked.get(field.name) ?? "";
+    if (field.selectedIndex === -1) field.selectedIndex = 0;
+  }
+  isUnderWay = true;
+  edit(true);
+}
+
+/** Keeps the form in the address, for a reload and for whoever is sent the link, with a history entry for each edit. */
+function remember(isFinished) {
   const query = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
   const search = query.size ? `?${query}` : "";
-  history.replaceState(null, "", location.pathname + search + location.hash);
+  if (search !== location.search) {
+    history[isUnderWay ? "replaceState" : "pushState"](null, "", location.pathname + search + location.hash);
+    isUnderWay = true;
+  }
+  if (isFinished) isUnderWay = false;
+}
+
+let typing;
+
+function edit(isFinished) {
+  clearTimeout(typing);
+  filter(find("main"));
+  remember(isFinished);
 }
 
 // --- Keep up to date -------------------------------------------------------------------------------------------------
@@ -297,16 +320,15 @@ document.addEventListener("click", ({ target }) => {
   const details = target.closest("summary")?.parentElement;
   if (details) UNFOLDED[details.open ? "delete" : "add"](details.id);
 });
-let typing;
 form.addEventListener("input", () => {
   clearTimeout(typing);
-  typing = setTimeout(() => {
-    filter(find("main"));
-    remember();
-  }, 100);
+  typing = setTimeout(edit, 100, false);
 });
-form.addEventListener("reset", () => form.dispatchEvent(new Event("input")));
+form.addEventListener("change", () => edit(true));
+// The event comes before the fields are emptied.
+form.addEventListener("reset", () => setTimeout(edit, 0, true));
 form.addEventListener("submit", (event) => event.preventDefault());
+addEventListener("popstate", recall);
 addEventListener("hashchange", () => {
   filter(find("main"));
   document.getElementById(target())?.scrollIntoView();
@@ -315,10 +337,7 @@ addEventListener("hashchange", () => {
 document.addEventListener("visibilitychange", () => document.hidden || refresh());
 
 dress(find("main"));
-for (const field of form.elements) {
-  if (requested.has(field.name)) field.value = requested.get(field.name);
-}
-filter(find("main"));
+recall();
 if (target()) document.getElementById(target())?.scrollIntoView();
 // Cached while somebody answers.
 fetch("lost.svg").catch(() => {});

@@ -308,6 +308,7 @@ mod tests {
     #[expect(clippy::too_many_lines, reason = "a table of situations")]
     fn page_check_and_json_agree() {
         let link_tags = Regex::new("</?(a|bdi)\\b[^>]*>").unwrap();
+        let labels = Regex::new("class=\"s\"><svg.*?</svg>(.*?)</td>").unwrap();
         let well = || Some(vec![vec![ending("a", 90)]]);
         let organization = |certificates: Vec<Certificate>| lists(&[certificates]);
         let mut malformed = organization(vec![ending("a", 90)]);
@@ -535,6 +536,13 @@ mod tests {
                 "{name}"
             );
 
+            let lower = page.to_lowercase();
+            let is_offered =
+                |state: &str| lower.contains(&format!("<option>{}</option>", state.to_lowercase()));
+            for label in labels.captures_iter(&page).map(|found| found.get(1).unwrap().as_str()) {
+                assert!(is_offered(label) || label.split(", ").all(is_offered), "{name}: {label}");
+            }
+
             let report = |format| check::report(format, &summary, &shown, thresholds, now).unwrap();
             let word = status.to_uppercase();
             assert!(report(Format::Nagios).starts_with(&format!("{word} - {message}")), "{name}");
@@ -579,7 +587,7 @@ mod tests {
                 format!("certificates={certificates};;;0 active={};;;0", summary.active());
             assert!(report(Format::Nagios).contains(&figures), "{name}: {figures}");
             assert_eq!(
-                page.matches(">Not read yet<").count(),
+                page.matches(">Not read yet</td>").count(),
                 table.matches("Not read yet").count()
             );
             let unread = scopes.iter().filter(|scope| scope["read"] == false).count();

@@ -317,6 +317,8 @@ const tests = {
     for (const [size, viewport] of [["wide", WIDE], ["small", SMALL]]) {
       const { page, picture, close } = await open(exporter, { viewport });
       const visible = () => page.locator("tbody tr:visible").count();
+      const unknown = await page.evaluate(() => [...document.querySelectorAll("tbody tr")].flatMap(states).filter((name) => name && ![...form.elements.state.options].some(({ value }) => value === name)));
+      assert.deepEqual(unknown, []);
       await page.getByLabel("Find").fill("EDGE- 2025");
       await page.getByText("9 of 77 rows").waitFor();
       await page.waitForURL(/\?q=EDGE-\+2025$/);
@@ -328,7 +330,7 @@ const tests = {
       await page.getByRole("button", { name: "Clear" }).click();
       await page.waitForURL(exporter.url);
       assert.equal(await visible(), 57);
-      for (const [state, scope, rows] of [["Expired", "", 22], ["Inactive", "", 22], ["Active", "", 26], ["Superseded", "organization", 1], ["Refused", "organization", 8], ["", "project", 34], ["Not yet valid", "", 1]]) {
+      for (const [state, scope, rows] of [["Expired", "", 2], ["Inactive, expired", "", 20], ["Inactive", "", 22], ["Active", "", 26], ["Superseded", "organization", 1], ["Refused", "organization", 8], ["", "project", 34], ["Not yet valid", "", 1]]) {
         await page.getByLabel("State").selectOption(state);
         await page.getByRole("combobox", { name: "Scope" }).selectOption(scope);
         await page.getByText(`${rows} of 77 rows`, { exact: true }).waitFor();
@@ -350,9 +352,51 @@ const tests = {
       await close();
       const broken = await open(exporter, { viewport });
       await broken.page.goto(`${exporter.url}?length=1&severity=x&state=Nowhere&item=%00#%`);
+      assert.equal(broken.page.url(), `${exporter.url}#%`);
+      assert.equal(await broken.page.getByRole("option", { name: "Nowhere" }).count(), 0);
+      assert.equal(await broken.page.locator("output").innerText(), "");
+      for (const name of ["Severity", "State"]) assert.equal(await broken.page.getByLabel(name).evaluate(({ selectedIndex }) => selectedIndex), 0);
+      // A state that no row has at the moment is not forgotten: the row was renewed.
+      await broken.page.goto(`${exporter.url}?state=Never+valid`);
       assert.equal(await broken.page.getByText("0 of 77 rows").count(), 1);
+      assert.equal(await broken.page.getByLabel("State").inputValue(), "Never valid");
       await broken.close();
     }
+  },
+
+  async "the history has an entry for each filter that was set"() {
+    const exporter = await (await keep(Exporter.demo())).polled();
+    const { page, close } = await open(exporter);
+    const [found, severity, state] = ["Find", "Severity", "State"].map((name) => page.getByLabel(name));
+    const assertAsks = async (query, rows) => {
+      await page.waitForURL(exporter.url + query);
+      await page.waitForFunction((rows) => [...document.querySelectorAll("tbody tr")].filter((row) => !row.hidden).length === rows, rows);
+      const asked = new URLSearchParams(query);
+      assert.equal(await found.inputValue(), asked.get("q") ?? "");
+      assert.equal(await severity.inputValue(), asked.get("severity") ?? "");
+      assert.equal(await state.inputValue(), asked.get("state") ?? "");
+    };
+    await found.pressSequentially("edge", { delay: 120 });
+    await found.press("Enter");
+    await assertAsks("?q=edge", 14);
+    await severity.selectOption("critical");
+    await state.selectOption("Refused");
+    await assertAsks("?q=edge&severity=critical&state=Refused", 5);
+    await page.getByRole("button", { name: "Clear" }).click();
+    await assertAsks("", 77);
+    for (const [query, rows] of [["?q=edge&severity=critical&state=Refused", 5], ["?q=edge&severity=critical", 10], ["?q=edge", 14], ["", 77]]) {
+      await page.goBack();
+      await assertAsks(query, rows);
+    }
+    await page.goForward();
+    await assertAsks("?q=edge", 14);
+    // A link within the page is an entry as well, and leaves the filter alone.
+    const id = await page.locator("h1 a").first().evaluate((link) => link.hash);
+    await page.locator("h1 a").first().click();
+    await page.waitForURL(`${exporter.url}?q=edge${id}`);
+    await page.goBack();
+    await assertAsks("?q=edge", 14);
+    await close();
   },
 
   async "names lead to their rows, and identifiers can be copied"() {
