@@ -115,7 +115,8 @@ function dress(main) {
     copy.setAttribute("aria-label", `Copy ${id.textContent}`);
     id.after(copy);
   }
-  for (const time of main.querySelectorAll("dd time")) time.tabIndex = 0;
+  // Elsewhere an instant is shown in local time while a link or button of its row has the focus.
+  for (const time of main.querySelectorAll("dd time, tr:not(:has(a, button)) time")) time.tabIndex = 0;
   offerStates(rows);
   filter(main);
 }

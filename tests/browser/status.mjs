@@ -430,6 +430,27 @@ const tests = {
     await close();
   },
 
+  async "the keyboard reaches every instant, in local time"() {
+    // The certificate with which the organization's coverage ends is not shown, so that nothing in its row is a link.
+    const certificates = Array.from({ length: 1_001 }, (_, n) => certificate(`cert_${n}`, 100 + n));
+    const projects = [{ id: "proj_a", name: "a", certificates: [] }];
+    const many = await (await keep(Exporter.of(await keep(Upstream.start({ certificates, projects }))))).polled();
+    for (const exporter of [many, await (await keep(Exporter.demo())).polled()]) {
+      const { page, close } = await open(exporter);
+      const missed = await page.evaluate(() => {
+        for (const details of document.querySelectorAll("details")) details.open = true;
+        const isShown = (time) => getComputedStyle(time, "::after").content.includes(" local time");
+        return [...document.querySelectorAll("main time")].filter((time) => {
+          const nearest = time.closest("tr")?.querySelector("a, button") ?? time;
+          nearest.focus({ focusVisible: true });
+          return !isShown(time);
+        }).map((time) => (time.closest("tr") ?? time).textContent).slice(0, 3);
+      });
+      assert.deepEqual(missed, []);
+      await close();
+    }
+  },
+
   async "on paper it is a page or two"() {
     const certificates = Array.from({ length: 1_000 }, (_, n) => certificate(`cert_${n}`, n - 20));
     const thousand = await (await keep(Exporter.of(await keep(Upstream.start({ certificates }))))).polled();
