@@ -1,14 +1,17 @@
 //! Responses that are rendered once and shared by all readers.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use flate2::{Compression, write::GzEncoder};
 use headers::{ETag, HeaderMapExt as _, IfNoneMatch};
 use tokio::sync::Mutex;
 
@@ -20,7 +23,13 @@ use crate::inventory::{UnixSeconds, unix_now, whole_second};
 pub(super) struct CachedResponse {
     headers: HeaderMap,
     body: Bytes,
+    /// What clients that accept it are sent instead, if there is one.
+    gzip: Option<Bytes>,
 }
+
+/// Of the megabyte of a page with 1,000 certificates and 400 projects this leaves 37 kB, in 2 ms; the highest level leaves
+/// 35 kB, in 11 ms.
+const LEVEL: u32 = 4;
 
 impl CachedResponse {
     /// Clients ask for it again with its tag, and are sent it only if it has changed.
@@ -46,7 +55,15 @@ impl CachedResponse {
             ),
             (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         ];
-        Self { headers: headers.into_iter().collect(), body: body.into() }
+        Self { headers: headers.into_iter().collect(), body: body.into(), gzip: None }
+    }
+
+    /// Compressed as well. Only for responses without a tag: both bodies would have the same.
+    pub(super) fn with_gzip(mut self) -> io::Result<Self> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::new(LEVEL));
+        encoder.write_all(&self.body)?;
+        self.gzip = Some(encoder.finish()?.into());
+        Ok(self.with(VARY, "accept-encoding"))
     }
 
     pub(super) fn with(mut self, name: HeaderName, value: &'static str) -> Self {
@@ -58,13 +75,36 @@ impl CachedResponse {
     pub(super) fn respond(self, request: &HeaderMap) -> Response {
         let tags = self.headers.typed_get::<ETag>().zip(request.typed_get::<IfNoneMatch>());
         let is_known = tags.is_some_and(|(etag, known)| !known.precondition_passes(&etag));
-        let body = if is_known {
-            StatusCode::NOT_MODIFIED.into_response()
-        } else {
-            self.body.into_response()
+        let gzip = self.gzip.filter(|_| accepts_gzip(request));
+        let body = match gzip {
+            _ if is_known => StatusCode::NOT_MODIFIED.into_response(),
+            Some(gzip) => ([(CONTENT_ENCODING, "gzip")], gzip).into_response(),
+            None => self.body.into_response(),
         };
         (self.headers, body).into_response()
     }
+}
+
+/// Whether the client accepts gzip, by RFC 9110, section 12.5.3: it is listed with a weight above 0, or is not listed and
+/// `*` is.
+pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let mut any = false;
+    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    for coding in values.flat_map(|value| value.split(',')) {
+        let mut parts = coding.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let weight =
+            parts.find_map(|parameter| parameter.strip_prefix(['q', 'Q'])?.strip_prefix('='));
+        let accepted =
+            weight.is_none_or(|weight| weight.trim().parse().is_ok_and(|weight: f32| weight > 0.0));
+        if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
+            return accepted;
+        }
+        if name == "*" {
+            any = accepted;
+        }
+    }
+    any
 }
 
 /// A response that all readers share until its source or its moment is another.
@@ -97,7 +137,10 @@ const NOT_RENDERED: NotRendered =
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use axum::http::header::IF_NONE_MATCH;
+    use flate2::read::GzDecoder;
 
     use super::*;
 
@@ -123,6 +166,51 @@ mod tests {
             200,
             "it has no tag"
         );
+    }
+
+    #[test]
+    fn gzip_is_sent_only_where_it_is_accepted() {
+        for (value, expected) in [
+            ("gzip", true),
+            ("GZIP", true),
+            ("x-gzip", true),
+            ("deflate, gzip;q=0.5", true),
+            ("gzip; q=0", false),
+            ("gzip;q=0.000, *", false),
+            ("*", true),
+            ("*;q=0", false),
+            ("identity", false),
+            ("gzip;q=x", false),
+            ("gzipped", false),
+            ("", false),
+        ] {
+            let headers =
+                [(ACCEPT_ENCODING, HeaderValue::from_static(value))].into_iter().collect();
+            assert_eq!(accepts_gzip(&headers), expected, "{value}");
+        }
+        assert!(!accepts_gzip(&HeaderMap::new()));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_compressed_for_those_who_accept_it() {
+        let text = "row ".repeat(1_000);
+        let response = CachedResponse::volatile("text/plain", text.clone()).with_gzip().unwrap();
+        for (accepted, is_smaller) in [("gzip", true), ("identity", false)] {
+            let request =
+                [(ACCEPT_ENCODING, HeaderValue::from_static(accepted))].into_iter().collect();
+            let answer = response.clone().respond(&request);
+            assert_eq!(answer.headers().get(CONTENT_ENCODING).is_some(), is_smaller);
+            assert_eq!(answer.headers()[VARY], "accept-encoding");
+            let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+            assert_eq!(body.len() < 100, is_smaller, "{accepted}");
+            let mut read = String::new();
+            if is_smaller {
+                GzDecoder::new(&body[..]).read_to_string(&mut read).unwrap();
+            } else {
+                read = String::from_utf8(body.to_vec()).unwrap();
+            }
+            assert_eq!(read, text);
+        }
     }
 
     #[tokio::test]

@@ -7,14 +7,14 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use futures_util::stream;
 use tokio::sync::watch;
 
-use super::cached::CachedResponse;
+use super::cached::{CachedResponse, accepts_gzip};
 use super::{AppState, HEALTH_PATHS, Metrics, api, status};
 use crate::exposition::{self, Exposition};
 use crate::inventory::unix_now;
@@ -89,28 +89,6 @@ async fn metrics_page(State(app): State<AppState>, headers: HeaderMap) -> Respon
     }
 }
 
-/// Whether the client accepts gzip, by RFC 9110, section 12.5.3: it is listed with a weight above 0, or is not listed and
-/// `*` is.
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let mut any = false;
-    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    for coding in values.flat_map(|value| value.split(',')) {
-        let mut parts = coding.split(';').map(str::trim);
-        let name = parts.next().unwrap_or_default();
-        let weight =
-            parts.find_map(|parameter| parameter.strip_prefix(['q', 'Q'])?.strip_prefix('='));
-        let accepted =
-            weight.is_none_or(|weight| weight.trim().parse().is_ok_and(|weight: f32| weight > 0.0));
-        if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
-            return accepted;
-        }
-        if name == "*" {
-            any = accepted;
-        }
-    }
-    any
-}
-
 /// Whether the poll loop is alive. It never depends on OpenAI: a restart would not end an outage there, and would lose what
 /// was read before it.
 async fn healthy(State(state): State<watch::Receiver<Arc<PollState>>>) -> Response {
@@ -131,34 +109,4 @@ fn health(fault: Option<String>) -> Response {
     let status = if fault.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let text = fault.unwrap_or_else(|| "ok\n".into());
     (status, [(CACHE_CONTROL, "no-store")], text).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn gzip_is_sent_only_where_it_is_accepted() {
-        for (value, expected) in [
-            ("gzip", true),
-            ("GZIP", true),
-            ("x-gzip", true),
-            ("deflate, gzip;q=0.5", true),
-            ("gzip; q=0", false),
-            ("gzip;q=0.000, *", false),
-            ("*", true),
-            ("*;q=0", false),
-            ("identity", false),
-            ("gzip;q=x", false),
-            ("gzipped", false),
-            ("", false),
-        ] {
-            let headers =
-                [(ACCEPT_ENCODING, HeaderValue::from_static(value))].into_iter().collect();
-            assert_eq!(accepts_gzip(&headers), expected, "{value}");
-        }
-        assert!(!accepts_gzip(&HeaderMap::new()));
-    }
 }

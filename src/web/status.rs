@@ -50,7 +50,7 @@ fn render(state: &PollState, is_web_config_refused: bool, now: f64) -> Option<Ca
     let html = page.render().ok()?;
     let page = CachedResponse::volatile("text/html; charset=utf-8", html);
     let page = page.with(CONTENT_SECURITY_POLICY, PAGE_CSP).with(X_FRAME_OPTIONS, "DENY");
-    Some(page.with(REFERRER_POLICY, "no-referrer"))
+    page.with(REFERRER_POLICY, "no-referrer").with_gzip().ok()
 }
 
 #[derive(Template)]

@@ -508,8 +508,12 @@ const tests = {
   async "a thousand rows"() {
     const certificates = Array.from({ length: 1_000 }, (_, n) => certificate(`cert_${String(n).padStart(24, "0")}`, n - 20, { name: `workload-${n}-eu-central-1` }));
     const exporter = await (await keep(Exporter.of(await keep(Upstream.start({ certificates }))))).polled();
-    const bytes = (await (await fetch(exporter.url)).text()).length;
+    const response = await fetch(exporter.url);
+    const bytes = (await response.text()).length;
     assert.ok(bytes <= 1_000_000, `${bytes} bytes`);
+    const compressed = Number(response.headers.get("content-length"));
+    assert.equal(response.headers.get("content-encoding"), "gzip");
+    assert.ok(compressed <= 50_000, `${compressed} bytes compressed`);
     for (const [size, viewport] of [["wide", WIDE], ["small", SMALL]]) {
       const { page, picture, close } = await open(exporter, { viewport });
       await assertTable(page, /^Active certificates/, 1_000);
