@@ -1,12 +1,12 @@
-// Keeps the page up to date without a flash and without losing the reader's place, finds rows in it, and says when nobody
-// answers. Whatever the script adds is added to a fetched page too before the two are compared, so that only what has
-// changed is replaced.
+// Keeps the page up to date without flicker and without losing the reader's place, filters its rows, and says when nobody
+// answers. Whatever the script adds to the page it also adds to a fetched one before the two are compared, so that only what
+// has changed is replaced.
 "use strict";
 
 const SECOND = 1000;
-// A page that is seldom fetched still notices within this time that nobody answers.
+// However seldom the page is fetched, it notices within this time that nobody answers.
 const PROBE_SECONDS = 5;
-// What the reader has unfolded, by its identifier.
+// Identifiers of what the reader has unfolded.
 const UNFOLDED = new Set();
 
 const form = document.querySelector("form");
@@ -39,7 +39,7 @@ function offerStates(rows) {
   for (const option of form.elements.state.options) option.hidden = !present.has(option.value);
 }
 
-/** Hides what the form does not ask for; the row that the address leads to stays. */
+/** Hides the rows that the form does not ask for, except the one that the address leads to. */
 function filter(main) {
   const { q, severity, scope, state } = Object.fromEntries(new FormData(form));
   const words = q.toLowerCase().split(/\s+/).filter(Boolean);
@@ -149,7 +149,7 @@ function adopt(shown, fetched) {
   return shown;
 }
 
-/** Rows may come, go and change places: they are told apart by their identifiers. */
+/** Rows come, go and change places, so they are matched by their identifiers. */
 function adoptRows(shown, fetched) {
   const before = new Map([...shown.rows].map((row) => [row.id, row]));
   const rows = [...fetched.rows].map((row) => {
@@ -168,7 +168,7 @@ function words(main) {
   return texts.map((text) => text.replace(/\.?$/, ".")).join(" ");
 }
 
-/** What is worth saying aloud when it changes: the state, without how long anything is off. */
+/** What is announced when it changes: the state without its durations. */
 function gist(main) {
   return words(main).replace(/\b\d+ (more )?(second|minute|hour|day)s?\b/g, "some time");
 }
@@ -176,7 +176,7 @@ function gist(main) {
 // What the reader may have in sight, and would lose if something above it grew.
 const BLOCKS = "tbody tr, h2, form, .polls, .hero";
 
-/** Makes a change without moving what is in sight: the row in focus, else most of the blocks. */
+/** Makes a change and scrolls so that what is in sight keeps its place: the row in focus, or else most of the blocks. */
 function inPlace(change) {
   const top = (block) => block.getBoundingClientRect().top;
   const isInSight = (block) => top(block) < innerHeight && block.getBoundingClientRect().bottom > 0;
@@ -230,7 +230,7 @@ function seconds() {
   return Number(find("main").dataset.refresh) || 30;
 }
 
-/** Fetches the page if that is due, and asks in between whether anybody answers. */
+/** Fetches the page if that is due, and otherwise only checks that somebody answers. */
 async function refresh() {
   const isDue = isLost() || performance.now() - shownAt >= seconds() * SECOND - 100;
   let page;
@@ -276,13 +276,13 @@ function setLost(why) {
     const passed = humanize(performance.now() - answeredAt);
     const [lead, rest] = ["strong", "span"].map((name) => document.createElement(name));
     lead.textContent = `The exporter ${why}; no update since ${since.slice(11, 19)} UTC (${passed}).`;
-    rest.textContent = ` What is shown may be wrong by now.`;
+    rest.textContent = ` This page may be out of date.`;
     inPlace(() => {
       find(".lost").hidden = false;
       find(".lost span").replaceChildren(lead, rest);
     });
     document.title = `No update since ${since.slice(11, 16)} UTC · ${title}`;
-    if (!wasLost) say(`The exporter ${why}. What is shown may be wrong by now.`);
+    if (!wasLost) say(`The exporter ${why}. This page may be out of date.`);
   } else {
     inPlace(() => (find(".lost").hidden = true));
     document.title = title;
@@ -294,7 +294,7 @@ function setLost(why) {
 
 const LOCAL = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
 
-/** Instants of the row or cell that the reader points at or is in. */
+/** Gives the instants near the pointer or the focus their local time. */
 function showLocalTimes(node) {
   for (const time of node?.closest?.("tr, dd, .made")?.querySelectorAll("time") ?? []) {
     const at = new Date(time.textContent.replace(" ", "T"));
@@ -334,14 +334,14 @@ addEventListener("hashchange", () => {
   filter(find("main"));
   document.getElementById(target())?.scrollIntoView();
 });
-// One that is shown again is refreshed at once.
+// A page that comes back into view is refreshed at once.
 document.addEventListener("visibilitychange", () => document.hidden || refresh());
 
 dress(find("main"));
 recall();
 if (target()) document.getElementById(target())?.scrollIntoView();
-// Cached while somebody answers.
+// Cached for when nobody answers.
 fetch("lost.svg").catch(() => {});
-// Said by the page itself, since a script that is blocked is none either.
+// The page says this without <noscript>, which would not be shown where the script is blocked.
 find(".still").remove();
 schedule();

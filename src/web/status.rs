@@ -1,4 +1,4 @@
-//! What is known, for people: one page with the state in a sentence and everything on a line of time.
+//! The status page: the state in a sentence, and a timeline for every scope, client and certificate.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use crate::presentation::{
     name_failures,
 };
 
-/// The page loads its own style, script and icon, and nothing else; nobody may put it into theirs.
+/// The page loads only its own style, script and icons, and must not be framed.
 const PAGE_CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
                         base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// Rows beyond these are left to the JSON: with names of usual length the page stays below a megabyte.
+/// Rows beyond these are only in the JSON. With 1,000 certificates and 400 scopes the page has about a megabyte.
 const MAX_SCOPES: usize = 400;
 const MAX_CERTIFICATES: usize = 1_000;
 const MAX_CLIENTS: usize = 400;
 /// Of each table. Beyond these only rows that need action are printed: see `@media print` in status.css.
 const ALWAYS_PRINTED: usize = 20;
-/// The script reloads at half the interval of the polls, within these bounds, in seconds; until there is a snapshot, as
-/// often as it may.
+/// The script fetches the page at half the poll interval, within these bounds, in seconds; at the lower one until there is
+/// a snapshot.
 const REFRESH: (f64, f64) = (2.0, 60.0);
 /// A class and a title each.
 const NO_COLUMNS: [(&str, &str); 0] = [];
@@ -67,7 +67,7 @@ struct Page<'a> {
     next_poll: Option<RelativeTime>,
     interval: humantime::FormattedDuration,
     monitors_projects: bool,
-    /// List entries that came twice.
+    /// List entries that appeared twice.
     duplicates: u64,
     axis: Axis,
     scopes: Rows<'a, ScopeRow<'a>>,
@@ -141,7 +141,7 @@ impl<'a> Page<'a> {
 }
 
 impl Page<'_> {
-    /// A name as HTML, that leads to its row if that is shown.
+    /// A name as HTML, linked to its row if that is shown.
     fn name(&self, text: &str, anchor: &str) -> String {
         let name = format!("<bdi>{}</bdi>", escape(text));
         if self.anchors.contains(anchor) {
@@ -155,7 +155,7 @@ impl Page<'_> {
         self.name(&to.name, &to.anchor)
     }
 
-    /// A text with marked names as HTML.
+    /// A text as HTML, its marked names linked.
     fn linked(&self, marked: &Marked) -> String {
         let piece = |(text, anchor): (&str, Option<&str>)| match anchor {
             Some(anchor) => self.name(text, anchor),
@@ -198,7 +198,7 @@ impl<'a, T> Rows<'a, T> {
     }
 }
 
-/// Why what is shown may not be the present state, in a lead and a text.
+/// Why the page may not show the present state: a lead and a text.
 fn banner<'a>(
     summary: &'a Summary<'_>,
     state: &PollState,

@@ -155,7 +155,7 @@ async fn refused_web_configuration_shows_until_it_is_mended() {
         let page = Page::parse(&get("/metrics").await).unwrap();
         page.one("openai_cert_exporter_web_config_last_reload_successful")
     };
-    let refused = "A change of the web configuration was refused.";
+    let refused = "A change to the web configuration was refused.";
     // At once, and whether SIGHUP or its own look at the files comes first.
     for (file, is_refused, said) in [
         (right.as_str(), false, "applies from the next poll on"),

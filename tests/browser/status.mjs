@@ -108,9 +108,9 @@ const tests = {
         const { y, height } = await page.locator(size === "small" ? "h1" : ".next").first().boundingBox();
         assert.ok(y + height < viewport.height, "the sentence is on the first screen");
         await assertFits(page);
-        // Every line of time has room, and all of them stand below each other.
+        // Every timeline has room, and all of them line up.
         const lines = await page.$$eval("section > table .t", (lines) => lines.map((line) => line.getBoundingClientRect()).map(({ left, width }) => [left, width]));
-        assert.ok(lines[0][1] >= 200, `a line of time is ${lines[0][1]} wide`);
+        assert.ok(lines[0][1] >= 200, `a timeline is ${lines[0][1]} wide`);
         for (const line of lines) assert.deepEqual(line.map(Math.round), lines[0].map(Math.round));
         await assertTable(page, /^Scopes/, 12);
         await assertTable(page, /^Clients/, 17);
