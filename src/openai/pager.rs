@@ -118,15 +118,16 @@ impl<'a, T: Entry> Pager<'a, T> {
     }
 
     /// The whole list, once [`Pager::push`] has returned that it goes on nowhere. An entry that cannot be read is as the list had
-    /// it `before`, if it did. While more entries than before have no readable identifier, nothing is gone: they may be what
-    /// is missing.
+    /// it `before`, if it did. While more entries are hidden than before, and some of them have no readable identifier, nothing
+    /// is gone: they may be what is missing.
     pub fn finish(self, before: Option<&Listing<T>>) -> Listing<T> {
         let last_good = self.unreadable.iter().filter_map(|id| before?.get(id).cloned());
         let mut read: Vec<_> = last_good.collect();
         let mut hidden = self.unidentified + (self.unreadable.len() - read.len()) as u64;
         // Later, and so kept by the list in place of last good ones.
         read.extend(self.items);
-        let more = self.unidentified.saturating_sub(before.map_or(0, |before| before.hidden));
+        let hidden_before = before.map_or(0, |before| before.hidden);
+        let more = self.unidentified.min(hidden.saturating_sub(hidden_before));
         if let Some(before) = before.filter(|_| more > 0) {
             let listed: HashSet<&str> = read.iter().map(T::id).collect();
             let missing = before.items.iter().filter(|item| !listed.contains(item.id()));
@@ -206,6 +207,22 @@ mod tests {
         let secret = SecretString::from(KEY);
         let mut pager = Pager::new(&secret);
         pager.push(body).map(|_| pager.finish(None))
+    }
+
+    fn odd(id: &str) -> String {
+        format!(r#"{{"id":"{id}","active":"yes"}}"#)
+    }
+
+    fn nameless() -> String {
+        "7".into()
+    }
+
+    fn list_after(entries: &[String], before: &Listing<Certificate>) -> Listing<Certificate> {
+        let secret = SecretString::default();
+        let mut pager = Pager::new(&secret);
+        let body = format!(r#"{{"data":[{}],"has_more":false}}"#, entries.join(","));
+        assert_eq!(pager.push(body.as_bytes()), Ok(Next::Complete));
+        pager.finish(Some(before))
     }
 
     #[test]
@@ -316,8 +333,6 @@ mod tests {
     #[test]
     fn entry_that_cannot_be_read_is_as_it_was_before() {
         let before = list(page(&["a", "b"], r#""has_more":false"#).as_bytes()).unwrap();
-        let odd = |id: &str| format!(r#"{{"id":"{id}","active":"yes"}}"#);
-        let nameless = || "7".to_owned();
         for (hidden_before, entries, ids, hidden) in [
             (0, vec![odd("a")], vec!["a"], 0),
             (0, vec![odd("a"), odd("c")], vec!["a"], 1),
@@ -328,15 +343,14 @@ mod tests {
             (0, vec![entry("a"), nameless(), nameless()], vec!["a", "b"], 1),
             (0, vec![odd("c"), nameless()], vec!["a", "b"], 1),
             (1, vec![entry("a"), nameless(), nameless()], vec!["a", "b"], 1),
+            // The one with an identifier is the one that was hidden before.
+            (1, vec![entry("a"), odd("c"), nameless()], vec!["a", "b"], 1),
             // As many were there before, beside what is missing.
             (1, vec![entry("a"), nameless()], vec!["a"], 1),
+            (2, vec![entry("a"), odd("c"), nameless()], vec!["a"], 2),
         ] {
             let before = Listing { hidden: hidden_before, ..before.clone() };
-            let secret = SecretString::default();
-            let mut pager = Pager::new(&secret);
-            let body = format!(r#"{{"data":[{}],"has_more":false}}"#, entries.join(","));
-            assert_eq!(pager.push(body.as_bytes()), Ok(Next::Complete));
-            let list = pager.finish(Some(&before));
+            let list = list_after(&entries, &before);
             assert_eq!(list.items.iter().map(|item| &*item.id).collect::<Vec<_>>(), ids);
             assert_eq!(
                 (list.hidden, list.get("a")),
@@ -384,8 +398,74 @@ mod tests {
         })
     }
 
+    /// How a poll shows an entry: as a whole, by its identifier alone, or without one.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Shown {
+        Whole,
+        Odd,
+        Nameless,
+    }
+
+    fn shown() -> impl Strategy<Value = Shown> {
+        prop::sample::select(vec![Shown::Whole, Shown::Odd, Shown::Nameless])
+    }
+
+    /// Reads entries by their numbers.
+    fn read_shown(shown: &[(usize, Shown)], before: &Listing<Certificate>) -> Listing<Certificate> {
+        let entry = |(number, shown): &(usize, Shown)| match shown {
+            Shown::Whole => entry(&number.to_string()),
+            Shown::Odd => odd(&number.to_string()),
+            Shown::Nameless => nameless(),
+        };
+        list_after(&shown.iter().map(entry).collect::<Vec<_>>(), before)
+    }
+
+    /// Which entries a list has, and how many it hides.
+    fn numbers_and_hidden(list: &Listing<Certificate>) -> (Vec<usize>, u64) {
+        (list.items.iter().map(|item| item.id.parse().unwrap()).collect(), list.hidden)
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1_024))]
+
+        /// Entries come, and none goes. Each is whole when it comes, and shown in any way later; or it never is whole.
+        #[test]
+        fn what_is_still_listed_stays(
+            entries in prop::collection::vec((0..6_usize, any::<bool>(), prop::collection::vec(shown(), 6)), 0..8),
+        ) {
+            let mut list = Listing::default();
+            for poll in 0..6 {
+                let listed = entries.iter().enumerate().filter(|(_, (comes, ..))| *comes <= poll);
+                let shown = listed.clone().map(|(number, (comes, is_ever_whole, shown))| {
+                    (number, match (is_ever_whole, shown[poll]) {
+                        (true, _) if *comes == poll => Shown::Whole,
+                        (false, Shown::Whole) => Shown::Nameless,
+                        (_, shown) => shown,
+                    })
+                });
+                list = read_shown(&shown.collect::<Vec<_>>(), &list);
+                let (known, hidden): (Vec<_>, Vec<_>) = listed.partition(|(_, (_, is_ever_whole, _))| *is_ever_whole);
+                let known = known.into_iter().map(|(number, _)| number).collect();
+                prop_assert_eq!(numbers_and_hidden(&list), (known, hidden.len() as u64));
+            }
+        }
+
+        /// Of two polls. Any entry may be gone in the second one; what is new there is whole.
+        #[test]
+        fn what_is_no_longer_listed_goes(
+            entries in prop::collection::vec((shown(), any::<bool>(), any::<bool>()), 0..8),
+        ) {
+            let poll = |is_listed: fn(&(Shown, bool, bool)) -> bool| -> Vec<_> {
+                let listed = entries.iter().enumerate().filter(|(_, entry)| is_listed(entry));
+                listed.map(|(number, (shown, ..))| (number, *shown)).collect()
+            };
+            let first = poll(|(shown, is_new, _)| !is_new || *shown != Shown::Whole);
+            let second = poll(|(_, _, is_there)| *is_there);
+            let list = read_shown(&second, &read_shown(&first, &Listing::default()));
+            let (whole, hidden): (Vec<_>, Vec<_>) = second.into_iter().partition(|(_, shown)| *shown == Shown::Whole);
+            let whole = whole.into_iter().map(|(number, _)| number).collect();
+            prop_assert_eq!(numbers_and_hidden(&list), (whole, hidden.len() as u64));
+        }
 
         #[test]
         fn any_split_into_pages_is_the_same_list(
