@@ -270,9 +270,13 @@ mod tests {
 
     fn some_list() -> impl Strategy<Value = Vec<Certificate>> {
         let instant = || prop::option::of(0..40_i64);
-        let facts = (0..3_u8, any::<bool>(), instant(), instant());
-        let named = |(id, (authority, active, begin, end)): (u8, (u8, bool, _, _))| Certificate {
+        let facts = (0..3_u8, any::<[bool; 2]>(), instant(), instant());
+        let named = |(id, (authority, [active, is_odd], begin, end)): (
+            u8,
+            (u8, [bool; 2], Option<_>, Option<_>),
+        )| Certificate {
             active,
+            has_unreadable_date: is_odd && (begin.is_none() || end.is_none()),
             ..certificate(&format!("cert_{id}"))
                 .named(&format!("{}-{id}", char::from(b'a' + authority)))
                 .dated(begin, end)

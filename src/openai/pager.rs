@@ -117,15 +117,20 @@ impl<'a, T: Entry> Pager<'a, T> {
         Ok(next)
     }
 
-    /// The whole list, once [`Pager::push`] has returned that it goes on nowhere. An entry that cannot be read is as the list had
-    /// it `before`, if it did. While more entries are hidden than before, and some of them have no readable identifier, nothing
+    /// The whole list, once [`Pager::push`] has returned that it goes on nowhere. An entry that cannot be read, or a certificate's
+    /// date, is as the list had it `before`, if it did. While more entries are hidden than before, and some of them have no readable identifier, nothing
     /// is gone: they may be what is missing.
     pub fn finish(self, before: Option<&Listing<T>>) -> Listing<T> {
         let last_good = self.unreadable.iter().filter_map(|id| before?.get(id).cloned());
         let mut read: Vec<_> = last_good.collect();
         let mut hidden = self.unidentified + (self.unreadable.len() - read.len()) as u64;
         // Later, and so kept by the list in place of last good ones.
-        read.extend(self.items);
+        read.extend(self.items.into_iter().map(|mut item| {
+            if let Some(earlier) = before.and_then(|before| before.get(item.id())) {
+                item.keep_dates(earlier);
+            }
+            item
+        }));
         let hidden_before = before.map_or(0, |before| before.hidden);
         let more = self.unidentified.min(hidden.saturating_sub(hidden_before));
         if let Some(before) = before.filter(|_| more > 0) {
@@ -371,6 +376,35 @@ mod tests {
         pager.push(body.as_bytes()).unwrap();
         let list = pager.finish(Some(&before));
         assert_eq!((list.items.len(), list.items[0].active, list.hidden), (1, false, 0));
+    }
+
+    #[test]
+    fn date_that_cannot_be_read_is_as_it_was_before() {
+        let dated = |details: &str| {
+            format!(r#"{{"id":"a","active":true,"certificate_details":{details}}}"#)
+        };
+        let read = |details: &[&str]| {
+            let lists = details.iter().map(|details| [dated(details)]);
+            let list = lists.fold(Listing::default(), |list, entry| list_after(&entry, &list));
+            let Certificate { valid_at, expires_at, has_unreadable_date, .. } = list.items[0];
+            (valid_at, expires_at, has_unreadable_date)
+        };
+        let (both, none) = (r#"{"valid_at":2,"expires_at":3}"#, "{}");
+        let soon = r#"{"valid_at":2,"expires_at":"soon"}"#;
+        for (details, expected) in [
+            (&[soon][..], (Some(2), None, true)),
+            (&[soon, soon], (Some(2), None, true)),
+            (&[soon, none], (None, None, false)),
+            (&[soon, both, soon], (Some(2), Some(3), false)),
+            (&[both, soon, "null", "7"], (Some(2), Some(3), false)),
+            (&[both, r#"{"valid_at":"now","expires_at":4}"#], (Some(2), Some(4), false)),
+            (&[soon, r#"{"valid_at":"now","expires_at":4}"#], (Some(2), Some(4), false)),
+            // What was missing is missing still.
+            (&[none, soon], (Some(2), None, false)),
+            (&[both, none], (None, None, false)),
+        ] {
+            assert_eq!(read(details), expected, "{details:?}");
+        }
     }
 
     /// With a space between any two tokens.

@@ -324,15 +324,16 @@ mod tests {
 
     use super::*;
     use crate::fixture::{DAY, NOW, certificate, group, list, snapshot};
-    use crate::inventory::{Inventory, Listing, Malformed, Project};
+    use crate::inventory::{Certificate, Inventory, Listing, Malformed, Project};
 
     const BASE_URL: &str = "https://api.openai.com/v1";
 
     fn state() -> SavedState {
         let named =
             |id: &str| certificate(id).named("ca \"1\"\n🔒").dated(Some(i64::MIN), Some(i64::MAX));
+        let odd = |id| Certificate { has_unreadable_date: true, ..certificate(id) };
         let snapshot = snapshot(&[
-            vec![named("a"), certificate("b").inactive(), certificate("c").valid(-1..1)],
+            vec![named("a"), odd("b").inactive(), certificate("c").valid(-1..1)],
             vec![certificate("a"), named("d")],
             vec![],
         ]);
