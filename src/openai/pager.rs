@@ -45,7 +45,7 @@ pub enum PageError {
     #[error("a page does not say whether more follow (has_more is missing)")]
     NoHasMore,
     #[error(
-        "more pages follow, but there is no cursor (last_id is missing, and so is a readable last object)"
+        "more pages follow, but there is no cursor (neither last_id nor the last object has an identifier that can be used)"
     )]
     NoCursor,
     #[error("a cursor came twice: the pages form a cycle")]
@@ -233,11 +233,14 @@ mod tests {
     #[test]
     fn pager_refuses_what_does_not_prove_completeness() {
         let more = r#""has_more":true,"last_id":null"#;
+        let after = |id: &str| page(&[], &format!(r#""has_more":true,"last_id":"{id}""#));
         for (bodies, error) in [
             (vec![page(&["a"], r#""last_id":"a""#)], PageError::NoHasMore),
             (vec![page(&["a"], r#""has_more":null"#)], PageError::NoHasMore),
             (vec![page(&[], r#""has_more":true"#)], PageError::NoCursor),
             (vec![page(&["a"], more), page(&[], more)], PageError::NoCursor),
+            (vec![after(&"x".repeat(513))], PageError::NoCursor),
+            (vec![after(r"a\u0000")], PageError::NoCursor),
             (
                 vec![page(&["a"], more), page(&[], r#""has_more":true,"last_id":"a""#)],
                 PageError::Cycle,
@@ -273,7 +276,8 @@ mod tests {
     fn last_object_is_the_cursor_where_last_id_is_missing() {
         let after = |id: &str| Ok(Next::After(id.into()));
         assert_eq!(push_all(&[page(&["a", "b"], r#""has_more":true"#)]), after("b"));
-        for odd in [r#""""#, "7", r#""\ud800""#, "null"] {
+        let long = format!(r#""{}""#, "x".repeat(513));
+        for odd in [r#""""#, "7", r#""\ud800""#, "null", &long] {
             let page = page(&["a", "b"], &format!(r#""has_more":true,"last_id":{odd}"#));
             assert_eq!(push_all(&[page]), after("b"), "{odd}");
         }

@@ -55,7 +55,7 @@ impl<'a> Page<'a> {
 
     /// The identifier of the last object, if the page gives one that can be read.
     pub(super) fn last_id(&self) -> Option<Box<str>> {
-        text(self.last_id?.get()).ok().filter(|id| !id.is_empty())
+        identifier(self.last_id?.get()).ok()
     }
 }
 
