@@ -177,9 +177,8 @@ impl SavedState {
 
     /// Whether it is what [`Lists`] and a snapshot promise to be.
     fn is_valid(&self) -> bool {
-        let Lists { organization, projects, unread, .. } = &self.lists;
-        let mut lists =
-            once(organization).chain(projects.iter().map(|project| &project.certificates));
+        let Lists { projects, unread, .. } = &self.lists;
+        let mut lists = self.lists.all();
         self.projects_read_at.len() == projects.len()
             && are_sorted(projects.iter().map(|project| &*project.project.id))
             && are_sorted(unread.iter().map(|project| &*project.id))
