@@ -141,6 +141,7 @@ fn listed(anchor: usize, active: bool) -> Certificate {
         valid_at: None,
         expires_at: None,
         expires_at_from_pem: false,
+        has_unreadable_date: false,
     }
 }
 

@@ -79,6 +79,7 @@ fn certificates() -> Vec<Certificate> {
             valid_at: Some(begin),
             expires_at: Some(begin + 365 * 86_400),
             expires_at_from_pem: false,
+            has_unreadable_date: false,
         }
     };
     (0..CERTIFICATES).map(certificate).collect()

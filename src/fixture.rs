@@ -29,6 +29,7 @@ pub(crate) fn certificate(id: &str) -> Certificate {
         valid_at: None,
         expires_at: None,
         expires_at_from_pem: false,
+        has_unreadable_date: false,
     }
 }
 

@@ -261,8 +261,8 @@ pub(super) const METRICS: &[Metric] = &[
     ),
     gauge(
         "openai_mtls_active_certificates",
-        "Certificates that are active in the scope and valid now; absent where none is known to be and an entry whose id or \
-         activity cannot be read might be.",
+        "Certificates that are active in the scope and valid now; absent where none is known to be and an entry whose id, \
+         activity or dates cannot be read might be.",
         Series::Scopes(|scope, now| Some(scope.valid(now)? as f64)),
     ),
     gauge(
@@ -280,7 +280,7 @@ pub(super) const METRICS: &[Metric] = &[
         "openai_mtls_runway_end_timestamp_seconds",
         "The first instant from now on at which no active certificate of the scope with a known expiry is valid, as a Unix \
          time; where none is valid now, when the last one ended; absent where none has been valid yet, and where that end is \
-         past and an entry whose id or activity cannot be read might be valid.",
+         past and an entry whose id, activity or dates cannot be read might be valid.",
         Series::Scopes(|scope, now| Some(scope.runway_end(now)? as f64)),
     ),
     gauge(

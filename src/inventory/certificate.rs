@@ -15,13 +15,16 @@ pub struct Certificate {
     pub active: bool,
     /// When it was uploaded.
     pub created_at: Option<UnixSeconds>,
-    /// The first instant at which it is valid. Missing: it always has been.
+    /// The first instant at which it is valid. Missing: it always has been, unless `has_unreadable_date`.
     pub valid_at: Option<UnixSeconds>,
-    /// The first instant at which it is no longer valid. Missing: it stays valid.
+    /// The first instant at which it is no longer valid. Missing: it stays valid, unless `has_unreadable_date`.
     pub expires_at: Option<UnixSeconds>,
     /// Whether `expires_at` is that of its PEM, since the list gives none.
     #[serde(default, skip_serializing_if = "Not::not")]
     pub expires_at_from_pem: bool,
+    /// Whether the list gives `valid_at` or `expires_at`, but not so that it can be read, and nothing else tells it.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub has_unreadable_date: bool,
 }
 
 impl Certificate {
@@ -30,6 +33,19 @@ impl Certificate {
         self.expires_at_from_pem |= self.expires_at.is_none();
         self.valid_at.get_or_insert(valid_at);
         self.expires_at.get_or_insert(expires_at);
+        self.has_unreadable_date = false;
+    }
+
+    /// Takes the dates of an earlier read where this one's cannot be read.
+    pub(crate) fn keep_dates(&mut self, before: &Self) {
+        if !self.has_unreadable_date {
+            return;
+        }
+        self.expires_at_from_pem = self.expires_at.is_none() && before.expires_at_from_pem;
+        self.valid_at = self.valid_at.or(before.valid_at);
+        self.expires_at = self.expires_at.or(before.expires_at);
+        let lacks_date = self.valid_at.is_none() || self.expires_at.is_none();
+        self.has_unreadable_date = before.has_unreadable_date && lacks_date;
     }
 }
 

@@ -1,3 +1,4 @@
+use std::iter::once;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -46,13 +47,33 @@ pub struct ProjectFaults {
 }
 
 impl Lists {
+    /// The organization's list, then the projects'.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Listing<Certificate>>> {
+        once(&self.organization).chain(self.projects.iter().map(|list| &list.certificates))
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Arc<Listing<Certificate>>> {
+        let of_projects = self.projects.iter_mut().map(|list| &mut list.certificates);
+        once(&mut self.organization).chain(of_projects)
+    }
+
+    /// The certificates in effect in the organization's scope (position 0) or a project's, and whether an entry that cannot
+    /// be read may be one more.
+    fn in_effect(&self, position: usize) -> (Vec<&Certificate>, bool) {
+        let organization = &self.organization;
+        let Some(project) = position.checked_sub(1) else {
+            return (active(organization).collect(), organization.hidden > 0);
+        };
+        let own = &self.projects[project].certificates;
+        (in_effect(own, organization).collect(), own.hidden > 0 || organization.hidden > 0)
+    }
+
     /// Takes the dates that the lists do not give from the PEM of each certificate, as far as `dates_in_pem` has them.
     pub(crate) fn fill_dates(
         &mut self,
         dates_in_pem: impl Fn(&str) -> Option<(UnixSeconds, UnixSeconds)>,
     ) {
-        let of_projects = self.projects.iter_mut().map(|list| &mut list.certificates);
-        for list in of_projects.chain([&mut self.organization]) {
+        for list in self.all_mut() {
             let lacks_date = |it: &Certificate| it.valid_at.is_none() || it.expires_at.is_none();
             let missing = list.items.iter().enumerate().filter(|(_, it)| lacks_date(it));
             let found =
@@ -81,21 +102,17 @@ pub struct Inventory {
 
 impl Inventory {
     pub fn new(lists: Lists, group: &RotationGroup) -> Self {
-        let project_scope = |list: &ProjectList| {
-            let (own, organization) = (&list.certificates, &lists.organization);
-            Scope::new(in_effect(own, organization), own.hidden > 0 || organization.hidden > 0)
+        let scope = |position| {
+            let (in_effect, hides_anchors) = lists.in_effect(position);
+            Scope::new(in_effect.into_iter(), hides_anchors)
         };
-        let organization =
-            std::iter::once(Scope::new(active(&lists.organization), lists.organization.hidden > 0));
-        let scopes: Vec<_> = organization.chain(lists.projects.iter().map(project_scope)).collect();
+        let scopes: Vec<_> = (0..=lists.projects.len()).map(scope).collect();
         let mut boundaries: Vec<_> = scopes.iter().flat_map(Scope::boundaries).collect();
         boundaries.sort_unstable();
         boundaries.dedup();
         let (mut malformed, mut duplicates) =
             (lists.project_faults.malformed.clone(), lists.project_faults.duplicates);
-        for list in std::iter::once(&lists.organization)
-            .chain(lists.projects.iter().map(|list| &list.certificates))
-        {
+        for list in lists.all() {
             malformed.merge(&list.malformed);
             duplicates = duplicates.saturating_add(list.duplicates);
         }
@@ -127,8 +144,7 @@ impl Inventory {
     #[must_use]
     pub fn without(&self, ids: &[&str]) -> Self {
         let mut lists = self.lists.clone();
-        let of_projects = lists.projects.iter_mut().map(|list| &mut list.certificates);
-        for list in of_projects.chain([&mut lists.organization]) {
+        for list in lists.all_mut() {
             for certificate in &mut Arc::make_mut(list).items {
                 certificate.active &= !ids.contains(&&*certificate.id);
             }
@@ -163,7 +179,7 @@ impl Inventory {
     /// The organization's scope (without a project), then the projects' by identifier.
     pub fn scopes(&self) -> impl Iterator<Item = (Option<&Project>, &Scope)> {
         let projects = self.lists.projects.iter().map(|list| Some(&list.project));
-        std::iter::once(None).chain(projects).zip(&self.scopes)
+        once(None).chain(projects).zip(&self.scopes)
     }
 
     /// The scope at a position among [`Self::scopes`].
@@ -175,12 +191,7 @@ impl Inventory {
     /// The certificates in effect in the scope at a position among [`Self::scopes`], and whether an entry that cannot be
     /// read may be one more.
     pub fn in_effect(&self, position: usize) -> (Vec<&Certificate>, bool) {
-        let organization = &self.lists.organization;
-        let Some(project) = position.checked_sub(1) else {
-            return (active(organization).collect(), organization.hidden > 0);
-        };
-        let own = &self.lists.projects[project].certificates;
-        (in_effect(own, organization).collect(), own.hidden > 0 || organization.hidden > 0)
+        self.lists.in_effect(position)
     }
 
     /// A certificate in effect at a project, or at the organization, that expires at `end`.
@@ -275,9 +286,13 @@ mod tests {
 
     fn some_list() -> impl Strategy<Value = Vec<Certificate>> {
         let instant = || prop::option::of(0..40_i64);
-        let facts = (0..3_u8, any::<bool>(), instant(), instant());
-        let named = |(id, (authority, active, begin, end)): (u8, (u8, bool, _, _))| Certificate {
+        let facts = (0..3_u8, any::<[bool; 2]>(), instant(), instant());
+        let named = |(id, (authority, [active, is_odd], begin, end)): (
+            u8,
+            (u8, [bool; 2], Option<_>, Option<_>),
+        )| Certificate {
             active,
+            has_unreadable_date: is_odd && (begin.is_none() || end.is_none()),
             ..certificate(&format!("cert_{id}"))
                 .named(&format!("{}-{id}", char::from(b'a' + authority)))
                 .dated(begin, end)

@@ -95,6 +95,7 @@ impl CertificateUse {
         let Some(end) = old.expires_at else { return false };
         let is_active_at = |project| other.active_at_projects.binary_search(project).is_ok();
         begins_later(old, new)
+            && !new.has_unreadable_date
             && new.valid_at.is_none_or(|begin| begin < end)
             && new.expires_at.is_some_and(|new_end| new_end > end)
             && (other.active_at_organization
@@ -208,6 +209,7 @@ mod tests {
             (undated(Some(6)), true),
             (undated(Some(5)), false),
             (undated(None), false),
+            (Certificate { has_unreadable_date: true, ..undated(Some(6)) }, false), // it may begin too late
             (Certificate { name: None, ..edge("b", "", 50, 200) }, false),
         ] {
             let found = superseded(&[&[old.clone(), other.clone()]]);

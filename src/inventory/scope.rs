@@ -3,7 +3,8 @@
 //! - Anchors are active at the organization or at a project. In effect for a project are its own **and** the
 //!   organization's; a request passes on either.
 //! - If no anchor is active, mutual TLS is not enforced. If some are active, but none is valid, every request is refused.
-//! - An anchor is valid from `valid_at` (missing: always) inclusive to `expires_at` (missing: for ever) exclusive.
+//! - An anchor is valid from `valid_at` (missing: always) inclusive to `expires_at` (missing: for ever) exclusive. If one of
+//!   them cannot be read, it may be valid while the other allows it.
 //! - The runway of a scope ends at the first instant from now on at which no active anchor with a known end is valid.
 
 use super::{Certificate, Listing, UnixSeconds};
@@ -34,10 +35,12 @@ pub(super) fn validity(certificate: &Certificate) -> Option<(UnixSeconds, Option
 /// The anchors in effect in one scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// Whether any anchor is known to be active, valid or not.
-    has_active: bool,
-    /// Whether an entry that cannot be read may be one more active anchor.
-    hides_anchors: bool,
+    /// Whether any anchor is active, valid or not. None if none is known to be while an entry that cannot be read may be.
+    enforced: Option<bool>,
+    /// How many anchors have no known end.
+    unknown_expiry: usize,
+    /// When anchors may be valid that cannot be read, or a date of which cannot be.
+    doubtful: Box<[(UnixSeconds, UnixSeconds)]>,
     /// When anchors with a known end are valid, sorted.
     dated: Box<[(UnixSeconds, UnixSeconds)]>,
     /// When anchors without a known end begin.
@@ -49,37 +52,52 @@ pub struct Scope {
 impl Scope {
     /// `hides_anchors`: a list of the scope has entries that may be active certificates and cannot be read.
     pub fn new<'a>(in_effect: impl Iterator<Item = &'a Certificate>, hides_anchors: bool) -> Self {
-        let mut has_active = false;
-        let (mut dated, mut undated) = (Vec::new(), Vec::new());
+        let (mut has_active, mut unknown_expiry) = (false, 0);
+        let (mut dated, mut undated, mut doubtful) = (Vec::new(), Vec::new(), Vec::new());
         for certificate in in_effect {
             has_active = true;
+            unknown_expiry += usize::from(certificate.expires_at.is_none());
             match validity(certificate) {
+                Some((begin, end)) if certificate.has_unreadable_date => {
+                    doubtful.push((begin, end.unwrap_or(UnixSeconds::MAX)));
+                }
                 Some((begin, Some(end))) => dated.push((begin, end)),
                 Some((begin, None)) => undated.push(begin),
                 None => {}
             }
         }
         dated.sort_unstable();
-        let coverage = merged(&dated).into();
-        Self { has_active, hides_anchors, dated: dated.into(), undated: undated.into(), coverage }
+        doubtful.extend(hides_anchors.then_some((UnixSeconds::MIN, UnixSeconds::MAX)));
+        Self {
+            enforced: (has_active || !hides_anchors).then_some(has_active),
+            unknown_expiry,
+            doubtful: doubtful.into(),
+            coverage: merged(&dated).into(),
+            dated: dated.into(),
+            undated: undated.into(),
+        }
     }
 
     /// Whether mutual TLS is enforced: whether any anchor is active, valid or not. None if no anchor is known to be active
     /// while an entry that cannot be read may be.
     pub fn enforced(&self) -> Option<bool> {
-        (self.has_active || !self.hides_anchors).then_some(self.has_active)
+        self.enforced
     }
 
-    /// How many anchors are valid at `now`. None if none is known to be while an entry that cannot be read may be.
+    /// How many anchors are valid at `now`. None if none is known to be while one that cannot be read, or a date of which
+    /// cannot be, may be.
     pub fn valid(&self, now: UnixSeconds) -> Option<usize> {
-        let dated = self.dated.iter().filter(|(begin, end)| (*begin..*end).contains(&now)).count();
-        let valid = dated + self.undated.iter().filter(|begin| **begin <= now).count();
-        (valid > 0 || !self.hides_anchors).then_some(valid)
+        let count = |spans: &[(UnixSeconds, UnixSeconds)]| {
+            spans.iter().filter(|(begin, end)| (*begin..*end).contains(&now)).count()
+        };
+        let undated = self.undated.iter().filter(|begin| **begin <= now).count();
+        let valid = count(&self.dated) + undated;
+        (valid > 0 || count(&self.doubtful) == 0).then_some(valid)
     }
 
     /// How many anchors have no known end. The runway is computed without them.
     pub fn unknown_expiry(&self) -> usize {
-        self.undated.len()
+        self.unknown_expiry
     }
 
     /// When at least one anchor with a known end is valid: spans from begin to end, sorted, none touching another. A
@@ -92,20 +110,24 @@ impl Scope {
     pub(super) fn boundaries(&self) -> impl Iterator<Item = UnixSeconds> {
         self.dated
             .iter()
+            .chain(&self.doubtful)
             .flat_map(|(begin, end)| [*begin, *end])
             .chain(self.undated.iter().copied())
     }
 
     /// The first instant from `now` on at which no anchor with a known end is valid; if none is valid at `now`, the
-    /// instant at which the last one ended. `None` if none has been valid yet, or if that instant is past and an entry that
-    /// cannot be read may be valid since.
+    /// instant at which the last one ended. `None` if none has been valid yet, or if that instant is past and an anchor that
+    /// cannot be read, or a date of which cannot be, may have been valid since.
     ///
     /// An anchor that begins only after the others have ended does not cover the gap.
     pub fn runway_end(&self, now: UnixSeconds) -> Option<UnixSeconds> {
         // The last span that has begun: either it lasts, or it was the last to end.
         let begun = self.coverage.partition_point(|(begin, _)| *begin <= now);
         let end = self.coverage[..begun].last().map(|(_, end)| *end);
-        end.filter(|end| *end > now || !self.hides_anchors)
+        let is_doubtful_since = |end| {
+            self.doubtful.iter().any(|(may_begin, may_end)| *may_begin <= now && *may_end > end)
+        };
+        end.filter(|end| *end > now || !is_doubtful_since(*end))
     }
 }
 
@@ -123,6 +145,8 @@ pub(crate) fn merged(spans: &[(UnixSeconds, UnixSeconds)]) -> Vec<(UnixSeconds, 
 
 #[cfg(test)]
 mod tests {
+    use std::ops::RangeInclusive;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -222,6 +246,32 @@ mod tests {
     }
 
     #[test]
+    fn an_anchor_whose_date_cannot_be_read_may_be_valid_as_far_as_the_other_says() {
+        for (dates, valid, runway_end, unknown_expiry) in [
+            (&[(None, None)][..], None, None, 1),
+            (&[(Some(40), None)], None, None, 1),
+            (&[(None, Some(60))], None, None, 0),
+            (&[(Some(60), None)], Some(0), None, 1),
+            (&[(None, Some(50))], Some(0), None, 0),
+            (&[(None, None), from_to(0, 100)], Some(1), Some(100), 1),
+            (&[(None, None), from_to(0, 40)], None, None, 1),
+            (&[(None, Some(40)), from_to(0, 40)], Some(0), Some(40), 0),
+            (&[(None, Some(45)), from_to(0, 40)], Some(0), None, 0),
+            (&[(Some(60), None), from_to(0, 40)], Some(0), Some(40), 1),
+        ] {
+            let mut certificates = certificates(dates);
+            certificates[0].has_unreadable_date = true;
+            let scope = Scope::new(certificates.iter(), false);
+            assert_eq!(
+                (scope.valid(50), scope.runway_end(50), scope.unknown_expiry()),
+                (valid, runway_end, unknown_expiry),
+                "{dates:?}"
+            );
+            assert_eq!(scope.enforced(), Some(true), "{dates:?}");
+        }
+    }
+
+    #[test]
     fn extreme_instants_are_instants() {
         let always = scope(&[from_to(i64::MIN, i64::MAX)]);
         assert_eq!((always.valid(0), always.runway_end(0)), (Some(1), Some(i64::MAX)));
@@ -264,6 +314,13 @@ mod tests {
         (-1..now).rev().find(|instant| covered(*instant)).map(|instant| instant + 1)
     }
 
+    /// Whether any instant in place of a date that cannot be read makes the anchor valid.
+    fn may_be_valid(dates: &Dates, instant: i64) -> bool {
+        let any_of = |date: Option<i64>| date.map_or(-2..=RANGE + 1, |date| date..=date);
+        any_of(dates.0)
+            .any(|begin| any_of(dates.1).any(|end| is_valid(&from_to(begin, end), instant)))
+    }
+
     fn some_anchors() -> impl Strategy<Value = Vec<Dates>> {
         prop::collection::vec((prop::option::of(0..=RANGE), prop::option::of(0..=RANGE)), 0..7)
     }
@@ -278,6 +335,23 @@ mod tests {
         fn valid_agrees_with_asking_each(anchors in some_anchors(), now in -1..=RANGE) {
             let valid = anchors.iter().filter(|dates| is_valid(dates, now)).count();
             prop_assert_eq!(scope(&anchors).valid(now), Some(valid));
+        }
+
+        #[test]
+        fn nothing_is_claimed_that_an_unreadable_date_may_contradict(
+            odd in some_anchors(), known in some_anchors(), now in 0..=RANGE,
+        ) {
+            let odd: Vec<_> = odd.into_iter().filter(|(begin, end)| begin.is_none() || end.is_none()).collect();
+            let mut certificates = certificates(&[&odd[..], &known].concat());
+            certificates[..odd.len()].iter_mut().for_each(|certificate| certificate.has_unreadable_date = true);
+            let scope = Scope::new(certificates.iter(), false);
+            let may_be_valid = |mut span: RangeInclusive<i64>| {
+                span.any(|instant| odd.iter().any(|dates| may_be_valid(dates, instant)))
+            };
+            let valid = known.iter().filter(|dates| is_valid(dates, now)).count();
+            prop_assert_eq!(scope.valid(now), (valid > 0 || !may_be_valid(now..=now)).then_some(valid));
+            let end = walk(&known, now).filter(|end| *end > now || !may_be_valid(*end..=now));
+            prop_assert_eq!(scope.runway_end(now), end);
         }
     }
 }

@@ -65,7 +65,7 @@ pub(crate) enum Coverage {
     NotEnforced,
     /// No certificate is known to be active, but an entry that cannot be read may be.
     Unknown,
-    /// No active certificate is known to be valid, but an entry that cannot be read may be: requests may be refused.
+    /// No active certificate is known to be valid, but an entry that cannot be read in full may be: requests may be refused.
     InDoubt,
     /// No active certificate is valid: every request is refused. `since` is the end of the last one whose end is known.
     Refused { since: Option<UnixSeconds> },

@@ -45,7 +45,7 @@ pub enum PageError {
     #[error("a page does not say whether more follow (has_more is missing)")]
     NoHasMore,
     #[error(
-        "more pages follow, but there is no cursor (last_id is missing, and so is a readable last object)"
+        "more pages follow, but there is no cursor (neither last_id nor the last object has an identifier that can be used)"
     )]
     NoCursor,
     #[error("a cursor came twice: the pages form a cycle")]
@@ -117,16 +117,22 @@ impl<'a, T: Entry> Pager<'a, T> {
         Ok(next)
     }
 
-    /// The whole list, once [`Pager::push`] has returned that it goes on nowhere. An entry that cannot be read is as the list had
-    /// it `before`, if it did. While more entries than before have no readable identifier, nothing is gone: they may be what
-    /// is missing.
+    /// The whole list, once [`Pager::push`] has returned that it goes on nowhere. An entry that cannot be read, or a certificate's
+    /// date, is as the list had it `before`, if it did. While more entries are hidden than before, and some of them have no readable identifier, nothing
+    /// is gone: they may be what is missing.
     pub fn finish(self, before: Option<&Listing<T>>) -> Listing<T> {
         let last_good = self.unreadable.iter().filter_map(|id| before?.get(id).cloned());
         let mut read: Vec<_> = last_good.collect();
         let mut hidden = self.unidentified + (self.unreadable.len() - read.len()) as u64;
         // Later, and so kept by the list in place of last good ones.
-        read.extend(self.items);
-        let more = self.unidentified.saturating_sub(before.map_or(0, |before| before.hidden));
+        read.extend(self.items.into_iter().map(|mut item| {
+            if let Some(earlier) = before.and_then(|before| before.get(item.id())) {
+                item.keep_dates(earlier);
+            }
+            item
+        }));
+        let hidden_before = before.map_or(0, |before| before.hidden);
+        let more = self.unidentified.min(hidden.saturating_sub(hidden_before));
         if let Some(before) = before.filter(|_| more > 0) {
             let listed: HashSet<&str> = read.iter().map(T::id).collect();
             let missing = before.items.iter().filter(|item| !listed.contains(item.id()));
@@ -208,14 +214,33 @@ mod tests {
         pager.push(body).map(|_| pager.finish(None))
     }
 
+    fn odd(id: &str) -> String {
+        format!(r#"{{"id":"{id}","active":"yes"}}"#)
+    }
+
+    fn nameless() -> String {
+        "7".into()
+    }
+
+    fn list_after(entries: &[String], before: &Listing<Certificate>) -> Listing<Certificate> {
+        let secret = SecretString::default();
+        let mut pager = Pager::new(&secret);
+        let body = format!(r#"{{"data":[{}],"has_more":false}}"#, entries.join(","));
+        assert_eq!(pager.push(body.as_bytes()), Ok(Next::Complete));
+        pager.finish(Some(before))
+    }
+
     #[test]
     fn pager_refuses_what_does_not_prove_completeness() {
         let more = r#""has_more":true,"last_id":null"#;
+        let after = |id: &str| page(&[], &format!(r#""has_more":true,"last_id":"{id}""#));
         for (bodies, error) in [
             (vec![page(&["a"], r#""last_id":"a""#)], PageError::NoHasMore),
             (vec![page(&["a"], r#""has_more":null"#)], PageError::NoHasMore),
             (vec![page(&[], r#""has_more":true"#)], PageError::NoCursor),
             (vec![page(&["a"], more), page(&[], more)], PageError::NoCursor),
+            (vec![after(&"x".repeat(513))], PageError::NoCursor),
+            (vec![after(r"a\u0000")], PageError::NoCursor),
             (
                 vec![page(&["a"], more), page(&[], r#""has_more":true,"last_id":"a""#)],
                 PageError::Cycle,
@@ -251,7 +276,8 @@ mod tests {
     fn last_object_is_the_cursor_where_last_id_is_missing() {
         let after = |id: &str| Ok(Next::After(id.into()));
         assert_eq!(push_all(&[page(&["a", "b"], r#""has_more":true"#)]), after("b"));
-        for odd in [r#""""#, "7", r#""\ud800""#, "null"] {
+        let long = format!(r#""{}""#, "x".repeat(513));
+        for odd in [r#""""#, "7", r#""\ud800""#, "null", &long] {
             let page = page(&["a", "b"], &format!(r#""has_more":true,"last_id":{odd}"#));
             assert_eq!(push_all(&[page]), after("b"), "{odd}");
         }
@@ -316,8 +342,6 @@ mod tests {
     #[test]
     fn entry_that_cannot_be_read_is_as_it_was_before() {
         let before = list(page(&["a", "b"], r#""has_more":false"#).as_bytes()).unwrap();
-        let odd = |id: &str| format!(r#"{{"id":"{id}","active":"yes"}}"#);
-        let nameless = || "7".to_owned();
         for (hidden_before, entries, ids, hidden) in [
             (0, vec![odd("a")], vec!["a"], 0),
             (0, vec![odd("a"), odd("c")], vec!["a"], 1),
@@ -328,15 +352,14 @@ mod tests {
             (0, vec![entry("a"), nameless(), nameless()], vec!["a", "b"], 1),
             (0, vec![odd("c"), nameless()], vec!["a", "b"], 1),
             (1, vec![entry("a"), nameless(), nameless()], vec!["a", "b"], 1),
+            // The one with an identifier is the one that was hidden before.
+            (1, vec![entry("a"), odd("c"), nameless()], vec!["a", "b"], 1),
             // As many were there before, beside what is missing.
             (1, vec![entry("a"), nameless()], vec!["a"], 1),
+            (2, vec![entry("a"), odd("c"), nameless()], vec!["a"], 2),
         ] {
             let before = Listing { hidden: hidden_before, ..before.clone() };
-            let secret = SecretString::default();
-            let mut pager = Pager::new(&secret);
-            let body = format!(r#"{{"data":[{}],"has_more":false}}"#, entries.join(","));
-            assert_eq!(pager.push(body.as_bytes()), Ok(Next::Complete));
-            let list = pager.finish(Some(&before));
+            let list = list_after(&entries, &before);
             assert_eq!(list.items.iter().map(|item| &*item.id).collect::<Vec<_>>(), ids);
             assert_eq!(
                 (list.hidden, list.get("a")),
@@ -357,6 +380,35 @@ mod tests {
         pager.push(body.as_bytes()).unwrap();
         let list = pager.finish(Some(&before));
         assert_eq!((list.items.len(), list.items[0].active, list.hidden), (1, false, 0));
+    }
+
+    #[test]
+    fn date_that_cannot_be_read_is_as_it_was_before() {
+        let dated = |details: &str| {
+            format!(r#"{{"id":"a","active":true,"certificate_details":{details}}}"#)
+        };
+        let read = |details: &[&str]| {
+            let lists = details.iter().map(|details| [dated(details)]);
+            let list = lists.fold(Listing::default(), |list, entry| list_after(&entry, &list));
+            let Certificate { valid_at, expires_at, has_unreadable_date, .. } = list.items[0];
+            (valid_at, expires_at, has_unreadable_date)
+        };
+        let (both, none) = (r#"{"valid_at":2,"expires_at":3}"#, "{}");
+        let soon = r#"{"valid_at":2,"expires_at":"soon"}"#;
+        for (details, expected) in [
+            (&[soon][..], (Some(2), None, true)),
+            (&[soon, soon], (Some(2), None, true)),
+            (&[soon, none], (None, None, false)),
+            (&[soon, both, soon], (Some(2), Some(3), false)),
+            (&[both, soon, "null", "7"], (Some(2), Some(3), false)),
+            (&[both, r#"{"valid_at":"now","expires_at":4}"#], (Some(2), Some(4), false)),
+            (&[soon, r#"{"valid_at":"now","expires_at":4}"#], (Some(2), Some(4), false)),
+            // What was missing is missing still.
+            (&[none, soon], (Some(2), None, false)),
+            (&[both, none], (None, None, false)),
+        ] {
+            assert_eq!(read(details), expected, "{details:?}");
+        }
     }
 
     /// With a space between any two tokens.
@@ -384,8 +436,74 @@ mod tests {
         })
     }
 
+    /// How a poll shows an entry: as a whole, by its identifier alone, or without one.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Shown {
+        Whole,
+        Odd,
+        Nameless,
+    }
+
+    fn shown() -> impl Strategy<Value = Shown> {
+        prop::sample::select(vec![Shown::Whole, Shown::Odd, Shown::Nameless])
+    }
+
+    /// Reads entries by their numbers.
+    fn read_shown(shown: &[(usize, Shown)], before: &Listing<Certificate>) -> Listing<Certificate> {
+        let entry = |(number, shown): &(usize, Shown)| match shown {
+            Shown::Whole => entry(&number.to_string()),
+            Shown::Odd => odd(&number.to_string()),
+            Shown::Nameless => nameless(),
+        };
+        list_after(&shown.iter().map(entry).collect::<Vec<_>>(), before)
+    }
+
+    /// Which entries a list has, and how many it hides.
+    fn numbers_and_hidden(list: &Listing<Certificate>) -> (Vec<usize>, u64) {
+        (list.items.iter().map(|item| item.id.parse().unwrap()).collect(), list.hidden)
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1_024))]
+
+        /// Entries come, and none goes. Each is whole when it comes, and shown in any way later; or it never is whole.
+        #[test]
+        fn what_is_still_listed_stays(
+            entries in prop::collection::vec((0..6_usize, any::<bool>(), prop::collection::vec(shown(), 6)), 0..8),
+        ) {
+            let mut list = Listing::default();
+            for poll in 0..6 {
+                let listed = entries.iter().enumerate().filter(|(_, (comes, ..))| *comes <= poll);
+                let shown = listed.clone().map(|(number, (comes, is_ever_whole, shown))| {
+                    (number, match (is_ever_whole, shown[poll]) {
+                        (true, _) if *comes == poll => Shown::Whole,
+                        (false, Shown::Whole) => Shown::Nameless,
+                        (_, shown) => shown,
+                    })
+                });
+                list = read_shown(&shown.collect::<Vec<_>>(), &list);
+                let (known, hidden): (Vec<_>, Vec<_>) = listed.partition(|(_, (_, is_ever_whole, _))| *is_ever_whole);
+                let known = known.into_iter().map(|(number, _)| number).collect();
+                prop_assert_eq!(numbers_and_hidden(&list), (known, hidden.len() as u64));
+            }
+        }
+
+        /// Of two polls. Any entry may be gone in the second one; what is new there is whole.
+        #[test]
+        fn what_is_no_longer_listed_goes(
+            entries in prop::collection::vec((shown(), any::<bool>(), any::<bool>()), 0..8),
+        ) {
+            let poll = |is_listed: fn(&(Shown, bool, bool)) -> bool| -> Vec<_> {
+                let listed = entries.iter().enumerate().filter(|(_, entry)| is_listed(entry));
+                listed.map(|(number, (shown, ..))| (number, *shown)).collect()
+            };
+            let first = poll(|(shown, is_new, _)| !is_new || *shown != Shown::Whole);
+            let second = poll(|(_, _, is_there)| *is_there);
+            let list = read_shown(&second, &read_shown(&first, &Listing::default()));
+            let (whole, hidden): (Vec<_>, Vec<_>) = second.into_iter().partition(|(_, shown)| *shown == Shown::Whole);
+            let whole = whole.into_iter().map(|(number, _)| number).collect();
+            prop_assert_eq!(numbers_and_hidden(&list), (whole, hidden.len() as u64));
+        }
 
         #[test]
         fn any_split_into_pages_is_the_same_list(

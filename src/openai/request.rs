@@ -19,7 +19,7 @@ use crate::poll_state::FailureReason;
 
 /// A larger response is refused, after decompression. A full page of the largest documented size takes some 30 KiB.
 const MAX_BODY_BYTES: usize = 8 << 20;
-/// An error's body is read up to this length; its code stands near the beginning.
+/// A larger body of an error is discarded: it is not the API's, and the status says enough.
 const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
 /// Caps a pause, since `Instant + Duration` may overflow. No poll is longer.
 const MAX_POLL: Duration = Duration::from_secs(86_400);

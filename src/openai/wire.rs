@@ -17,6 +17,9 @@ pub trait Entry: Identified + Clone + PartialEq {
     fn decode(json: &RawValue) -> Decoded<Self>;
 
     fn name_mut(&mut self) -> &mut Option<Box<str>>;
+
+    /// Takes the dates that cannot be read from an earlier read, if it has such dates.
+    fn keep_dates(&mut self, _before: &Self) {}
 }
 
 /// An entry, as far as it can be read.
@@ -52,7 +55,7 @@ impl<'a> Page<'a> {
 
     /// The identifier of the last object, if the page gives one that can be read.
     pub(super) fn last_id(&self) -> Option<Box<str>> {
-        text(self.last_id?.get()).ok().filter(|id| !id.is_empty())
+        identifier(self.last_id?.get()).ok()
     }
 }
 
@@ -235,13 +238,21 @@ fn instant(json: &str) -> Field<UnixSeconds> {
         .ok_or(None)
 }
 
-type Validity = (Option<UnixSeconds>, Option<UnixSeconds>);
+/// `valid_at` and `expires_at`; by default neither can be read.
+#[derive(Default)]
+struct Validity {
+    valid_at: Option<UnixSeconds>,
+    expires_at: Option<UnixSeconds>,
+    is_readable: bool,
+}
 
-/// `valid_at` and `expires_at`.
 fn validity(json: &str) -> Field<Validity> {
     let mut details = Fields::of(json);
-    let validity = (details.optional("valid_at", instant), details.optional("expires_at", instant));
-    details.fault.map_or(Ok(validity), |_| Err(Some(validity)))
+    let (valid_at, expires_at) =
+        (details.optional("valid_at", instant), details.optional("expires_at", instant));
+    let is_readable = details.fault.is_none();
+    let validity = Validity { valid_at, expires_at, is_readable };
+    if is_readable { Ok(validity) } else { Err(Some(validity)) }
 }
 
 /// The PEM in the answer that shows the certificate `id`.
@@ -263,7 +274,7 @@ impl Entry for Certificate {
         let active = fields.required("active", boolean);
         let name = fields.optional("name", text);
         let created_at = fields.optional("created_at", instant);
-        let (valid_at, expires_at) =
+        let Validity { valid_at, expires_at, is_readable } =
             fields.required("certificate_details", validity).unwrap_or_default();
         let item = match (id, active) {
             (Some(id), Some(active)) => Ok(Self {
@@ -274,6 +285,7 @@ impl Entry for Certificate {
                 valid_at,
                 expires_at,
                 expires_at_from_pem: false,
+                has_unreadable_date: !is_readable,
             }),
             (id, _) => Err(id),
         };
@@ -282,6 +294,10 @@ impl Entry for Certificate {
 
     fn name_mut(&mut self) -> &mut Option<Box<str>> {
         &mut self.name
+    }
+
+    fn keep_dates(&mut self, before: &Self) {
+        self.keep_dates(before);
     }
 }
 
@@ -325,6 +341,7 @@ mod tests {
             valid_at: Some(2),
             expires_at: Some(3),
             expires_at_from_pem: false,
+            has_unreadable_date: false,
         }
     }
 
@@ -347,7 +364,12 @@ mod tests {
     fn odd_field_costs_itself() {
         let named =
             |name: Option<&str>| Certificate { name: name.map(Into::into), ..certificate() };
-        let dated = |valid_at, expires_at| Certificate { valid_at, expires_at, ..certificate() };
+        let dated = |valid_at, expires_at| Certificate {
+            valid_at,
+            expires_at,
+            has_unreadable_date: true,
+            ..certificate()
+        };
         let uncreated = Certificate { created_at: None, ..certificate() };
         let details = r#"{"valid_at":2,"expires_at":3}"#;
         for (from, to, field, left) in [
@@ -473,11 +495,15 @@ mod tests {
         for details in ["{}", r#"{"valid_at":null,"expires_at":null}"#] {
             let json = format!(r#"{{"id":"c","active":false,"certificate_details":{details}}}"#);
             let Decoded { item, fault } = decode::<Certificate>(&json);
-            let Certificate { name, created_at, valid_at, expires_at, .. } = item.unwrap();
-            assert_eq!(
-                (name, created_at, valid_at, expires_at, fault),
-                (None, None, None, None, None)
-            );
+            let missing = Certificate {
+                name: None,
+                active: false,
+                created_at: None,
+                valid_at: None,
+                expires_at: None,
+                ..certificate()
+            };
+            assert_eq!((item, fault), (Ok(missing), None));
         }
     }
 

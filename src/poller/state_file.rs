@@ -177,9 +177,8 @@ impl SavedState {
 
     /// Whether it is what [`Lists`] and a snapshot promise to be.
     fn is_valid(&self) -> bool {
-        let Lists { organization, projects, unread, .. } = &self.lists;
-        let mut lists =
-            once(organization).chain(projects.iter().map(|project| &project.certificates));
+        let Lists { projects, unread, .. } = &self.lists;
+        let mut lists = self.lists.all();
         self.projects_read_at.len() == projects.len()
             && are_sorted(projects.iter().map(|project| &*project.project.id))
             && are_sorted(unread.iter().map(|project| &*project.id))
@@ -324,15 +323,16 @@ mod tests {
 
     use super::*;
     use crate::fixture::{DAY, NOW, certificate, group, list, snapshot};
-    use crate::inventory::{Inventory, Listing, Malformed, Project};
+    use crate::inventory::{Certificate, Inventory, Listing, Malformed, Project};
 
     const BASE_URL: &str = "https://api.openai.com/v1";
 
     fn state() -> SavedState {
         let named =
             |id: &str| certificate(id).named("ca \"1\"\n🔒").dated(Some(i64::MIN), Some(i64::MAX));
+        let odd = |id| Certificate { has_unreadable_date: true, ..certificate(id) };
         let snapshot = snapshot(&[
-            vec![named("a"), certificate("b").inactive(), certificate("c").valid(-1..1)],
+            vec![named("a"), odd("b").inactive(), certificate("c").valid(-1..1)],
             vec![certificate("a"), named("d")],
             vec![],
         ]);

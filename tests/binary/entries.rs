@@ -189,6 +189,43 @@ async fn known_entry_keeps_its_last_good_facts() {
     assert_eq!(page.find(ENFORCED, &ORGANIZATION), Some(1.0));
 }
 
+fn expiring(expires_at: &Value) -> Value {
+    entry_with("a", json!({"certificate_details": {"valid_at": 1, "expires_at": expires_at}}))
+}
+
+const VALID: &str = "openai_mtls_active_certificates";
+const RUNWAY_END: &str = "openai_mtls_runway_end_timestamp_seconds";
+const UNKNOWN_EXPIRY: &str = "openai_mtls_unknown_expiry_certificates";
+const NOT_AFTER: &str = "openai_certificate_not_after_timestamp_seconds";
+
+#[tokio::test]
+async fn known_entry_keeps_a_date_that_cannot_be_read() {
+    let expired = expiring(&json!(2));
+    let odd = expiring(&json!("soon"));
+    let api = Script::of_pages(&[list_page(&[expired], false), list_page(&[odd], false)]).await;
+    let exporter = api.often().start().await;
+    exporter.page_after_polls(1).await;
+    let page = exporter.page_when("a date turns odd", |page| page.malformed() == 1.0).await;
+    assert_eq!(page.of("a", NOT_AFTER), Some(2.0));
+    for (name, value) in [(ENFORCED, 1.0), (VALID, 0.0), (RUNWAY_END, 2.0), (UNKNOWN_EXPIRY, 0.0)] {
+        assert_eq!(page.find(name, &ORGANIZATION), Some(value), "{name}");
+    }
+    exporter.line_saying("by fault: certificate_details (1)").await;
+    assert_eq!(exporter.log_lines("certificate given other dates"), [""; 0]);
+}
+
+#[tokio::test]
+async fn nobody_is_said_to_be_covered_by_a_certificate_whose_dates_were_never_readable() {
+    let page = polled_page(&[expiring(&json!("soon"))]).await;
+    assert_eq!(page.of("a", "openai_certificate_active"), Some(1.0));
+    assert_eq!((page.of("a", NOT_AFTER), page.malformed()), (None, 1.0));
+    for (name, value) in
+        [(ENFORCED, Some(1.0)), (VALID, None), (RUNWAY_END, None), (UNKNOWN_EXPIRY, Some(1.0))]
+    {
+        assert_eq!(page.find(name, &ORGANIZATION), value, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn malformed_last_entry_leads_on_to_the_next_page() {
     let first = list_page(&[entry("a"), json!({"id": "bad", "active": "maybe"})], true);

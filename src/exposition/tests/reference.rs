@@ -155,8 +155,8 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 35] = [
     (
         "openai_mtls_active_certificates",
         MetricType::GAUGE,
-        "Certificates that are active in the scope and valid now; absent where none is known to be and an entry whose id or \
-         activity cannot be read might be.",
+        "Certificates that are active in the scope and valid now; absent where none is known to be and an entry whose id, \
+         activity or dates cannot be read might be.",
     ),
     (
         "openai_mtls_enforced",
@@ -173,7 +173,7 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 35] = [
         MetricType::GAUGE,
         "The first instant from now on at which no active certificate of the scope with a known expiry is valid, as a Unix \
          time; where none is valid now, when the last one ended; absent where none has been valid yet, and where that end is \
-         past and an entry whose id or activity cannot be read might be valid.",
+         past and an entry whose id, activity or dates cannot be read might be valid.",
     ),
     (
         "openai_mtls_unknown_expiry_certificates",

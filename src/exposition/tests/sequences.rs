@@ -95,6 +95,7 @@ fn some_list() -> impl Strategy<Value = Listing<Certificate>> {
             valid_at,
             expires_at,
             expires_at_from_pem: false,
+            has_unreadable_date: false,
         }
     };
     let hidden = prop_oneof![3 => Just(0), 1 => 1..3_u64];

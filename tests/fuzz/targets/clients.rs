@@ -34,6 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
         valid_at: None,
         expires_at: None,
         expires_at_from_pem: false,
+        has_unreadable_date: false,
     };
     let organization = Arc::new(Listing::new(vec![anchor], Malformed::default()));
     let lists = Lists { organization, ..Lists::default() };

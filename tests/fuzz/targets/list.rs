@@ -19,10 +19,10 @@ fuzz_target!(|body: &[u8]| {
             assert!(!certificate.id.is_empty() && !certificate.id.contains(KEY));
             assert!(!certificate.name.as_deref().unwrap_or_default().contains(KEY));
         }
-        // The same page again is the same list.
+        // Read once more, it changes nothing.
         let mut again = Pager::new(&secret);
         assert_eq!(again.push(body), Ok(Next::Complete));
-        assert_eq!(again.finish(None), list);
+        assert_eq!(again.finish(Some(&list)).items, list.items);
     }
     let mut pager = Pager::<Project>::new(&secret);
     if pager.push(body) == Ok(Next::Complete) {
