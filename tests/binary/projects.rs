@@ -366,6 +366,7 @@ async fn series_follow_projects() {
     ];
     assert_eq!(page.find(ACTIVE, &labels), Some(0.0));
     for said in ["project renamed", "project removed", "project added"] {
+        exporter.line_saying(said).await;
         assert_eq!(exporter.log_lines(said).len(), 1, "{said}");
     }
 }
