@@ -176,6 +176,17 @@ impl Inventory {
         Some((position, &self.lists.projects[position]))
     }
 
+    /// The project with this identifier, whether its list has been read or not.
+    pub(crate) fn listed_project(&self, id: &str) -> Option<&Project> {
+        let read = self.project(id).map(|(_, list)| &list.project);
+        read.or_else(|| self.lists.unread.iter().find(|project| *project.id == *id))
+    }
+
+    pub(crate) fn certificate(&self, id: &str) -> Option<&Certificate> {
+        let position = self.certificates.binary_search_by(|used| (*used.certificate.id).cmp(id));
+        Some(&self.certificates[position.ok()?].certificate)
+    }
+
     /// The organization's scope (without a project), then the projects' by identifier.
     pub fn scopes(&self) -> impl Iterator<Item = (Option<&Project>, &Scope)> {
         let projects = self.lists.projects.iter().map(|list| Some(&list.project));

@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn certificates_of_all_lists_are_counted_once() {
-        let shared = certificate("shared");
+        let shared = certificate("shared").valid(-90..90);
         let snapshot = snapshot(&[
             vec![shared.clone().inactive(), certificate("unused").inactive()],
             vec![shared.clone()],

@@ -386,7 +386,8 @@ mod tests {
         let earlier = text
             .replace(&format!(r#""unread":{unread},"#), "")
             .replace(r#","hidden":1"#, "")
-            .replace(r#","hidden":0"#, "");
+            .replace(r#","hidden":0"#, "")
+            .replace(r#","has_unreadable_date":true"#, "");
         assert!(!earlier.contains("unread") && !earlier.contains("hidden"));
         let lists = load(&file(&folder, earlier.as_bytes()), BASE_URL).unwrap().lists;
         assert_eq!((lists.projects, lists.unread), (state().lists.projects, vec![]));

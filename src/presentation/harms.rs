@@ -82,6 +82,7 @@ pub(super) fn certificate_item(
         _ if row.used.is_never_valid() => (Harm::NotYetValid, UnixSeconds::MAX),
         Some(end) if row.used.has_expired(now) => (Harm::Expired, end),
         Some(end) => (Harm::Expires, end),
+        None if row.used.certificate.has_unreadable_date => return None,
         None => (Harm::NotYetValid, begin.unwrap_or(UnixSeconds::MAX)),
     };
     Some(Item { harm, severity: row.severity, at, subject: title(row), resumes_at: None })

@@ -273,7 +273,10 @@ impl<'a> CertificateRow<'a> {
         thresholds: Thresholds,
     ) -> Self {
         let certificate = &used.certificate;
-        let severity = used.severity(now, thresholds);
+        // What is unknown of an active certificate is a warning in its row. By itself it is no harm.
+        let is_unknown = used.is_active() && certificate.has_unreadable_date;
+        let least = if is_unknown { Severity::Warning } else { Severity::Off };
+        let severity = used.severity(now, thresholds).max(least);
         let successor = inventory.successor(used).map(|successor| &successor.certificate);
         let begin =
             certificate.valid_at.filter(|_| used.is_not_yet_valid(now) && !used.is_never_valid());
@@ -295,6 +298,7 @@ impl<'a> CertificateRow<'a> {
                 (false, ..) if used.is_not_yet_valid(now) => "Inactive, not yet valid",
                 (false, false, _) => "Inactive",
                 _ if used.is_never_valid() => "Never valid",
+                (true, false, _) if is_unknown => "Dates unknown",
                 (true, true, true) => "Expired, superseded",
                 (true, true, false) => "Expired",
                 (true, false, true) => "Superseded",

@@ -5,9 +5,9 @@ use std::cmp::Reverse;
 use super::harms::{Clause, Harm, Subject, certificate_item, clauses, scope_item, title};
 use super::links::{Marked, capitalize};
 use super::rows::{CertificateRow, ScopeRow};
-use super::sanitize::sanitize;
+use super::sanitize::{display_name, sanitize};
 use super::text::{format_date, humanize};
-use crate::inventory::{Coverage, Severity, Thresholds};
+use crate::inventory::{Coverage, Severity, Snapshot, Thresholds};
 use crate::poll_state::{FailedList, ListName, PollState};
 
 /// Of the lists that could not be read, as many are named.
@@ -173,7 +173,10 @@ pub(super) fn caveats(state: &PollState, now: f64) -> Vec<String> {
         }
     }
     if state.is_failing() {
-        caveats.push(format!("The last poll failed: {}.", name_failures(state.failed())));
+        caveats.push(format!(
+            "The last poll failed: {}.",
+            name_failures(state.failed(), state.snapshot.as_deref())
+        ));
     }
     if let Some(offset) = state.clock_error() {
         let relation = if offset > 0.0 { "ahead of" } else { "behind" };
@@ -184,14 +187,24 @@ pub(super) fn caveats(state: &PollState, now: f64) -> Vec<String> {
 }
 
 /// Which lists could not be read and why: the first few, then a count.
-pub(crate) fn name_failures(failed: &[FailedList]) -> String {
+pub(crate) fn name_failures(failed: &[FailedList], snapshot: Option<&Snapshot>) -> String {
+    let inventory = snapshot.map(|snapshot| &snapshot.inventory);
     let named = failed.iter().take(NAMED_FAILURES).map(
         |FailedList { list, reason, request_id, message, .. }| {
             let list = match list {
                 ListName::Organization => "the organization".into(),
                 ListName::Projects => "the list of projects".into(),
-                ListName::Project(id) => format!("project {}", sanitize(id)),
-                ListName::Content(id) => format!("the PEM of {}", sanitize(id)),
+                ListName::Project(id) => {
+                    let project = inventory.and_then(|inventory| inventory.listed_project(id));
+                    format!("project {}", named(id, project.and_then(|it| it.name.as_deref())))
+                }
+                ListName::Content(id) => {
+                    let certificate = inventory.and_then(|inventory| inventory.certificate(id));
+                    format!(
+                        "the PEM of {}",
+                        named(id, certificate.and_then(|it| it.name.as_deref()))
+                    )
+                }
             };
             let request_id =
                 request_id.as_deref().map_or_else(String::new, |id| format!(", request ID {id}"));
@@ -201,4 +214,10 @@ pub(crate) fn name_failures(failed: &[FailedList]) -> String {
     let more = failed.len().saturating_sub(NAMED_FAILURES);
     let more = (more > 0).then(|| format!("{more} more"));
     named.chain(more).collect::<Vec<_>>().join("; ")
+}
+
+/// By its name, if it has one, and its identifier.
+fn named(id: &str, name: Option<&str>) -> String {
+    let id = sanitize(id);
+    display_name(name).map_or_else(|| id.clone(), |name| format!("{name} ({id})"))
 }

@@ -706,11 +706,19 @@ mod tests {
         let mut lists = vec![failed(ListName::Projects, Some("req_1"))];
         lists.extend(names.map(|list| failed(list, None)));
         lists.push(failed(ListName::Organization, None));
-        let said = "server (answered 503) for the list of projects, request ID req_1; server (answered 503) for project p; \
+        let project = |id: &str, name: &str| Project {
+            id: id.into(),
+            name: Some(name.into()),
+            archived: false,
+        };
+        let known =
+            Lists { unread: vec![project("p", "Prod")], ..crate::fixture::lists(&[vec![]]) };
+        let known = state_of(known, vec![]).snapshot.unwrap();
+        let said = "server (answered 503) for the list of projects, request ID req_1; server (answered 503) for project Prod (p); \
                     server (answered 503) for project q\\u{a}; 2 more";
-        assert_eq!(super::super::name_failures(&lists), said);
+        assert_eq!(super::super::name_failures(&lists, Some(&known)), said);
         assert_eq!(
-            super::super::name_failures(&lists[4..]),
+            super::super::name_failures(&lists[4..], None),
             "server (answered 503) for the organization"
         );
     }

@@ -111,7 +111,7 @@ impl<'a> Page<'a> {
             distance: format!("in {}", humanize((at - now).max(0.0))),
             ..past(at)
         };
-        let last_failure = state.last_failure.as_ref();
+        let (last_failure, snapshot) = (state.last_failure.as_ref(), state.snapshot.as_deref());
         Self {
             version: env!("CARGO_PKG_VERSION"),
             refresh_seconds: if state.snapshot.is_some() { refresh } else { REFRESH.0 },
@@ -120,7 +120,7 @@ impl<'a> Page<'a> {
             is_web_config_refused: false,
             last_success: state.last_success_at.map(past),
             last_failure: last_failure
-                .map(|poll| (past(poll.ended_at), name_failures(&poll.failed))),
+                .map(|poll| (past(poll.ended_at), name_failures(&poll.failed, snapshot))),
             next_poll: state.next_poll_at.map(next),
             interval: humantime::format_duration(state.timing.interval),
             monitors_projects: state.projects,

@@ -308,7 +308,7 @@ async fn what_would_be_is_told_with_its_exit_code() {
         (
             &["--at=2027-01-01T00:00:00Z", "--output=prometheus"],
             3,
-            "is nothing for --output prometheus",
+            "cannot be combined with --output prometheus",
         ),
     ] {
         let ended = check(arguments).await;

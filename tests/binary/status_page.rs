@@ -144,9 +144,10 @@ async fn date_that_no_calendar_has_is_not_shown() {
     assert!(page.contains("1 list entry could not be read in full."), "{page}");
     assert!(
         without_links(&page)
-            .contains("The organization is covered only by certificates without a known end."),
+            .contains("Whether requests of the organization are refused is not known."),
         "{page}"
     );
+    assert!(page.contains("</svg>Dates unknown</td>"), "{page}");
 }
 
 #[tokio::test]
