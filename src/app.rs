@@ -28,6 +28,10 @@ pub enum StartError {
     Client(#[from] ClientError),
     #[error(transparent)]
     StateFile(#[from] StateFileError),
+    /// Another API has another key, which the one in use must not see, and another organization, whose certificates
+    /// must not be mixed with those that are known.
+    #[error("api.base_url: cannot be changed by a reload; restart the exporter")]
+    AnotherApi,
     #[error(transparent)]
     Bind(#[from] io::Error),
     /// Two metrics have one name.
@@ -199,6 +203,9 @@ impl Reloading {
 
     fn take_over(&mut self, reload: Reload) -> Result<PollerConfig, StartError> {
         let Loaded { mut config, credentials } = reload?;
+        if config.api.base_url != self.running.api.base_url {
+            return Err(StartError::AnotherApi);
+        }
         let restart_only = config.keep_restart_only(&self.running);
         if !restart_only.is_empty() {
             tracing::warn!("only a restart will change: {}", restart_only.join(", "));

@@ -189,7 +189,7 @@ impl Loaded {
 }
 
 impl Config {
-    /// Keeps from `running` what only a restart changes, and names the keys of it that differ.
+    /// Keeps from `running` what only a restart changes, and names the keys of it that differ. Both are of one API.
     pub fn keep_restart_only(&mut self, running: &Self) -> Vec<&'static str> {
         fn keep<T: Clone + PartialEq>(
             value: &mut T,
@@ -202,8 +202,6 @@ impl Config {
         }
 
         [
-            // Another API is another organization, whose certificates are not to be mixed with what is known.
-            keep(&mut self.api.base_url, &running.api.base_url, "api.base_url"),
             keep(&mut self.poll.state_file, &running.poll.state_file, "poll.state_file"),
             keep(&mut self.web.listen_address, &running.web.listen_address, "web.listen_address"),
             keep(&mut self.web.config_file, &running.web.config_file, "web.config_file"),
@@ -287,7 +285,6 @@ mod tests {
     fn reload_keeps_what_only_a_restart_changes() {
         let running = load(&[]).config;
         let mut new = load(&[
-            ("OPENAI_BASE_URL", "https://another.example"),
             ("OPENAI_CERT_EXPORTER__API__PAGE_SIZE", "7"),
             ("OPENAI_CERT_EXPORTER__POLL__STATE_FILE", "/state"),
             ("OPENAI_CERT_EXPORTER__POLL__INTERVAL", "7s"),
@@ -295,10 +292,10 @@ mod tests {
             ("OPENAI_CERT_EXPORTER__LOG__FORMAT", "json"),
         ])
         .config;
-        let mut kept = vec!["api.base_url", "poll.state_file", "web.listen_address", "log.format"];
+        let mut kept = vec!["poll.state_file", "web.listen_address", "log.format"];
         assert_eq!(new.keep_restart_only(&running), kept);
         assert_eq!((new.api.page_size, new.poll.interval), (7, Duration::from_secs(7)));
-        assert_eq!((new.api.base_url, new.poll.state_file), (running.api.base_url.clone(), None));
+        assert_eq!(new.poll.state_file, None);
         assert_eq!(new.web.listen_address, running.web.listen_address);
         assert_eq!(new.log.format, running.log.format);
         kept.clear();
@@ -309,7 +306,6 @@ mod tests {
     fn every_key_takes_effect_on_reload_or_is_kept() {
         let running = load(&[]).config;
         let mut new = load(&[
-            ("OPENAI_BASE_URL", "https://another.example"),
             ("OPENAI_CERT_EXPORTER__POLL__STATE_FILE", "/state"),
             ("OPENAI_CERT_EXPORTER__WEB__LISTEN_ADDRESS", ":7"),
             ("OPENAI_CERT_EXPORTER__WEB__CONFIG_FILE", "/web.yml"),
@@ -318,7 +314,9 @@ mod tests {
             ("OPENAI_CERT_EXPORTER__LOG__FORMAT", "json"),
         ])
         .config;
-        let kept = new.keep_restart_only(&running);
+        let mut kept = new.keep_restart_only(&running);
+        // A reload that changes it is refused.
+        kept.push("api.base_url");
         // What a new key does is decided here.
         for (section, taken) in [
             (

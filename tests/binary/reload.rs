@@ -19,23 +19,26 @@ const OFTEN: &str = "[poll]\ninterval = \"100ms\"\n";
 struct Reloadable {
     folder: TempDir,
     exporter: Exporter,
-    _api: Api,
+    _api: Option<Api>,
 }
 
 impl Reloadable {
     async fn start(config: &str, certificates: Vec<DemoCertificate>) -> Self {
         let api = Api::listing(certificates).await;
+        let launch = Launch::bare(&[]).env("OPENAI_ADMIN_KEY", KEY);
+        let started = Self::launch(launch.env("OPENAI_BASE_URL", &api.base_url()), config).await;
+        Self { _api: Some(api), ..started }
+    }
+
+    async fn launch(launch: Launch, config: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("exporter.toml");
         std::fs::write(&path, config).unwrap();
-        let exporter = Launch::bare(&["--web.listen-address=127.0.0.1:0", "--log.level=debug"])
-            .arg(&format!("--config.file={}", path.display()))
-            .env("OPENAI_ADMIN_KEY", KEY)
-            .env("OPENAI_BASE_URL", &api.base_url())
-            .start()
-            .await;
+        let flags = ["--web.listen-address=127.0.0.1:0".into(), "--log.level=debug".into()];
+        let flags = flags.into_iter().chain([format!("--config.file={}", path.display())]);
+        let exporter = flags.fold(launch, |launch, flag: String| launch.arg(&flag)).start().await;
         exporter.page_after_polls(1).await;
-        Self { folder, exporter, _api: api }
+        Self { folder, exporter, _api: None }
     }
 
     fn path(&self) -> std::path::PathBuf {
@@ -100,6 +103,34 @@ async fn invalid_configuration_changes_nothing_and_shows() {
     std::fs::remove_file(reloadable.path()).unwrap();
     reloadable.exporter.signal(Signal::HUP);
     reloadable.exporter.page_when("its absence shows", |page| page.one(SUCCESSFUL) == 0.0).await;
+}
+
+#[tokio::test]
+async fn key_of_another_api_is_never_sent_to_the_one_before() {
+    let [old, new] = [Api::listing(certificates(3)).await, Api::listing(certificates(3)).await];
+    let keys = Folder::with("");
+    keys.write("old", "key-of-old");
+    keys.write("new", KEY);
+    let config = |api: &Api, key: &str| {
+        let (url, file) = (api.base_url(), keys.name(key));
+        format!("{OFTEN}[api]\nbase_url = \"{url}\"\nadmin_key_file = \"{file}\"\n")
+    };
+    let reloadable = Reloadable::launch(Launch::bare(&[]), &config(&old, "old")).await;
+    let page = reloadable.reload(&config(&new, "new")).await;
+    assert_eq!(page.one(SUCCESSFUL), 0.0, "nothing of it is taken");
+    let line = reloadable.exporter.line_saying("keeping the previous one").await;
+    assert!(line.contains("api.base_url: cannot be changed by a reload"), "{line}");
+    reloadable.exporter.page_after_more_polls(2).await;
+    assert!(old.requests().iter().all(|it| it.headers["authorization"] == "Bearer key-of-old"));
+    assert_eq!(new.count(), 0, "only a restart goes there");
+
+    let page = reloadable.reload(&config(&old, "new")).await;
+    assert_eq!(page.one(SUCCESSFUL), 1.0, "a key of the same API is taken");
+    until("it is sent", async || {
+        let requests = old.requests();
+        (requests.last()?.headers["authorization"] == format!("Bearer {KEY}")).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
