@@ -244,8 +244,7 @@ fn list_changes(
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-    use std::sync::Mutex;
+    use std::io;
     use std::time::{Duration, Instant};
 
     use serde_json::{Value, json};
@@ -254,19 +253,6 @@ mod tests {
     use crate::fixture::{NOW, certificate, group, lists, snapshot};
     use crate::inventory::Lists;
     use crate::poll_state::PollTiming;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(text)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     /// What is logged of a poll, without what every line has. Projects are monitored if it has any.
     fn logged(
@@ -284,11 +270,10 @@ mod tests {
         before: Option<&Snapshot>,
         failed: Vec<FailedList>,
     ) -> Vec<Value> {
-        let lines = Lines::default();
-        let writer = lines.clone();
+        let (log, writer) = io::pipe().unwrap();
         let format =
             tracing_subscriber::fmt().json().flatten_event(true).without_time().with_target(false);
-        let subscriber = format.with_writer(move || writer.clone()).finish();
+        let subscriber = format.with_writer(Arc::new(writer)).finish();
         let result =
             PollResult { ended_at: NOW as f64, duration: Duration::from_millis(1_500), failed };
         let [interval, timeout] = [300, 240].map(Duration::from_secs);
@@ -297,7 +282,7 @@ mod tests {
         state.projects = monitors_projects;
         let snapshot = snapshot.map(|snapshot| &**snapshot);
         tracing::subscriber::with_default(subscriber, || poll(&state, snapshot, before));
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let text = io::read_to_string(log).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 

@@ -28,32 +28,18 @@ pub(super) async fn log_while<T>(poll: impl Future<Output = T>, progress: &Progr
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-    use std::sync::{Arc, Mutex};
+    use std::io;
+    use std::sync::Arc;
 
     use tokio::time::sleep;
 
     use super::*;
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(text)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     /// The log of a poll of 400 projects that reads one a second, and takes so many seconds.
     async fn logged(seconds: u64) -> String {
-        let lines = Lines::default();
-        let writer = lines.clone();
+        let (log, writer) = io::pipe().unwrap();
         let format = tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false);
-        let subscriber = format.with_writer(move || writer.clone()).finish();
+        let subscriber = format.with_writer(Arc::new(writer)).finish();
         let guard = tracing::subscriber::set_default(subscriber);
         let progress = Progress::default();
         progress.projects_known(400);
@@ -65,7 +51,7 @@ mod tests {
         };
         log_while(poll, &progress).await;
         drop(guard);
-        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+        io::read_to_string(log).unwrap()
     }
 
     #[tokio::test(start_paused = true)]
