@@ -174,7 +174,7 @@ impl Reloading {
         to_poller: mpsc::Sender<PollerConfig>,
     ) {
         while let Some(reload) = reloads.recv().await {
-            match self.take_over(reload) {
+            match self.take_over(reload).await {
                 Ok(poller_config) => {
                     // The poller ends only with the process.
                     let _ = to_poller.send(poller_config).await;
@@ -201,7 +201,7 @@ impl Reloading {
         }
     }
 
-    fn take_over(&mut self, reload: Reload) -> Result<PollerConfig, StartError> {
+    async fn take_over(&mut self, reload: Reload) -> Result<PollerConfig, StartError> {
         let Loaded { mut config, credentials } = reload?;
         if config.api.base_url != self.running.api.base_url {
             return Err(StartError::AnotherApi);
@@ -211,7 +211,8 @@ impl Reloading {
             tracing::warn!("only a restart will change: {}", restart_only.join(", "));
         }
         if config.api != self.running.api {
-            self.client = Arc::new(Client::new(&config.api, Arc::clone(&self.client_metrics))?);
+            let client = Client::new_in_time(&config.api, Arc::clone(&self.client_metrics)).await?;
+            self.client = Arc::new(client);
             self.client.log_connection();
         }
         let poller_config = PollerConfig::new(Arc::clone(&self.client), &config, credentials);

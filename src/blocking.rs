@@ -1,11 +1,13 @@
 //! Work that blocks, on threads of its own. tokio's pool panics, and so ends the process, where the system starts no further
 //! thread (a limit on processes, or too little memory).
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 /// Begins `work` at once, also if nobody awaits its result. An error: no thread could be started.
 pub(crate) fn try_spawn<T: Send + 'static>(
@@ -46,16 +48,68 @@ pub(crate) fn spawn_blocking<T: Send + 'static>(
     }
 }
 
+/// How long anything waits for files.
+pub(crate) const IO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// File I/O that a dead file system may block for ever. What takes too long goes on by itself, and nothing else is begun
+/// before it ends, so that no more than one thread hangs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BoundedIo(Arc<tokio::sync::Mutex<()>>);
+
+impl BoundedIo {
+    /// The result of `io`, unless that takes until `deadline` or longer than [`IO_TIMEOUT`].
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        io: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let timed_out = || io::Error::new(ErrorKind::TimedOut, "the file system does not respond");
+        let under_way = Arc::clone(&self.0).try_lock_owned().map_err(|_| timed_out())?;
+        let io = try_spawn(move || {
+            let result = io();
+            drop(under_way);
+            result
+        });
+        let deadline = deadline.min(Instant::now() + IO_TIMEOUT);
+        timeout_at(deadline, io).await.map_err(|_| timed_out())?
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn io_that_hangs_is_given_up_and_no_more_is_begun_before_it_ends() {
+        let (io, started) = (BoundedIo::default(), Instant::now());
+        let ((release, disk), (begin, begun)) = (channel::<()>(), channel());
+        let hung = io.run(started + IO_TIMEOUT * 2, move || disk.recv()).await;
+        assert_eq!(
+            (hung.unwrap_err().kind(), started.elapsed()),
+            (ErrorKind::TimedOut, IO_TIMEOUT)
+        );
+        let refused = io.run(started + IO_TIMEOUT * 2, move || begin.send(())).await;
+        assert_eq!(
+            (refused.unwrap_err().kind(), started.elapsed()),
+            (ErrorKind::TimedOut, IO_TIMEOUT)
+        );
+        assert!(begun.recv().is_err());
+        tokio::time::resume();
+        drop(release);
+        while io.0.try_lock().is_err() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(io.run(Instant::now() + IO_TIMEOUT, || 7).await.unwrap(), 7);
+    }
 
     #[tokio::test]
     async fn work_is_done_on_another_thread_also_if_nobody_waits() {
         let here = thread::current().id();
         assert_ne!(spawn_blocking(|| thread::current().id()).await.unwrap(), here);
         assert_ne!(try_spawn(|| thread::current().id()).await.unwrap(), here);
-        let (sender, receiver) = std::sync::mpsc::channel();
+        let (sender, receiver) = channel();
         drop(try_spawn(move || sender.send("done")));
         assert_eq!(receiver.recv().unwrap(), "done");
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{ClientBuilder, redirect, retry};
 use secrecy::zeroize::Zeroizing;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::{ClientConfig, Error as TlsError, RootCertStore};
@@ -22,7 +22,7 @@ use super::error::error_chain;
 use super::proxy::Proxy;
 use super::roots::SystemRoots;
 use super::{Client, Metrics};
-use crate::blocking::try_spawn;
+use crate::blocking::{BoundedIo, IO_TIMEOUT, try_spawn};
 use crate::config::{Api, ConfigError};
 use crate::pem::{self, Certificates, PairError, PemError};
 use crate::poll_state::ApiConnection;
@@ -50,6 +50,9 @@ pub(super) struct Transport {
     /// None if no connection speaks TLS, or `api.ca_file` holds the roots.
     system_roots: Option<SystemRoots>,
     tls: Mutex<Tls>,
+    io: BoundedIo,
+    /// What is being read or was read last, as messages name it.
+    reading: Mutex<String>,
 }
 
 /// TLS as the files were when they could last be used.
@@ -70,10 +73,12 @@ impl Transport {
         let uses_system_roots = speaks_tls && api.ca_file.is_none();
         let system_roots =
             uses_system_roots.then(|| SystemRoots::find(|name| var_os(name))).transpose()?;
-        let files = TlsFiles::read(api)?;
+        let reading = Mutex::default();
+        let files = TlsFiles::read(api, &reading)?;
         let seen = Some(digest(&files, system_roots.as_ref()));
         let (config, roots) = configure(&files, system_roots.as_ref(), metrics)?;
-        let transport = Self { proxy, system_roots, tls: Mutex::new(Tls { config, roots, seen }) };
+        let tls = Mutex::new(Tls { config, roots, seen });
+        let transport = Self { proxy, system_roots, tls, io: BoundedIo::default(), reading };
         // It fails here, if at all.
         transport.connector(api).connect().map_err(|error| ClientError(error_chain(&error)))?;
         Ok(transport)
@@ -99,14 +104,18 @@ impl Transport {
     }
 
     fn tls(&self) -> MutexGuard<'_, Tls> {
-        self.tls.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.tls)
     }
 
     /// Takes the files over if they have changed and can be used. Blocks.
     fn reload(&self, api: &Api, metrics: &Metrics) {
         // Before the lock: a file system may hang.
-        let files = TlsFiles::read(api);
+        let files = TlsFiles::read(api, &self.reading);
         let system_roots = self.system_roots.as_ref();
+        if system_roots.is_some() {
+            let roots = self.tls().roots.clone();
+            *lock(&self.reading) = roots;
+        }
         let seen = files.as_ref().ok().map(|files| digest(files, system_roots));
         if std::mem::replace(&mut self.tls().seen, seen) == seen {
             return;
@@ -126,8 +135,19 @@ impl Transport {
 }
 
 impl Client {
+    /// [`Client::new`] beside everything else that is running: where reading a file takes too long, that is an error.
+    pub(crate) async fn new_in_time(api: &Api, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
+        let api = api.clone();
+        let made = BoundedIo::default()
+            .run(Instant::now() + IO_TIMEOUT, move || Self::new(&api, metrics))
+            .await;
+        made.map_err(|error| {
+            ClientError(format!("the files for TLS to the API cannot be read: {error}"))
+        })?
+    }
+
     /// What makes the connections of a poll, with the files as they are now. While they cannot be used, or if reading
-    /// them takes until `deadline`, with those before.
+    /// them takes too long, with those before.
     pub(super) async fn connector(self: &Arc<Self>, deadline: Instant) -> Connector {
         let Self { api, transport, .. } = &**self;
         if transport.system_roots.is_some()
@@ -136,9 +156,11 @@ impl Client {
         {
             let client = Arc::clone(self);
             let reload = move || client.transport.reload(&client.api, &client.metrics);
-            // Past the deadline the poll itself fails.
-            if let Ok(Err(error)) = timeout_at(deadline, try_spawn(reload)).await {
-                tracing::warn!("the files for TLS to the API are not read again: {error}");
+            if let Err(error) = transport.io.run(deadline, reload).await {
+                let file = lock(&transport.reading).clone();
+                tracing::warn!(
+                    "the files for TLS to the API cannot be read again; keeping the previous ones: {file}: {error}"
+                );
             }
         }
         transport.connector(api)
@@ -238,9 +260,13 @@ fn digest(files: &TlsFiles, system_roots: Option<&SystemRoots>) -> u64 {
     BuildHasherDefault::<DefaultHasher>::new().hash_one((contents, system_roots))
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What each file of certificates holds, a line each.
 pub(crate) fn certificate_counts(api: &Api) -> Result<Vec<String>, ClientError> {
-    let TlsFiles { ca, client_cert, .. } = TlsFiles::read(api)?;
+    let TlsFiles { ca, client_cert, .. } = TlsFiles::read(api, &Mutex::default())?;
     let line = |file: TlsFile| {
         let held = pem::count(&file.certificates()?);
         Ok(format!("{}: {} holds {held}", file.key, file.path.display()))
@@ -266,9 +292,12 @@ struct TlsFile {
 const MAX_KIB: u64 = 4096;
 
 impl TlsFiles {
-    fn read(api: &Api) -> Result<Self, ClientError> {
+    /// Says in `reading` which file is being read.
+    fn read(api: &Api, reading: &Mutex<String>) -> Result<Self, ClientError> {
         let read = |key: &'static str, path: &Option<PathBuf>| {
-            path.as_ref().map(|path| TlsFile::read(key, path)).transpose()
+            let Some(path) = path else { return Ok(None) };
+            *lock(reading) = format!("{key}: {}", path.display());
+            TlsFile::read(key, path).map(Some)
         };
         Ok(Self {
             ca: read("api.ca_file", &api.ca_file)?,
@@ -328,12 +357,44 @@ impl TlsFile {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::mpsc::channel;
+
     use prometheus::Registry;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
     use tokio::time::timeout;
 
     use super::*;
+    use crate::fixture::authority;
+
+    fn api() -> Api {
+        let api = "base_url = 'http://127.0.0.1:1'\npage_size = 1\nrequest_timeout = '2s'\nmax_retries = 0\ninsecure_http = false";
+        toml::from_str(api).unwrap()
+    }
+
+    #[tokio::test]
+    async fn files_that_are_still_being_read_are_named_and_those_before_are_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, authority("ca").0).unwrap();
+        let mut api = api();
+        api.ca_file = Some(file.clone());
+        let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
+        let client = Arc::new(Client::new(&api, metrics).unwrap());
+        let (_release, disk) = channel::<()>();
+        let hung = client.transport.io.run(Instant::now(), move || disk.recv()).await;
+        assert!(hung.is_err());
+        let (log, writer) = io::pipe().unwrap();
+        let format = tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false);
+        let subscriber = format.with_writer(Arc::new(writer)).finish();
+        let guard = tracing::subscriber::set_default(subscriber);
+        client.connector(Instant::now() + IO_TIMEOUT).await.connect().unwrap();
+        drop(guard);
+        let what = "the files for TLS to the API cannot be read again; keeping the previous ones";
+        let fault = format!("api.ca_file: {}: the file system does not respond", file.display());
+        assert_eq!(io::read_to_string(log).unwrap(), format!(" WARN {what}: {fault}\n"));
+    }
 
     #[tokio::test]
     async fn dead_first_address_leaves_time_for_the_next() {
@@ -350,8 +411,7 @@ mod tests {
             waiting.push(connected.unwrap());
         }
 
-        let api = "base_url = 'http://127.0.0.1:1'\npage_size = 1\nrequest_timeout = '2s'\nmax_retries = 0\ninsecure_http = false";
-        let api: Api = toml::from_str(api).unwrap();
+        let api = api();
         let metrics = Metrics::new(&Registry::new()).unwrap();
         let http = Transport::new(&api, &metrics).unwrap().connector(&api).builder();
         let http = http.resolve_to_addrs("api.test", &[dead_address, live_address]).build();

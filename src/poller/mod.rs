@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::blocking::try_spawn;
+use crate::blocking::BoundedIo;
 use crate::clients::{Assessment, Contents};
 use crate::config::{Config, Credentials};
 use crate::inventory::{RotationGroup, Snapshot, unix_now};
@@ -53,6 +53,8 @@ pub struct Poller {
 pub struct PollerConfig {
     client: Arc<Client>,
     credentials: Credentials,
+    /// Reads the admin key where it is in a file.
+    key_io: BoundedIo,
     options: CollectOptions,
     /// None if neither clients nor the anchors' PEM are asked for.
     clients: Option<ClientJudge>,
@@ -73,7 +75,34 @@ impl PollerConfig {
         };
         let timing = PollTiming { interval: poll.interval, timeout: poll.timeout };
         let clients = content.then(|| ClientJudge::new(clients));
-        Self { client, credentials, options, clients, timing }
+        Self { client, credentials, key_io: BoundedIo::default(), options, clients, timing }
+    }
+
+    /// Follows `before`: a read that hangs is not begun anew for the same file.
+    fn follow(&mut self, before: Self) {
+        if let (Credentials::File(path), Credentials::File(path_before)) =
+            (&self.credentials, &before.credentials)
+            && path == path_before
+        {
+            self.key_io = before.key_io;
+        }
+    }
+
+    /// The admin key as it is now.
+    async fn read_key(&self, deadline: Instant) -> Result<SecretString, Error> {
+        let credentials = self.credentials.clone();
+        let key = match &self.credentials {
+            // At hand, so that no thread is needed.
+            Credentials::Key(_) => credentials.read(),
+            Credentials::File(path) => {
+                let read = self.key_io.run(deadline, move || credentials.read()).await;
+                let path = path.display();
+                read.unwrap_or_else(|error| {
+                    Err(format!("the admin key file {path} cannot be read: {error}"))
+                })
+            }
+        };
+        key.map_err(|message| Error::new(FailureReason::Credentials, message))
     }
 }
 
@@ -133,13 +162,14 @@ impl Poller {
                 tokio::select! {
                     () = shutdown.cancelled() => return,
                     () = sleep_until(next) => break,
-                    Some(config) = reloads.recv() => {
+                    Some(mut config) = reloads.recv() => {
                         if config.timing.interval != self.config.timing.interval {
                             let now = Instant::now();
                             schedule.set_interval(started, config.timing.interval);
                             next = schedule.next(now, not_before.max(now), fastrand::f64);
                         }
-                        self.config = config;
+                        std::mem::swap(&mut self.config, &mut config);
+                        self.config.follow(config);
                     }
                 }
             }
@@ -169,8 +199,8 @@ impl Poller {
     }
 
     async fn collect(&mut self, deadline: Instant, before: Option<&Snapshot>) -> Collected {
-        let PollerConfig { client, credentials, options, .. } = &self.config;
-        match read_key(credentials.clone(), deadline).await {
+        let PollerConfig { client, options, .. } = &self.config;
+        match self.config.read_key(deadline).await {
             Ok(key) => {
                 let session = client.session(key, deadline).await;
                 let (contents, slow_failures) = (&self.contents, &mut self.slow_failures);
@@ -251,42 +281,57 @@ impl Poller {
     }
 }
 
-/// The admin key as it is now.
-async fn read_key(credentials: Credentials, deadline: Instant) -> Result<SecretString, Error> {
-    let key = match credentials {
-        // At hand, so that no thread is needed.
-        Credentials::Key(_) => credentials.read(),
-        Credentials::File(_) => {
-            match timeout_at(deadline, try_spawn(move || credentials.read())).await {
-                Ok(Ok(key)) => key,
-                Ok(Err(error)) => Err(format!("the admin key cannot be read: {error}")),
-                Err(_) => Err("the admin key could not be read in time".into()),
-            }
-        }
-    };
-    key.map_err(|message| Error::new(FailureReason::Credentials, message))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+
     use prometheus::Registry;
 
     use super::*;
+    use crate::blocking::IO_TIMEOUT;
     use crate::config::{Layers, Loaded};
     use crate::fixture::{NOW, certificate, snapshot};
     use crate::openai::Metrics;
     use crate::poll_state::FailedList;
 
-    async fn poller(state_file: &Path) -> (Poller, watch::Receiver<Arc<PollState>>) {
-        let environment =
-            [("OPENAI_ADMIN_KEY", "key"), ("OPENAI_CERT_EXPORTER__POLL__PROJECTS", "true")];
+    fn config(key: (&str, &str)) -> PollerConfig {
+        let environment = [key, ("OPENAI_CERT_EXPORTER__POLL__PROJECTS", "true")];
         let environment = environment.map(|(name, value)| (name.into(), value.into()));
         let layers = Layers::stack(None, environment, Vec::new(), None).unwrap();
         let Loaded { config, credentials } = Loaded::new(&layers).unwrap();
         let client =
             Client::new(&config.api, Arc::new(Metrics::new(&Registry::new()).unwrap())).unwrap();
-        let poller_config = PollerConfig::new(Arc::new(client), &config, credentials);
-        Poller::new(poller_config, Some(state_file), &config.api.base_url).await.unwrap()
+        PollerConfig::new(Arc::new(client), &config, credentials)
+    }
+
+    async fn poller(state_file: &Path) -> (Poller, watch::Receiver<Arc<PollState>>) {
+        let base_url = Url::parse("https://api.openai.com/v1").unwrap();
+        let config = config(("OPENAI_ADMIN_KEY", "key"));
+        Poller::new(config, Some(state_file), &base_url).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn key_file_that_is_still_being_read_is_not_read_again_but_another_one_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = |name| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, "key").unwrap();
+            config(("OPENAI_CERT_EXPORTER__API__ADMIN_KEY_FILE", file.to_str().unwrap()))
+        };
+        let deadline = Instant::now() + IO_TIMEOUT;
+        let before = config("key");
+        assert!(before.read_key(deadline).await.is_ok());
+        let (_release, disk) = channel::<()>();
+        assert!(before.key_io.run(Instant::now(), move || disk.recv()).await.is_err());
+        let [mut same, mut other] = ["key", "other"].map(config);
+        same.follow(before);
+        let error = same.read_key(deadline).await.unwrap_err();
+        let file = folder.path().join("key").display().to_string();
+        let fault = "cannot be read: the file system does not respond";
+        assert_eq!(error.to_string(), format!("the admin key file {file} {fault}"));
+        assert_eq!(error.reason, FailureReason::Credentials);
+        other.follow(same);
+        assert!(other.read_key(deadline).await.is_ok());
     }
 
     #[tokio::test]
