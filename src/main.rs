@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use openai_cert_exporter::app::App;
 use openai_cert_exporter::check::Status;
 use openai_cert_exporter::cli::{Cli, Command, Format, KeyFlag, Report};
-use openai_cert_exporter::config::{ConfigError, Layers, ListenAddress, Loaded, Log};
+use openai_cert_exporter::config::{ConfigError, ConfigFile, Layers, ListenAddress, Loaded, Log};
 use openai_cert_exporter::demo::DemoApi;
 use openai_cert_exporter::telemetry::Logs;
 use openai_cert_exporter::terminal::Size;
@@ -83,9 +83,10 @@ fn run(cli: Cli, flags: Vec<KeyFlag>, logs: &Logs) -> anyhow::Result<ExitCode> {
     };
     let api = api_address.map(|address| runtime.block_on(demo::bind(address))).transpose();
     let api = api.map_err(|error| anyhow!("the simulated organization: {error}"))?;
-    let (file, demo) = (cli.flags.config_file, api.as_ref().map(DemoApi::overrides));
+    let (file, demo) =
+        (cli.flags.config_file.map(ConfigFile::new), api.as_ref().map(DemoApi::overrides));
     let layers =
-        move || Layers::stack(file.as_deref(), std::env::vars_os(), flags.clone(), demo.as_ref());
+        move || Layers::stack(file.as_ref(), std::env::vars_os(), flags.clone(), demo.as_ref());
     match command {
         Command::CheckConfig => {
             let layers = layers()?;

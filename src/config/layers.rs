@@ -7,17 +7,15 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::Path;
 
 use figment::value::{Dict, Empty, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use secrecy::SecretString;
-use secrecy::zeroize::Zeroizing;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::effective::Setting;
-use super::{Config, ConfigError, values};
+use super::{Config, ConfigError, ConfigFile};
 
 /// Both the documentation of every key and the lowest layer.
 pub(crate) const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -68,18 +66,6 @@ impl Layer {
             .rsplit('.')
             .fold(value, |value, part| Dict::from([(part.to_owned(), value)]).into());
         Self { origin, values: value.into_dict().unwrap_or_default() }
-    }
-
-    fn of_file(path: &Path) -> Result<Self, ConfigError> {
-        if values::is_secret(&path.to_string_lossy()) {
-            let flag = "--config.file";
-            return Err(ConfigError::new(flag, values::SECRET_AS_PATH, format!("flag {flag}")));
-        }
-        let origin = format!("file {}", path.display());
-        match std::fs::read_to_string(path).map(Zeroizing::new) {
-            Ok(text) => Self::of_toml(origin, &text),
-            Err(error) => Err(ConfigError::of_origin(origin, format!("cannot be read: {error}"))),
-        }
     }
 
     fn of_toml(origin: String, text: &str) -> Result<Self, ConfigError> {
@@ -173,7 +159,7 @@ impl Layers {
     /// Stacks defaults, `file`, `environment` and `flags` (key, flag, value); with `demo`, its defaults
     /// below and its overrides on top.
     pub fn stack(
-        file: Option<&Path>,
+        file: Option<&ConfigFile>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         flags: impl IntoIterator<Item = (String, String, Value)>,
         demo: Option<&Demo>,
@@ -183,7 +169,7 @@ impl Layers {
         if demo.is_some() {
             stack.add(Layer::of_toml("default of the demo".into(), Demo::DEFAULTS)?)?;
         }
-        let file = file.map(Layer::of_file).transpose()?;
+        let file = file.map(|file| Layer::of_toml(file.origin(), &file.read()?)).transpose()?;
         let environment = Layer::of_environment(environment.into_iter())?;
         let flags = flags
             .into_iter()

@@ -1,6 +1,6 @@
 //! Where configuration comes from, what is refused, and with which words.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -435,10 +435,13 @@ async fn file_that_cannot_be_read_is_refused() {
     let folder = TempDir::new().unwrap();
     let missing = folder.path().join("missing");
     let not_text = File::with([b"[api]\nadmin_key = \"", KEY.as_bytes(), b"\xff\""].concat());
+    let large = File::with("#".repeat(5 << 20));
     for (path, fault) in [
         (missing.as_path(), "No such file or directory (os error 2)"),
-        (folder.path(), "Is a directory (os error 21)"),
-        (&not_text.path, "stream did not contain valid UTF-8"),
+        (folder.path(), "it is not a regular file"),
+        (Path::new("/dev/zero"), "it is not a regular file"),
+        (&large.path, "it is larger than 4096 KiB"),
+        (&not_text.path, "it is not UTF-8"),
     ] {
         let ended =
             check_config().arg(&format!("--config.file={}", path.display())).until_it_ends().await;

@@ -152,6 +152,41 @@ async fn key_that_needs_a_restart_is_named_and_the_rest_is_taken() {
     );
 }
 
+/// A pipe has its content once; read again, it would be an empty file of defaults, or keep the reload waiting.
+#[tokio::test]
+async fn configuration_from_a_pipe_is_read_at_startup_and_refused_on_reload() {
+    let api = Api::listing(certificates(3)).await;
+    let folder = Folder::with("");
+    let named = folder.name("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&named).status().unwrap().success());
+    let writer = std::thread::spawn({
+        let named = named.clone();
+        move || std::fs::write(named, OFTEN).unwrap()
+    });
+    let anonymous = format!("exec 3<<END\n{OFTEN}\nEND\ntrue");
+    for (path, shell) in [(&*named, "true"), ("/dev/fd/3", &anonymous)] {
+        let launch = Launch::bare(&["--web.listen-address=127.0.0.1:0", "--config.file", path]);
+        let launch = launch.env("OPENAI_ADMIN_KEY", KEY).env("OPENAI_BASE_URL", &api.base_url());
+        let exporter = launch.under(shell).start().await;
+        exporter.page_after_polls(3).await;
+        for round in 1..=2 {
+            exporter.signal(Signal::HUP);
+            let lines = until("it is told", async || {
+                let lines = exporter.log_lines("keeping the previous one");
+                (lines.len() == round).then_some(lines)
+            })
+            .await;
+            let fault = format!(
+                "configuration file {path} cannot be read again: it is not a regular file; restart the exporter"
+            );
+            assert!(lines[0].ends_with(&fault), "{lines:?}");
+        }
+        assert_eq!(exporter.page().await.one(SUCCESSFUL), 0.0);
+        exporter.page_after_more_polls(3).await;
+    }
+    writer.join().unwrap();
+}
+
 #[tokio::test]
 async fn new_rotation_group_holds_for_lists_that_stay_the_same() {
     let named =

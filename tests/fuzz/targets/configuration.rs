@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
 use libfuzzer_sys::fuzz_target;
-use openai_cert_exporter::config::{Layers, Loaded};
+use openai_cert_exporter::config::{ConfigFile, Layers, Loaded};
 
 const KEY: &str = "sk-admin-fuzz-PLANTED";
 const VARIABLES: [&str; 12] = [
@@ -36,7 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
         let text = String::from_utf8_lossy(rest).replace("@", KEY);
         std::fs::write(file.path(), text).unwrap();
     }
-    let loaded = Layers::stack(Some(file.path()), environment, [], None)
+    let loaded = Layers::stack(Some(&ConfigFile::new(file.path())), environment, [], None)
         .and_then(|layers| Loaded::new(&layers));
     if let Err(error) = loaded {
         assert!(!error.to_string().contains(KEY), "{error}");
