@@ -84,18 +84,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn io_that_hangs_is_given_up_and_no_more_is_begun_before_it_ends() {
         let (io, started) = (BoundedIo::default(), Instant::now());
-        let ((release, disk), (begin, begun)) = (channel::<()>(), channel());
+        let ((release, disk), (other, never)) = (channel::<()>(), channel());
         let hung = io.run(started + IO_TIMEOUT * 2, move || disk.recv()).await;
         assert_eq!(
             (hung.unwrap_err().kind(), started.elapsed()),
             (ErrorKind::TimedOut, IO_TIMEOUT)
         );
-        let refused = io.run(started + IO_TIMEOUT * 2, move || begin.send(())).await;
+        let refused = io.run(started + IO_TIMEOUT * 2, move || other.send(())).await;
         assert_eq!(
             (refused.unwrap_err().kind(), started.elapsed()),
             (ErrorKind::TimedOut, IO_TIMEOUT)
         );
-        assert!(begun.recv().is_err());
+        assert!(never.recv().is_err());
         tokio::time::resume();
         drop(release);
         while io.0.try_lock().is_err() {

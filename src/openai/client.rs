@@ -35,7 +35,7 @@ pub struct Client {
 impl Client {
     /// Reads the TLS files and the environment's proxy; sends nothing.
     pub fn new(api: &Api, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
-        let transport = Transport::new(api, &metrics)?;
+        let transport = Transport::new(api)?;
         let peer = transport.connection(api).peer().into();
         let (progress, deadline_setting) = (Arc::default(), "poll.timeout");
         Ok(Self { api: api.clone(), metrics, transport, peer, progress, deadline_setting })

@@ -15,7 +15,7 @@ pub struct Metrics {
     pub(super) retries: IntCounter,
     duration: Histogram,
     /// A vector without labels: a plain gauge would export 0 where no client certificate is configured.
-    pub(super) client_certificate_not_after: IntGaugeVec,
+    client_certificate_not_after: IntGaugeVec,
 }
 
 /// In seconds: from a fast response nearby to twice the default of `api.request_timeout`.
@@ -51,6 +51,15 @@ impl Metrics {
                 registry
             )?,
         })
+    }
+
+    /// The end of the client certificate in use; none without one.
+    pub(super) fn client_certificate(&self, not_after: Option<i64>) {
+        let gauge = &self.client_certificate_not_after;
+        match not_after {
+            Some(not_after) => gauge.with_label_values::<&str>(&[]).set(not_after),
+            None => gauge.reset(),
+        }
     }
 
     pub(super) fn requested(&self, endpoint: Endpoint, code: &str, took: Duration) {

@@ -61,12 +61,14 @@ struct Tls {
     config: ClientConfig,
     /// Where the trusted roots come from, in words.
     roots: String,
+    /// When the client certificate expires, in seconds since the epoch; none without one.
+    not_after: Option<i64>,
     /// Digest of the files when last read, usable or not; none if they could not be read.
     seen: Option<u64>,
 }
 
 impl Transport {
-    pub(super) fn new(api: &Api, metrics: &Metrics) -> Result<Self, ClientError> {
+    pub(super) fn new(api: &Api) -> Result<Self, ClientError> {
         let proxy = Proxy::for_api(&api.base_url, |name| var_os(name))?;
         let speaks_tls =
             api.base_url.scheme() == "https" || proxy.as_ref().is_some_and(Proxy::speaks_tls);
@@ -76,8 +78,7 @@ impl Transport {
         let reading = Mutex::default();
         let files = TlsFiles::read(api, &reading)?;
         let seen = Some(digest(&files, system_roots.as_ref()));
-        let (config, roots) = configure(&files, system_roots.as_ref(), metrics)?;
-        let tls = Mutex::new(Tls { config, roots, seen });
+        let tls = Mutex::new(configure(&files, system_roots.as_ref(), seen)?);
         let transport = Self { proxy, system_roots, tls, io: BoundedIo::default(), reading };
         // It fails here, if at all.
         transport.connector(api).connect().map_err(|error| ClientError(error_chain(&error)))?;
@@ -108,7 +109,7 @@ impl Transport {
     }
 
     /// Takes the files over if they have changed and can be used. Blocks.
-    fn reload(&self, api: &Api, metrics: &Metrics) {
+    fn reload(&self, api: &Api) {
         // Before the lock: a file system may hang.
         let files = TlsFiles::read(api, &self.reading);
         let system_roots = self.system_roots.as_ref();
@@ -120,9 +121,9 @@ impl Transport {
         if std::mem::replace(&mut self.tls().seen, seen) == seen {
             return;
         }
-        match files.and_then(|files| configure(&files, system_roots, metrics)) {
-            Ok((config, roots)) => {
-                *self.tls() = Tls { config, roots, seen };
+        match files.and_then(|files| configure(&files, system_roots, seen)) {
+            Ok(tls) => {
+                *self.tls() = tls;
                 tracing::info!("the files for TLS to the API have changed and are in use");
             }
             Err(error) => {
@@ -155,7 +156,7 @@ impl Client {
             || api.client_cert_file.is_some()
         {
             let client = Arc::clone(self);
-            let reload = move || client.transport.reload(&client.api, &client.metrics);
+            let reload = move || client.transport.reload(&client.api);
             if let Err(error) = transport.io.run(deadline, reload).await {
                 let file = lock(&transport.reading).clone();
                 tracing::warn!(
@@ -163,6 +164,7 @@ impl Client {
                 );
             }
         }
+        self.metrics.client_certificate(transport.tls().not_after);
         transport.connector(api)
     }
 
@@ -222,13 +224,13 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// TLS with these files, and where its trusted roots come from. Blocks.
+/// TLS with these files. Blocks.
 fn configure(
     files: &TlsFiles,
     system_roots: Option<&SystemRoots>,
-    metrics: &Metrics,
-) -> Result<(ClientConfig, String), ClientError> {
-    let (roots, place) = match (&files.ca, system_roots) {
+    seen: Option<u64>,
+) -> Result<Tls, ClientError> {
+    let (store, roots) = match (&files.ca, system_roots) {
         (Some(ca), _) => ca.roots()?,
         (None, Some(system_roots)) => system_roots.load()?,
         (None, None) => (RootCertStore::empty(), "none, since there is no TLS".into()),
@@ -237,19 +239,18 @@ fn configure(
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(unusable)?
-        .with_root_certificates(roots);
-    let mut config = match (&files.client_cert, &files.client_key) {
+        .with_root_certificates(store);
+    let (mut config, not_after) = match (&files.client_cert, &files.client_key) {
         (Some(cert), Some(key)) => {
             let pair = identity(cert, key)?;
-            if let Some(not_after) = not_after(&pair) {
-                metrics.client_certificate_not_after.with_label_values::<&str>(&[]).set(not_after);
-            }
-            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair)))
+            let not_after = not_after(&pair);
+            let resolver = Arc::new(SingleCertAndKey::from(pair));
+            (builder.with_client_cert_resolver(resolver), not_after)
         }
-        _ => builder.with_no_client_auth(),
+        _ => (builder.with_no_client_auth(), None),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok((config, place))
+    Ok(Tls { config, roots, not_after, seen })
 }
 
 /// Differs if a file does. Blocks, for a moment only: the files of TLS have been read.
@@ -412,8 +413,7 @@ mod tests {
         }
 
         let api = api();
-        let metrics = Metrics::new(&Registry::new()).unwrap();
-        let http = Transport::new(&api, &metrics).unwrap().connector(&api).builder();
+        let http = Transport::new(&api).unwrap().connector(&api).builder();
         let http = http.resolve_to_addrs("api.test", &[dead_address, live_address]).build();
         let url = format!("http://api.test:{}", live_address.port());
         let request = timeout(api.request_timeout, http.unwrap().get(url).send());

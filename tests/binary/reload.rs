@@ -7,7 +7,7 @@ use crate::api::{Api, DemoCertificate, With as _, certificate, certificates};
 use crate::binary::{Exporter, KEY, Launch};
 use crate::client::client;
 use crate::page::Page;
-use crate::tls::{Folder, hash, users};
+use crate::tls::{Authority, Folder, hash, users};
 use crate::wait::until;
 
 const SUCCESSFUL: &str = "openai_cert_exporter_config_last_reload_successful";
@@ -150,6 +150,24 @@ async fn key_that_needs_a_restart_is_named_and_the_rest_is_taken() {
         0.0,
         "nothing is written there yet"
     );
+}
+
+#[tokio::test]
+async fn client_certificate_that_is_configured_no_more_is_exported_no_more() {
+    const NOT_AFTER: &str = "openai_cert_exporter_client_certificate_not_after_timestamp_seconds";
+    let (authority, folder) = (Authority::new(), Folder::with(""));
+    folder.write_pair("client", &authority.client(Vec::new()));
+    let [cert, key] = ["client.pem", "client.key"].map(|name| folder.name(name));
+    let config =
+        format!("{OFTEN}[api]\nclient_cert_file = \"{cert}\"\nclient_key_file = \"{key}\"\n");
+    let reloadable = Reloadable::start(&config, certificates(3)).await;
+    assert!(reloadable.exporter.page().await.find(NOT_AFTER, &[]).is_some());
+    reloadable.reload(OFTEN).await;
+    let page = reloadable.exporter.page_after_more_polls(2).await;
+    assert_eq!(page.find(NOT_AFTER, &[]), None);
+    reloadable.reload(&config).await;
+    let page = reloadable.exporter.page_after_more_polls(2).await;
+    assert!(page.find(NOT_AFTER, &[]).is_some());
 }
 
 /// A pipe has its content once; read again, it would be an empty file of defaults, or keep the reload waiting.
