@@ -221,30 +221,36 @@ pub(crate) fn some_patterns<'de, D: Deserializer<'de>>(
 
 /// Paths of files, each with `*`, `?`, `[...]` or `**` in it where it stands for several.
 pub(crate) fn globs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    texts(
+    let globs: Vec<String> = texts(
         deserializer,
         "the path of a file, in which * ? [...] and ** may stand for others, or a list of such paths",
         |text| !text.trim_start().starts_with('['),
         |texts| {
-            let is_glob = |text: &&str| {
-                !text.trim().is_empty() && !is_secret(text) && glob::Pattern::new(text).is_ok()
-            };
-            texts.into_iter().map(|text| is_glob(&text).then(|| text.to_owned())).collect()
+            let is_glob = |text: &str| !text.trim().is_empty() && glob::Pattern::new(text).is_ok();
+            texts.into_iter().map(|text| is_glob(text).then(|| text.to_owned())).collect()
         },
-    )
+    )?;
+    if globs.iter().any(|glob| is_secret(glob)) {
+        return Err(D::Error::custom(SECRET_AS_PATH));
+    }
+    Ok(globs)
 }
 
 /// A label's value as a whole: it tells clients apart.
 pub(crate) fn client_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     const MAX_BYTES: usize = 128;
-    text(
+    let name = text(
         deserializer,
         format_args!("a name of at most {MAX_BYTES} bytes, without control characters"),
         |text| {
-            let is_name = (1..=MAX_BYTES).contains(&text.len()) && !is_secret(text);
+            let is_name = (1..=MAX_BYTES).contains(&text.len()) && !text.contains(char::is_control);
             is_name.then(|| text.to_owned())
         },
-    )
+    )?;
+    if is_secret(&name) {
+        return Err(D::Error::custom("must be a name, but looks like a key (sk-…) or PEM"));
+    }
+    Ok(name)
 }
 
 pub(crate) fn pattern_with_group<'de, D: Deserializer<'de>>(
@@ -263,7 +269,7 @@ mod tests {
     use figment::Figment;
     use figment::value::{Dict, Empty};
 
-    use super::super::{ConfigError, Layer};
+    use super::super::{ClientConfig, ConfigError, Layer};
     use super::*;
 
     /// A document of another format.
@@ -313,6 +319,30 @@ mod tests {
         let folders = "Main/folder/of/folders/with/long/names/and/no/dots";
         for path in ["/run/secrets/sk-admin-key", "a b", "risk-key", "MIIB", folders] {
             assert_eq!(read("server.file", path).unwrap().server.file, Some(path.into()));
+        }
+    }
+
+    #[test]
+    fn client_that_looks_like_a_secret_is_refused_as_one() {
+        let client = |name: &str, file: &str| {
+            let values = [("name", name), ("certificate_files", file)];
+            let values = values.map(|(key, value)| (key.into(), value.into())).into();
+            let client = Figment::from(Layer { origin: "file x".into(), values });
+            client.extract::<ClientConfig>().map_err(|error| ConfigError::from(error).to_string())
+        };
+        let file = "/etc/*/tls.crt";
+        for name in ["gateway", "risk-gateway", "a b"] {
+            assert_eq!(client(name, file).unwrap().name, name);
+        }
+        let looks_so = "name: must be a name, but looks like a key (sk-…) or PEM";
+        for (name, file, fault) in [
+            ("sk-gateway", file, looks_so),
+            ("key: sk-gateway", file, looks_so),
+            ("-----BEGIN", file, looks_so),
+            ("a\nb", file, "name: must be a name of at most 128 bytes, without control characters"),
+            ("gateway", "sk-gateway", &format!("certificate_files: {SECRET_AS_PATH}")),
+        ] {
+            assert_eq!(client(name, file).unwrap_err(), format!("{fault} (file x)"));
         }
     }
 
