@@ -24,6 +24,21 @@ pub struct ClientConfig {
     pub projects: Option<Vec<Regex>>,
 }
 
+impl ClientConfig {
+    /// All of it; patterns are compared by their text.
+    fn fields(&self) -> (&str, [&[String]; 2], Option<Vec<&str>>) {
+        let Self { name, certificate_files, issuer_files, projects } = self;
+        let projects = projects.as_ref().map(|patterns| patterns.iter().map(Regex::as_str));
+        (name, [certificate_files, issuer_files], projects.map(Iterator::collect))
+    }
+}
+
+impl PartialEq for ClientConfig {
+    fn eq(&self, other: &Self) -> bool {
+        self.fields() == other.fields()
+    }
+}
+
 /// The name under which the exporter's own client certificate is shown.
 pub const OWN_CLIENT: &str = "openai-cert-exporter";
 

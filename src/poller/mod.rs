@@ -22,7 +22,7 @@ use url::Url;
 
 use crate::blocking::BoundedIo;
 use crate::clients::{Assessment, Contents};
-use crate::config::{Config, Credentials};
+use crate::config::{ClientConfig, Config, Credentials};
 use crate::inventory::{RotationGroup, Snapshot, unix_now};
 use crate::openai::{Client, Error};
 use crate::poll_state::{FailureReason, ListName, PollResult, PollState, PollTiming};
@@ -58,6 +58,7 @@ pub struct PollerConfig {
     options: CollectOptions,
     /// None if neither clients nor the anchors' PEM are asked for.
     clients: Option<ClientJudge>,
+    configured_clients: Vec<ClientConfig>,
     timing: PollTiming,
 }
 
@@ -65,8 +66,8 @@ impl PollerConfig {
     pub fn new(client: Arc<Client>, config: &Config, credentials: Credentials) -> Self {
         let Config { poll, certificates, .. } = config;
         let (include, exclude) = (poll.project_include.clone(), poll.project_exclude.clone());
-        let clients = config.all_clients();
-        let content = certificates.content || !clients.is_empty();
+        let configured_clients = config.all_clients();
+        let content = certificates.content || !configured_clients.is_empty();
         let options = CollectOptions {
             projects: poll.projects.then_some(ProjectFilter { include, exclude }),
             content,
@@ -74,17 +75,21 @@ impl PollerConfig {
             rotation_group: RotationGroup::new(certificates.rotation_group.clone()),
         };
         let timing = PollTiming { interval: poll.interval, timeout: poll.timeout };
-        let clients = content.then(|| ClientJudge::new(clients));
-        Self { client, credentials, key_io: BoundedIo::default(), options, clients, timing }
+        let clients = content.then(|| ClientJudge::new(configured_clients.clone()));
+        let key_io = BoundedIo::default();
+        Self { client, credentials, key_io, options, clients, configured_clients, timing }
     }
 
-    /// Follows `before`: a read that hangs is not begun anew for the same file.
+    /// Follows `before`: what has been read of the same files is kept, and a read that hangs is not begun anew.
     fn follow(&mut self, before: Self) {
         if let (Credentials::File(path), Credentials::File(path_before)) =
             (&self.credentials, &before.credentials)
             && path == path_before
         {
             self.key_io = before.key_io;
+        }
+        if self.configured_clients == before.configured_clients && before.clients.is_some() {
+            self.clients = self.clients.take().and(before.clients);
         }
     }
 
@@ -289,15 +294,19 @@ mod tests {
 
     use super::*;
     use crate::blocking::IO_TIMEOUT;
-    use crate::config::{Layers, Loaded};
-    use crate::fixture::{NOW, certificate, snapshot};
+    use crate::config::{ConfigFile, Layers, Loaded};
+    use crate::fixture::{NOW, authority, certificate, snapshot};
     use crate::openai::Metrics;
     use crate::poll_state::FailedList;
 
     fn config(key: (&str, &str)) -> PollerConfig {
+        config_with(key, None)
+    }
+
+    fn config_with(key: (&str, &str), file: Option<&ConfigFile>) -> PollerConfig {
         let environment = [key, ("OPENAI_CERT_EXPORTER__POLL__PROJECTS", "true")];
         let environment = environment.map(|(name, value)| (name.into(), value.into()));
-        let layers = Layers::stack(None, environment, Vec::new(), None).unwrap();
+        let layers = Layers::stack(file, environment, Vec::new(), None).unwrap();
         let Loaded { config, credentials } = Loaded::new(&layers).unwrap();
         let client =
             Client::new(&config.api, Arc::new(Metrics::new(&Registry::new()).unwrap())).unwrap();
@@ -332,6 +341,31 @@ mod tests {
         assert_eq!(error.reason, FailureReason::Credentials);
         other.follow(same);
         assert!(other.read_key(deadline).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_known_of_clients_stays_while_they_are_configured_alike() {
+        let folder = tempfile::tempdir().unwrap();
+        let leaf = folder.path().join("leaf.pem");
+        std::fs::write(&leaf, authority("edge").0).unwrap();
+        let config = |projects: &str| {
+            let file = folder.path().join("exporter.toml");
+            let files = format!("name = 'edge'\ncertificate_files = '{}'", leaf.display());
+            std::fs::write(&file, format!("[[clients]]\n{files}\n{projects}")).unwrap();
+            config_with(("OPENAI_ADMIN_KEY", "key"), Some(&ConfigFile::new(file)))
+        };
+        let known = |config: &PollerConfig| format!("{:?}", config.clients);
+        let before = config("projects = '^prod-'");
+        let judge = before.clients.as_ref().unwrap();
+        judge.judge(None, Arc::default(), None, Instant::now()).await;
+        let (read, mut same, mut other) =
+            (known(&before), config("projects = '^prod-'"), config("projects = '^test-'"));
+        assert_ne!(known(&same), read);
+        same.follow(before);
+        assert_eq!(known(&same), read);
+        let fresh = known(&other);
+        other.follow(same);
+        assert_eq!(known(&other), fresh);
     }
 
     #[tokio::test]
