@@ -9,9 +9,10 @@ use clap::{
     ValueEnum,
 };
 use figment::value::Value;
+use serde::de::{IntoDeserializer as _, value};
 
-use crate::config::ListenAddress;
 use crate::config::values::is_secret;
+use crate::config::{ListenAddress, poll_duration};
 
 /// `--version`, with what a bug report needs.
 const VERSION: &str = concat!(
@@ -145,11 +146,9 @@ fn instant(text: &str) -> Result<f64, &'static str> {
     seconds.ok_or("must be an instant in UTC, such as 2027-01-31T00:00:00Z")
 }
 
-/// Within the bounds of poll.timeout.
-fn timeout(text: &str) -> Result<Duration, &'static str> {
-    let bounds = Duration::from_millis(100)..=Duration::from_secs(86_400);
-    let timeout = humantime::parse_duration(text).ok().filter(|timeout| bounds.contains(timeout));
-    timeout.ok_or("must be a duration from 100ms to 1day, such as \"50s\"")
+/// As poll.timeout is read.
+fn timeout(text: &str) -> Result<Duration, value::Error> {
+    poll_duration(text.into_deserializer())
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

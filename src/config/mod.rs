@@ -1,7 +1,8 @@
 //! From defaults, a file, the environment and flags to one validated [`Config`].
 //!
-//! [`layers`] stacks the sources, [`effective`] prints what they come to, [`values`] says what a value may be, and this module what there is to configure: of each
-//! key the name, the type and the bounds, once. `config/default.toml` has the defaults. No message repeats a value.
+//! [`layers`] stacks the sources, [`file`] reads the one on disk, [`effective`] prints what they come to, [`values`] says
+//! what a value may be, and this module what there is to configure: of each key the name, the type and the bounds, once.
+//! `config/default.toml` has the defaults. No message repeats a value.
 
 mod client;
 mod credentials;
@@ -16,7 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use regex::Regex;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use url::{Host, Url};
 
 pub use client::{ClientConfig, OWN_CLIENT};
@@ -83,10 +84,10 @@ pub struct Api {
 #[serde(deny_unknown_fields)]
 pub struct Poll {
     /// From start to start.
-    #[serde(deserialize_with = "values::duration::<_, 100, 86_400_000>")]
+    #[serde(deserialize_with = "poll_duration")]
     pub interval: Duration,
     /// Time-out of one whole poll. May exceed the interval.
-    #[serde(deserialize_with = "values::duration::<_, 100, 86_400_000>")]
+    #[serde(deserialize_with = "poll_duration")]
     pub timeout: Duration,
     /// Also poll every project's certificates.
     #[serde(deserialize_with = "values::boolean")]
@@ -103,6 +104,13 @@ pub struct Poll {
     /// None of these may match.
     #[serde(default, deserialize_with = "values::patterns")]
     pub project_exclude: Vec<Regex>,
+}
+
+/// The interval of polls, or how long one may take.
+pub(crate) fn poll_duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Duration, D::Error> {
+    values::duration::<_, 100, 86_400_000>(deserializer)
 }
 
 #[derive(Clone, Debug, Deserialize)]
