@@ -28,19 +28,19 @@ impl Metrics {
             // no two pairs join to the same text.
             requests: register_int_counter_vec_with_registry!(
                 "openai_cert_exporter_api_requests_total",
-                "Requests to the OpenAI API, by endpoint and status code; the code is \"timeout\" or \"network\" where \
-                 there was no answer.",
+                "Requests to the OpenAI API, by endpoint and status code; the code is \"timeout\" or \"network\" if \
+                 there was no response.",
                 &["endpoint", "code"],
                 registry
             )?,
             retries: register_int_counter_with_registry!(
                 "openai_cert_exporter_api_retries_total",
-                "Requests to the OpenAI API that were a repetition of one that had failed.",
+                "Retried requests to the OpenAI API.",
                 registry
             )?,
             duration: register_histogram_with_registry!(
                 "openai_cert_exporter_api_request_duration_seconds",
-                "Time from sending a request to the OpenAI API to having its whole answer, or giving up.",
+                "Time from sending a request to the OpenAI API to receiving its complete response, or giving up.",
                 DURATION_BUCKETS.to_vec(),
                 registry
             )?,

@@ -2,8 +2,8 @@
 //! none.
 //!
 //! [`client`] names the lists, [`request`] sends and retries one request as [`retry`] decides, [`pager`] follows a list
-//! from page to page, [`wire`] reads a page, [`progress`] counts what has been read, and [`transport`] makes the connections below, as [`proxy`], [`roots`] and the
-//! TLS files say.
+//! from page to page, [`wire`] reads a page, [`progress`] counts what has been read, and [`transport`] makes the
+//! connections below, as [`proxy`], [`roots`] and the TLS files say.
 
 mod client;
 mod error;
