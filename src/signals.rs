@@ -7,9 +7,10 @@ use std::sync::Arc;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::blocking::spawn_blocking;
+use crate::blocking::{BoundedIo, IO_TIMEOUT};
 
 /// Whether there are the descriptors that a runtime needs to receive signals: without them, building one panics.
 pub fn require_descriptors() -> io::Result<()> {
@@ -42,18 +43,20 @@ pub fn shutdown() -> io::Result<CancellationToken> {
     Ok(shutdown)
 }
 
-/// What `load` returns after each SIGHUP. It may block.
-pub fn reloads<T: Send + 'static>(
-    load: impl Fn() -> T + Send + Sync + 'static,
-) -> io::Result<mpsc::Receiver<T>> {
+/// What `load` returns after each SIGHUP. It may block; where that takes too long, it is an error.
+pub fn reloads<T: Send + 'static, E: From<io::Error> + Send + 'static>(
+    load: impl Fn() -> Result<T, E> + Send + Sync + 'static,
+) -> io::Result<mpsc::Receiver<Result<T, E>>> {
     let mut hangup = signal(SignalKind::hangup())?;
     let (sender, receiver) = mpsc::channel(1);
     let load = Arc::new(load);
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             let load = Arc::clone(&load);
-            let Ok(loaded) = spawn_blocking(move || load()).await else { return };
-            if sender.send(loaded).await.is_err() {
+            // Of its own: what the next one reads may be elsewhere.
+            let io = BoundedIo::default();
+            let loaded = io.run(Instant::now() + IO_TIMEOUT, move || load()).await;
+            if sender.send(loaded.unwrap_or_else(|error| Err(error.into()))).await.is_err() {
                 return;
             }
         }

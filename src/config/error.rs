@@ -1,7 +1,7 @@
 //! What is wrong with a configuration of any format: the key, the fault and the origin. Never the value: it may be a
 //! secret in the wrong place.
 
-use std::fmt;
+use std::{fmt, io};
 
 use figment::error::Kind;
 
@@ -41,6 +41,13 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// Of files that could not be read in time.
+impl From<io::Error> for ConfigError {
+    fn from(error: io::Error) -> Self {
+        Self::of_origin("file or admin key file", format!("cannot be read: {error}"))
+    }
+}
 
 impl From<figment::Error> for ConfigError {
     fn from(error: figment::Error) -> Self {
