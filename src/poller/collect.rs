@@ -103,12 +103,20 @@ struct Projects {
 }
 
 impl Projects {
-    /// Those of a snapshot.
-    fn of(snapshot: &Snapshot) -> Self {
-        let Lists { projects, unread, project_faults, .. } = snapshot.inventory.lists().clone();
-        let lists = zip(projects, snapshot.projects_read_at.iter().copied()).collect();
-        let listed_at = snapshot.projects_listed_at;
-        Self { lists, unread, listed_at, faults: project_faults, failed: Vec::new() }
+    /// As they were read before, without those that the filter leaves out.
+    fn known(
+        lists: Lists,
+        read_at: Vec<f64>,
+        listed_at: Option<f64>,
+        filter: &ProjectFilter,
+    ) -> Self {
+        let Lists { projects, mut unread, project_faults: mut faults, .. } = lists;
+        let listed = projects.len() + unread.len();
+        let mut lists: Vec<_> = zip(projects, read_at).collect();
+        lists.retain(|(list, _)| filter.selects(&list.project));
+        unread.retain(|project| filter.selects(project));
+        faults.unselected += (listed - lists.len() - unread.len()) as u64;
+        Self { lists, unread, listed_at, faults, failed: Vec::new() }
     }
 }
 
@@ -220,7 +228,12 @@ impl CollectOptions {
             Ok(listed) => listed,
             Err(error) => {
                 let failed = vec![(ListName::Projects, error)];
-                return Projects { failed, ..before.map(Projects::of).unwrap_or_default() };
+                let known = before.cloned().map(|before| {
+                    let Snapshot { inventory, projects_listed_at, projects_read_at, .. } = before;
+                    let lists = inventory.lists().clone();
+                    Projects::known(lists, projects_read_at, projects_listed_at, filter)
+                });
+                return Projects { failed, ..known.unwrap_or_default() };
             }
         };
         let listed_at = Some(unix_now());
@@ -269,23 +282,21 @@ impl CollectOptions {
         let SavedState {
             organization_read_at, projects_listed_at, projects_read_at, lists, ..
         } = saved;
-        let Lists { organization, projects, mut unread, mut project_faults } = lists;
-        let listed = projects.len() + unread.len();
-        let is_selected = |project: &Project| {
-            self.projects.as_ref().is_some_and(|filter| filter.selects(project))
-        };
-        let projects =
-            zip(projects, projects_read_at).filter(|(list, _)| is_selected(&list.project));
-        let (projects, projects_read_at): (Vec<_>, _) = projects.unzip();
-        unread.retain(is_selected);
-        project_faults.unselected += (listed - projects.len() - unread.len()) as u64;
-        if self.projects.is_none() {
-            project_faults = ProjectFaults::default();
-        }
-        let projects_listed_at = projects_listed_at.filter(|_| self.projects.is_some());
-        let lists = Lists { organization, projects, unread, project_faults };
+        let organization = Arc::clone(&lists.organization);
+        let known = self
+            .projects
+            .as_ref()
+            .map(|filter| Projects::known(lists, projects_read_at, projects_listed_at, filter));
+        let Projects { lists, unread, listed_at, faults, .. } = known.unwrap_or_default();
+        let (projects, projects_read_at) = lists.into_iter().unzip();
+        let lists = Lists { organization, projects, unread, project_faults: faults };
         let inventory = Inventory::new_or_unchanged(None, lists, &self.rotation_group);
-        Snapshot { inventory, organization_read_at, projects_listed_at, projects_read_at }
+        Snapshot {
+            inventory,
+            organization_read_at,
+            projects_listed_at: listed_at,
+            projects_read_at,
+        }
     }
 }
 

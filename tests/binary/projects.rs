@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -516,6 +517,22 @@ async fn lists_of_patterns_in_a_file_choose_where_any_of_them_fits() {
         let launch = api.once().projects().arg(&format!("--config.file={}", path.display()));
         assert_eq!(shown(&launch.start().await.page_after_polls(1).await), expected, "{text}");
     }
+}
+
+#[tokio::test]
+async fn new_patterns_apply_though_the_list_of_projects_cannot_be_read() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("exporter.toml");
+    std::fs::write(&path, "").unwrap();
+    let api = Api::of(projects(3)).await;
+    let launch = api.often().projects().arg(&format!("--config.file={}", path.display()));
+    let exporter = launch.start().await;
+    assert_eq!(shown(&exporter.page_after_polls(1).await).len(), 3);
+    api.answers(|request| (request.list == List::Projects).then(|| Answer::status(403)));
+    std::fs::write(&path, "[poll]\nproject_exclude = \"_001$\"\n").unwrap();
+    exporter.signal(Signal::HUP);
+    let is_left_out = |page: &Page| shown(page) == ["proj_000", "proj_002"];
+    exporter.page_when("the excluded project is gone", is_left_out).await;
 }
 
 #[tokio::test]
