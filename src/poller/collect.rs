@@ -40,8 +40,7 @@ pub(super) struct ProjectFilter {
 
 impl ProjectFilter {
     fn selects(&self, project: &Project) -> bool {
-        !project.archived
-            && (self.include.is_empty() || project.matches_any(&self.include))
+        (self.include.is_empty() || project.matches_any(&self.include))
             && !project.matches_any(&self.exclude)
     }
 }
@@ -238,6 +237,7 @@ impl CollectOptions {
         };
         let listed_at = Some(unix_now());
         listed.items.retain(|project| !project.archived);
+        slow_failures.retain(|id, _| listed.get(id).is_some());
         let (selected, unselected): (Vec<_>, Vec<_>) =
             listed.items.into_iter().partition(|project| filter.selects(project));
         session.progress().projects_known(selected.len());
@@ -665,6 +665,9 @@ mod tests {
         assert_eq!(api.requested_projects(), ["a"]);
         api.poll(None, Duration::from_millis(500), &mut slow_failures).await;
         assert_eq!(api.requested_projects(), ["b", "c", "a"]);
+        api.change(|organization| organization.projects = vec!["b", "c"]);
+        api.poll(None, LONG, &mut slow_failures).await;
+        assert_eq!(slow_failures, SlowFailures::new(), "it is listed no longer");
     }
 
     #[tokio::test]
