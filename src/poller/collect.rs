@@ -466,22 +466,14 @@ mod tests {
         CollectOptions { projects, content: false, concurrency: 1, rotation_group: group("(.*)") }
     }
 
-    /// Each project with its name, its certificates, and when they were read.
-    fn projects(snapshot: &Snapshot) -> Vec<(String, f64)> {
+    /// Each project with its name and its certificates.
+    fn texts(snapshot: &Snapshot) -> Vec<String> {
         let text = |ProjectList { project, certificates }: &ProjectList| {
             let certificates: Vec<_> =
                 certificates.items.iter().map(|certificate| &*certificate.id).collect();
             format!("{}: {}", project.name.as_deref().unwrap_or_default(), certificates.join(", "))
         };
-        zip(
-            snapshot.inventory.projects().iter().map(text),
-            snapshot.projects_read_at.iter().copied(),
-        )
-        .collect()
-    }
-
-    fn texts(snapshot: &Snapshot) -> Vec<String> {
-        projects(snapshot).into_iter().map(|(text, _)| text).collect()
+        snapshot.inventory.projects().iter().map(text).collect()
     }
 
     #[tokio::test]
@@ -508,116 +500,15 @@ mod tests {
             organization.instead.insert("b", certificates(&["another"]));
         });
         let third = api.collect(Some(&second)).await.snapshot.unwrap();
-        let [second, third] = [&second, &third].map(|snapshot| snapshot.inventory.projects());
-        assert!(Arc::ptr_eq(&second[0].certificates, &third[0].certificates));
-        assert_ne!(second[1], third[1]);
-    }
-
-    #[tokio::test]
-    async fn failed_project_keeps_its_list_and_its_age() {
-        let api = Api::start(&["a", "b"]).await;
-        let before = api.collect(None).await.snapshot.unwrap();
-        api.change(|organization| {
-            organization.projects.push("new");
-            let failure = ResponseTemplate::new(500).insert_header("x-request-id", "req_7");
-            organization.instead = [
-                ("a", failure.clone()),
-                ("new", failure),
-                ("b", certificates(&["another"])),
-                ("certificates", certificates(&["cert", "another"])),
-            ]
-            .into();
-        });
-        let Collected { snapshot, failed, .. } = api.collect(Some(&before)).await;
-        let after = snapshot.unwrap();
-        assert_eq!(projects(&after)[0], projects(&before)[0]);
-        assert_eq!(
-            texts(&after),
-            ["name of a: cert of a", "name of b: another"],
-            "what was never read is not there"
-        );
-        let unread: Vec<_> =
-            after.inventory.unread_projects().iter().map(|project| &*project.id).collect();
-        assert_eq!(unread, ["new"]);
-        assert!(after.projects_read_at[1] > before.projects_read_at[1]);
-        assert_eq!(after.inventory.organization().items.len(), 2);
-        let failure = |id: &str| FailedList {
-            list: ListName::Project(id.into()),
-            reason: FailureReason::Server,
-            status: Some(500),
-            request_id: Some("req_7".into()),
-            message: format!("{} answered 500 Internal Server Error", api.client.connection().api)
-                .into(),
-        };
-        assert_eq!(failed, [failure("a"), failure("new")]);
-    }
-
-    #[tokio::test]
-    async fn project_is_gone_only_where_the_api_says_so_and_its_list_too() {
-        let not_found = || ResponseTemplate::new(404);
-        let of_api = || not_found().set_body_json(json!({"error": {"code": "project_not_found"}}));
-        let of_another = || not_found().set_body_string("<html>404</html>");
-        let api = Api::start(&["a", "b"]).await;
-        let before = api.collect(None).await.snapshot.unwrap();
-        for (response, vanished, reason) in
-            [(of_api(), 1, FailureReason::Projects), (of_another(), 0, FailureReason::Client)]
-        {
-            api.change(|organization| organization.instead = [("a", response)].into());
-            let Collected { snapshot, failed, .. } = api.collect(Some(&before)).await;
-            let after = snapshot.unwrap();
-            assert_eq!(projects(&after)[0], projects(&before)[0]);
-            assert_eq!(after.inventory.lists().project_faults.vanished, vanished);
-            assert_eq!((failed.len(), failed[0].reason, failed[0].status), (1, reason, Some(404)));
-
-            api.change(|organization| organization.projects = vec!["b"]);
-            let Collected { snapshot, failed, .. } = api.collect(Some(&after)).await;
-            let after = snapshot.unwrap();
-            assert_eq!((texts(&after), failed.len()), (vec!["name of b: cert of b".into()], 0));
-            assert_eq!(after.inventory.lists().project_faults.vanished, 0);
-            api.change(|organization| organization.projects = vec!["a", "b"]);
-        }
-    }
-
-    #[tokio::test]
-    async fn projects_that_are_all_gone_are_a_failure_though_no_list_is_kept() {
-        let api = Api::start(&["a", "b"]).await;
-        let gone = ResponseTemplate::new(404).set_body_json(json!({"error": {}}));
-        api.change(|organization| {
-            organization.instead = [("a", gone.clone()), ("b", gone)].into();
-        });
-        let Collected { snapshot, failed, .. } = api.collect(None).await;
-        let inventory = &snapshot.unwrap().inventory;
-        assert_eq!((inventory.projects().len(), inventory.unread_projects().len()), (0, 2));
-        assert_eq!(inventory.lists().project_faults.vanished, 2);
-        assert!(failed.iter().all(|failed| failed.reason == FailureReason::Projects));
-    }
-
-    #[tokio::test]
-    async fn without_the_list_of_projects_all_of_them_stay() {
-        let api = Api::start(&["a", "b"]).await;
-        let before = api.collect(None).await.snapshot.unwrap();
+        let [before, after] = [&second, &third].map(|snapshot| snapshot.inventory.projects());
+        assert!(Arc::ptr_eq(&before[0].certificates, &after[0].certificates));
+        assert_ne!(before[1], after[1]);
         api.change(|organization| {
             organization.instead.insert("projects", ResponseTemplate::new(403));
         });
-        let Collected { snapshot, failed, .. } = api.collect(Some(&before)).await;
-        let after = snapshot.unwrap();
-        assert_eq!(projects(&after), projects(&before));
-        assert!(after.organization_read_at > before.organization_read_at);
-        assert!(Arc::ptr_eq(&after.inventory, &before.inventory));
-        assert_eq!((failed.len(), &failed[0].list), (1, &ListName::Projects));
+        let fourth = api.collect(Some(&third)).await.snapshot.unwrap();
+        assert!(Arc::ptr_eq(&third.inventory, &fourth.inventory));
         assert_eq!(api.requested(), ["certificates", "projects"]);
-    }
-
-    #[tokio::test]
-    async fn without_the_organizations_list_nothing_else_is_read() {
-        let api = Api::start(&["a"]).await;
-        api.change(|organization| {
-            organization.instead.insert("certificates", ResponseTemplate::new(500));
-        });
-        let Collected { snapshot, failed, .. } = api.collect(None).await;
-        assert!(snapshot.is_none());
-        assert_eq!((failed.len(), &failed[0].list), (1, &ListName::Organization));
-        assert_eq!(api.requested(), ["certificates"]);
     }
 
     #[tokio::test]
