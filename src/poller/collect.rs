@@ -174,7 +174,8 @@ impl CollectOptions {
         Collected::new(Some(snapshot), contents, failed)
     }
 
-    /// The PEM of each certificate of these lists, read once: it never changes. Those before if they are the same.
+    /// The PEM of each certificate of these lists. It never changes, so that it is read once; but one that holds no readable
+    /// certificate, which may have been damaged on its way, is read in every poll. Those before if they are the same.
     async fn collect_contents(
         &self,
         session: &Session<'_>,
@@ -191,19 +192,16 @@ impl CollectOptions {
         {
             *listed.entry(&certificate.id).or_default() |= certificate.active;
         }
-        let is_listed = |id: &Arc<str>| listed.contains_key(&**id);
-        let missing = listed.iter().filter(|(id, _)| !before.contains_key(**id));
+        let is_read = |id: &str| before.get(id).is_some_and(|it| it.certificate().is_some());
+        let missing = listed.iter().filter(|(id, _)| !is_read(id));
         let mut missing: Vec<_> = missing.map(|(id, is_active)| (*id, *is_active)).collect();
-        if missing.is_empty() && before.keys().all(is_listed) {
-            return Arc::clone(before);
-        }
         // Those on which somebody may depend first, since the poll's time may not suffice for all.
-        missing.sort_by_key(|(_, is_active)| !is_active);
+        missing.sort_by_key(|(id, is_active)| (before.contains_key(*id), !is_active));
         let read = async |(id, _)| (id, session.certificate_content(id).await);
         let reads: Vec<_> =
             stream::iter(missing).map(read).buffer_unordered(self.concurrency).collect().await;
         let mut contents = Contents::clone(before);
-        contents.retain(|id, _| is_listed(id));
+        contents.retain(|id, _| listed.contains_key(&**id));
         for (id, content) in reads {
             match content {
                 Ok(pem) => {
@@ -212,7 +210,7 @@ impl CollectOptions {
                 Err(error) => failed.push((ListName::Content(id.into()), error)),
             }
         }
-        Arc::new(contents)
+        unchanged_or(Some(before), contents)
     }
 
     async fn collect_projects(
