@@ -1,5 +1,6 @@
 //! The page for the textfile collector of the node exporter.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -51,19 +52,26 @@ pub(super) fn page(
     Ok(joined(&with_labels(&page, labels), &facts))
 }
 
-/// Two pages as one, on which the series of each family stand together.
+/// Two pages as one, on which the series of each family stand together. A series of both has its value on the page.
 fn joined(page: &str, facts: &str) -> String {
+    let on_page: HashSet<_> = page.lines().map(series).collect();
     let mut families: Vec<(&str, String)> = Vec::new();
     for family in split(page).chain(split(facts)) {
         let name = family.split(' ').nth(2).unwrap_or_default();
         match families.iter_mut().find(|(other, _)| *other == name) {
             Some((_, there)) => {
-                there.extend(family.split_inclusive('\n').filter(|line| !line.starts_with('#')));
+                let lines = family.split_inclusive('\n').filter(|line| !line.starts_with('#'));
+                there.extend(lines.filter(|line| !on_page.contains(series(line))));
             }
             None => families.push((name, family.to_owned())),
         }
     }
     families.into_iter().map(|(_, family)| family).collect()
+}
+
+/// A line without its value.
+fn series(line: &str) -> &str {
+    line.rsplit_once(' ').map_or(line, |(series, _)| series)
 }
 
 /// The families of a page, each with its head.
@@ -129,6 +137,7 @@ mod tests {
             format!("{a}a 1\na{{x=\"1\"}} 2\n{b}b 1\n")
         );
         assert_eq!(joined(&format!("{a}a 1\n"), &format!("{b}b 1\n")), format!("{a}a 1\n{b}b 1\n"));
+        assert_eq!(joined(&format!("{a}a 1\n"), &format!("{a}a 2\n")), format!("{a}a 1\n"));
         assert_eq!(joined("", ""), "");
     }
 

@@ -1,9 +1,9 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    Acceptance, Client, ClientFile, Contents, EnforcedScope, FileKind, KnownIssuers, ListedAnchor,
-    Problem, Reach, Signatures, dependent_clients, problems,
+    Acceptance, Client, ClientFile, ClientScopes, Contents, EnforcedScope, FileKind, KnownIssuers,
+    ListedAnchor, Problem, Reach, Signatures, dependent_clients, problems,
 };
 use crate::inventory::{Certificate, Inventory, Project, UnixSeconds};
 
@@ -15,11 +15,10 @@ pub struct Assessment {
     contents: Arc<Contents>,
     /// Of each file, in the order of clients and files.
     reaches: Vec<ClientReach>,
-    matches: Matches,
     /// None before the first snapshot: then nothing is judged.
-    inventory: Option<Arc<Inventory>>,
-    /// The scopes of any client, by their positions among those of the inventory.
-    scopes: BTreeMap<usize, EnforcedScope>,
+    scopes: Option<ClientScopes>,
+    /// The scopes of any client, by their positions.
+    enforced: BTreeMap<usize, EnforcedScope>,
     judged: Vec<Judged>,
     /// Of each certificate of the inventory; none if its PEM has not been read.
     problems: Vec<Option<Vec<Problem>>>,
@@ -64,9 +63,7 @@ impl Assessment {
     ) -> Arc<Self> {
         let alike = before.filter(|it| it.clients == clients && it.contents == *contents);
         let reaches = match alike {
-            Some(alike)
-                if alike.inventory.as_ref().map(Arc::as_ptr) == inventory.map(Arc::as_ptr) =>
-            {
+            Some(alike) if alike.inventory().map(Arc::as_ptr) == inventory.map(Arc::as_ptr) => {
                 return Arc::clone(alike);
             }
             Some(alike) => alike.reaches.clone(),
@@ -80,6 +77,10 @@ impl Assessment {
         })
     }
 
+    fn inventory(&self) -> Option<&Arc<Inventory>> {
+        Some(&self.scopes.as_ref()?.inventory)
+    }
+
     /// The same clients by the lists of another inventory.
     #[must_use]
     pub fn over(&self, inventory: &Arc<Inventory>) -> Self {
@@ -90,14 +91,13 @@ impl Assessment {
 
     /// `before` may know which projects a pattern matches.
     fn judged_by(mut self, inventory: &Arc<Inventory>, before: Option<&Self>) -> Self {
-        self.matches = matches(&self.clients, inventory, before);
+        let scopes =
+            ClientScopes::new(inventory, &self.clients, before.and_then(|it| it.scopes.as_ref()));
         for ClientReach { client, file, reach } in &self.reaches {
-            for scope in self.clients[*client].scopes(&self.matches) {
-                let anchors = self.scopes.entry(scope).or_insert_with(|| {
-                    let (in_effect, may_hold_more) = inventory.in_effect(scope);
-                    EnforcedScope::new(in_effect.into_iter(), &self.contents, may_hold_more)
-                });
-                let acceptance = Acceptance::new(reach, anchors);
+            for scope in scopes.of(&self.clients[*client]) {
+                let enforced = self.enforced.entry(scope);
+                let enforced = enforced.or_insert_with(|| scopes.enforced(scope, &self.contents));
+                let acceptance = Acceptance::new(reach, enforced);
                 self.judged.push(Judged { client: *client, file: *file, scope, acceptance });
             }
         }
@@ -105,7 +105,7 @@ impl Assessment {
         self.boundaries.sort_unstable();
         self.boundaries.dedup();
         self.problems = anchor_problems(inventory, &self.contents);
-        self.inventory = Some(Arc::clone(inventory));
+        self.scopes = Some(scopes);
         self
     }
 
@@ -118,7 +118,7 @@ impl Assessment {
     pub fn get(&self, position: usize) -> Option<Judgement<'_>> {
         let Judged { client, file, scope, acceptance } = self.judged.get(position)?;
         let client = &self.clients[*client];
-        let (project, _) = self.inventory.as_ref()?.scope(*scope)?;
+        let project = self.scopes.as_ref()?.project(*scope);
         Some(Judgement { client, file: &client.files[*file], project, acceptance })
     }
 
@@ -127,22 +127,28 @@ impl Assessment {
         (0..self.judged.len()).filter_map(|position| self.get(position))
     }
 
-    /// Clients in no scope: none of the projects that are read matches their patterns.
+    /// Clients in no scope: no selected project that is known matches their patterns.
     pub fn unscoped(&self) -> impl Iterator<Item = &Client> {
-        let clients = self.clients.iter().filter(|_| self.inventory.is_some());
-        clients.filter(|client| client.scopes(&self.matches).is_empty())
+        let scopes = self.scopes.iter();
+        scopes.flat_map(|scopes| self.clients.iter().filter(|it| scopes.of(it).is_empty()))
+    }
+
+    /// Whether any project is known. If none is, the list of projects has not been read: every organization has one.
+    pub fn any_project(&self) -> bool {
+        self.scopes.as_ref().is_some_and(ClientScopes::any_project)
     }
 
     /// Each certificate, with what is odd about its PEM if that has been read.
     pub fn problems(&self) -> impl Iterator<Item = (&Certificate, Option<&[Problem]>)> {
-        let certificates = self.inventory.iter().flat_map(|inventory| inventory.certificates());
+        let certificates =
+            self.inventory().into_iter().flat_map(|inventory| inventory.certificates());
         let certificates = certificates.map(|used| &used.certificate);
         certificates.zip(self.problems.iter().map(Option::as_deref))
     }
 
     /// A certificate as a list shows it.
     pub fn certificate(&self, id: &str) -> Option<&Certificate> {
-        let certificates = self.inventory.as_ref()?.certificates();
+        let certificates = self.inventory()?.certificates();
         let position = certificates.binary_search_by(|used| (*used.certificate.id).cmp(id)).ok()?;
         Some(&certificates[position].certificate)
     }
@@ -154,7 +160,7 @@ impl Assessment {
             .judged
             .iter()
             .filter(|it| self.clients[it.client].files[it.file].kind == FileKind::Certificate);
-        let pairs = judged.filter_map(|it| Some((&it.acceptance, self.scopes.get(&it.scope)?)));
+        let pairs = judged.filter_map(|it| Some((&it.acceptance, self.enforced.get(&it.scope)?)));
         let dependent = dependent_clients(pairs, now);
         let count = |certificate: &Certificate| dependent.get(&*certificate.id).copied();
         self.problems().map(|(it, _)| (it, count(it).unwrap_or(Some(0)))).collect()
@@ -165,34 +171,6 @@ impl Assessment {
     pub fn epoch(&self, now: UnixSeconds) -> usize {
         self.boundaries.partition_point(|boundary| *boundary <= now)
     }
-}
-
-/// By pattern, as it is written: the positions of the scopes of the projects that it matches.
-pub(super) type Matches = HashMap<Box<str>, Box<[usize]>>;
-
-/// Thousands of clients have thousands of patterns: each is tried once, and again only if a project is another.
-fn matches(clients: &[Client], inventory: &Inventory, before: Option<&Assessment>) -> Matches {
-    let projects = || inventory.projects().iter().map(|list| &list.project);
-    let before = before.filter(|before| {
-        let known = before.inventory.iter().flat_map(|inventory| inventory.projects());
-        before.inventory.is_some() && projects().eq(known.map(|list| &list.project))
-    });
-    let mut matches = Matches::new();
-    for pattern in clients.iter().flat_map(|client| client.projects.iter().flatten()) {
-        if matches.contains_key(pattern.as_str()) {
-            continue;
-        }
-        let tried = || {
-            let scopes = inventory.scopes().enumerate();
-            let found = scopes.filter(|(_, (project, _))| {
-                project.is_some_and(|project| project.matches_any(std::slice::from_ref(pattern)))
-            });
-            found.map(|(scope, _)| scope).collect()
-        };
-        let known = before.and_then(|before| before.matches.get(pattern.as_str()).cloned());
-        matches.insert(pattern.as_str().into(), known.unwrap_or_else(tried));
-    }
-    matches
 }
 
 fn reaches(clients: &[Client], contents: &Contents, signatures: &Signatures) -> Vec<ClientReach> {

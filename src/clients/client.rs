@@ -1,10 +1,8 @@
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use regex::Regex;
 
 use super::Chain;
-use super::assessment::Matches;
 
 /// Somebody who presents certificates to OpenAI: how it is configured, and what its files hold.
 #[derive(Clone, Debug)]
@@ -44,17 +42,6 @@ pub struct FailedFile {
 impl Client {
     pub fn certificates(&self) -> impl Iterator<Item = &ClientFile> {
         self.files.iter().filter(|file| file.kind == FileKind::Certificate)
-    }
-
-    /// The positions of its scopes, sorted.
-    pub(super) fn scopes(&self, matches: &Matches) -> BTreeSet<usize> {
-        match &self.projects {
-            None => BTreeSet::from([0]),
-            Some(patterns) => {
-                let found = patterns.iter().filter_map(|pattern| matches.get(pattern.as_str()));
-                found.flatten().copied().collect()
-            }
-        }
     }
 }
 

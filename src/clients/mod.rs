@@ -12,7 +12,8 @@
 //!   want of a key identifier, for the issuer of another certificate further down, or of itself.
 //! - An anchor that has ended, but has the name and key of the leaf's direct issuer, may be looked at before its valid
 //!   twin: from its end on the client counts as refused, though nobody knows.
-//! - With an anchor in effect whose PEM has not been read, a client is known to be let in, or nothing is known.
+//! - With an anchor in effect whose PEM has not been read, a client is known to be let in, or nothing is known. So it is at
+//!   a project of which the list has not been read: the organization's anchors are in effect there, and perhaps others.
 //! - What an issuer will sign next is judged as a leaf that it signed, and that presents the issuer's file.
 //!
 //! ```text
@@ -31,6 +32,7 @@ mod anchor;
 mod assessment;
 mod chain;
 mod client;
+mod client_scopes;
 mod fresh_leaf;
 mod problems;
 mod reach;
@@ -54,6 +56,7 @@ pub use span::Span;
 pub use x509::X509;
 
 use acceptance::dependent_clients;
+use client_scopes::ClientScopes;
 use problems::{ListedAnchor, problems};
 use reach::{KnownIssuers, Reach};
 use scope::EnforcedScope;

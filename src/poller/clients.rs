@@ -106,7 +106,8 @@ pub(super) fn log_changes(
     let unscoped_before = before.map(|(before, _)| unscoped(before)).unwrap_or_default();
     let unscoped = assessment.map(unscoped).unwrap_or_default();
     for client in unscoped.difference(&unscoped_before) {
-        tracing::warn!(client, "a client is judged nowhere: no project matches its patterns");
+        let message = "no project that is monitored matches its patterns";
+        tracing::warn!(client, "a client is judged nowhere: {message}");
     }
     let refused_before = before.map(|(before, at)| refused(before, at)).unwrap_or_default();
     let refused = assessment.map(|assessment| refused(assessment, now)).unwrap_or_default();
@@ -126,9 +127,10 @@ pub(super) fn log_changes(
     }
 }
 
-/// Clients that are in no scope.
+/// Clients that are in no scope, if projects are known.
 fn unscoped(assessment: &Assessment) -> BTreeSet<&str> {
-    assessment.unscoped().map(|client| &*client.name).collect()
+    let unscoped = assessment.unscoped().filter(|_| assessment.any_project());
+    unscoped.map(|client| &*client.name).collect()
 }
 
 fn failed_files(assessment: &Assessment) -> BTreeSet<(&str, &str, &str)> {

@@ -68,7 +68,9 @@ impl<'a> ClientRow<'a> {
         let failed = assessment.clients().iter().flat_map(|client| {
             client.failed.iter().map(|failed| Self::failed(&client.name, failed))
         });
-        let unscoped = assessment.unscoped().map(|client| Self::unscoped(&client.name));
+        let any_project = assessment.any_project();
+        let unscoped =
+            assessment.unscoped().map(|client| Self::unscoped(&client.name, any_project));
         let mut rows: Vec<_> = judged.chain(failed).chain(unscoped).collect();
         rows.sort_by_key(|row| {
             let end = row.refused_from.unwrap_or(UnixSeconds::MAX);
@@ -130,9 +132,13 @@ impl<'a> ClientRow<'a> {
         Self::without_verdict(client, escaped(path), reason, ClientState::Failed)
     }
 
-    fn unscoped(client: &str) -> Self {
-        let reason = "no project that is monitored matches its patterns".into();
-        Self::without_verdict(client, String::new(), reason, ClientState::Unscoped)
+    fn unscoped(client: &str, any_project: bool) -> Self {
+        let (reason, state) = if any_project {
+            ("no project that is monitored matches its patterns", ClientState::Unscoped)
+        } else {
+            ("the projects are not known", ClientState::Unknown)
+        };
+        Self::without_verdict(client, String::new(), reason.into(), state)
     }
 
     fn without_verdict(client: &str, file: String, reason: String, state: ClientState) -> Self {
@@ -192,7 +198,7 @@ impl<'a> ClientRow<'a> {
     }
 
     fn has_verdict(&self) -> bool {
-        !matches!(self.state, ClientState::Failed | ClientState::Unscoped)
+        self.scope.is_some() || self.scope_id.is_some()
     }
 
     pub(super) fn place(&self) -> String {

@@ -186,6 +186,66 @@ async fn client_that_is_judged_nowhere_is_a_warning() {
 }
 
 #[tokio::test]
+async fn projects_that_have_not_been_read_are_clients_projects_too() {
+    let (anchor, other) = (Authority::new(), Authority::new());
+    let clients = Clients::new(
+        "[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/edge.pem']\nprojects = ['^proj_']\n\
+         [[clients]]\nname = 'own'\ncertificate_files = ['FOLDER/own.pem']\nprojects = ['^proj_']\n",
+    );
+    clients.write("edge.pem", leaf(&anchor, 100).certificate);
+    clients.write("own.pem", leaf(&other, 100).certificate);
+    let mut has = organization(&anchor);
+    let own = certificate("cert_own").holding(&other.certificate);
+    has.projects = ["proj_a", "proj_b"].map(|id| project(id, vec![own.clone()])).into();
+    let api = Api::of(has).await;
+    let check = || {
+        let launch = api.once().projects().without_arg("--web.listen-address=127.0.0.1:0");
+        clients.in_use(launch.arg("check"))
+    };
+    let file = clients.path("textfile");
+    let textfile = async || {
+        let launch = check().arg("--output=prometheus").arg(&format!("--output-file={file}"));
+        launch.until_it_ends().await;
+        Page::parse(&fs::read_to_string(&file).unwrap()).unwrap()
+    };
+    let accepted = |page: &Page| -> Vec<(String, String)> {
+        let series = page.series(ACCEPTED).into_iter().filter(|sample| sample.value == 1.0);
+        series
+            .map(|sample| (sample.label("client").into(), sample.label("project_id").into()))
+            .collect()
+    };
+    let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(client, project)| ((*client).into(), (*project).into())).collect()
+    };
+    let all = [("edge", "proj_a"), ("edge", "proj_b"), ("own", "proj_a"), ("own", "proj_b")];
+    assert_eq!(accepted(&textfile().await), pairs(&all));
+
+    api.answers(|request| request.is_of("proj_a").then(|| Answer::status(500)));
+    let exporter = clients.in_use(api.often().projects()).start().await;
+    let page = exporter.page_after_polls(2).await;
+    // The anchors of the organization are in effect there too, but the project may have others.
+    let known = [("edge", "proj_a"), ("edge", "proj_b"), ("own", "proj_b")];
+    assert_eq!(accepted(&page), pairs(&known));
+    assert_eq!(page.series(ACCEPTED).len(), 3, "nothing is claimed of the fourth");
+    assert_eq!(exporter.log_lines("judged nowhere"), [""; 0]);
+    let ended = check().until_it_ends().await;
+    let said = "Client own is not known to be let in.";
+    assert!(ended.stdout.contains(said), "{}", ended.stdout);
+    let mut kept = accepted(&textfile().await);
+    kept.sort();
+    assert_eq!(kept, pairs(&all), "each once, what was known and what is");
+
+    // Without the list of projects nobody knows which there are.
+    api.answers(|request| (request.list == List::Projects).then(|| Answer::status(403)));
+    let ended = check().until_it_ends().await;
+    let said = "2 client certificates are not known to be let in.";
+    assert!(ended.stdout.contains(said), "{}", ended.stdout);
+    let restarted = clients.in_use(api.once().projects()).start().await;
+    restarted.page_after_polls(1).await;
+    assert_eq!(restarted.log_lines("judged nowhere"), [""; 0]);
+}
+
+#[tokio::test]
 async fn files_that_are_too_many_to_find_hide_no_other_client() {
     let anchor = Authority::new();
     let clients = Clients::new(
