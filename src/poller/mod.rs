@@ -46,6 +46,8 @@ pub struct Poller {
     slow_failures: SlowFailures,
     /// The anchors' PEM as far as it has been read.
     contents: Arc<Contents>,
+    /// The instant, by the API's clock, as of which the log says who is refused.
+    logged_at: f64,
 }
 
 /// What a reload may change.
@@ -136,15 +138,16 @@ impl Poller {
             log::restored(&snapshot, state.last_success_at);
             state.snapshot = Some(Arc::new(snapshot));
         }
+        let logged_at = unix_now();
         if let Some(judge) = &config.clients {
             let inventory = state.snapshot.as_ref().map(|snapshot| Arc::clone(&snapshot.inventory));
             let now = Instant::now();
             state.clients = judge.judge(None, Arc::clone(&contents), inventory, now).await;
-            log_changes(state.clients.as_deref(), unix_now(), None);
+            log_changes(state.clients.as_deref(), logged_at, None);
         }
         let (state, receiver) = watch::channel(Arc::new(state));
         let slow_failures = SlowFailures::new();
-        Ok((Self { config, state_file, state, slow_failures, contents }, receiver))
+        Ok((Self { config, state_file, state, slow_failures, contents, logged_at }, receiver))
     }
 
     /// Polls until `shutdown`, first at once. Polls never overlap. A configuration that comes in through `reloads` holds from
@@ -229,7 +232,7 @@ impl Poller {
 
     /// The clients as their files are, by the lists of the last good snapshot.
     async fn judge_clients(
-        &self,
+        &mut self,
         snapshot: Option<&Arc<Snapshot>>,
         deadline: Instant,
     ) -> Option<Arc<Assessment>> {
@@ -237,9 +240,8 @@ impl Poller {
         let (before, contents) = (self.state.borrow().clients.clone(), Arc::clone(&self.contents));
         let inventory = snapshot.map(|snapshot| Arc::clone(&snapshot.inventory));
         let clients = judge.judge(before.clone(), contents, inventory, deadline).await;
-        let last_poll_at = self.state.borrow().last_poll.as_ref().map(|poll| poll.ended_at);
-        let now = unix_now();
-        let seen_at = last_poll_at.unwrap_or(now);
+        let now = self.state.borrow().earliest_time(unix_now());
+        let seen_at = std::mem::replace(&mut self.logged_at, now);
         log_changes(clients.as_deref(), now, before.as_deref().map(|before| (before, seen_at)));
         clients
     }

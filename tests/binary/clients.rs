@@ -5,12 +5,15 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::api::{Answer, Api, DAY, List, Organization, With as _, certificate, now, project};
+use crate::api::{
+    Answer, Api, DAY, List, Organization, Request, With as _, certificate, list_page, now, project,
+};
 use crate::binary::{Ended, Launch};
 use crate::page::Page;
 use crate::tls::{Authority, Pair};
@@ -294,6 +297,36 @@ async fn log_says_once_who_is_refused() {
 }
 
 #[tokio::test]
+async fn log_judges_by_the_clock_of_the_api() {
+    let anchor = Authority::new();
+    let clients =
+        Clients::new("[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\n");
+    clients.write("leaf.pem", leaf(&anchor, 10).certificate);
+    let api = Api::of(organization(&anchor)).await;
+    let entry = json!({
+        "id": "cert_root", "active": true, "name": null, "created_at": null, "certificate_details": {},
+    });
+    let days_behind = |days: i64| {
+        let date = UNIX_EPOCH + Duration::from_secs((now() - days * DAY).cast_unsigned());
+        let answer = Answer::body(&list_page(std::slice::from_ref(&entry), false));
+        let answer = answer.header("date", &httpdate::fmt_http_date(date));
+        move |request: &Request| (request.list == List::Certificates).then(|| answer.clone())
+    };
+    api.answers(days_behind(0));
+    let exporter = clients.in_use(api.often()).start().await;
+    exporter.page_after_polls(2).await;
+    assert_eq!(exporter.log_lines("refused"), [""; 0]);
+    // The leaf has been valid for a day.
+    api.answers(days_behind(5));
+    exporter.page_after_more_polls(3).await;
+    let lines = exporter.log_lines("a client is refused");
+    assert!(lines.len() == 1 && lines[0].contains("not_yet_valid"), "{lines:?}");
+    api.answers(days_behind(0));
+    exporter.page_after_more_polls(3).await;
+    assert_eq!(exporter.log_lines("a client is no longer refused").len(), 1);
+}
+
+#[tokio::test]
 async fn pem_that_cannot_be_read_costs_only_what_rests_on_it() {
     let (anchor, other) = (Authority::new(), Authority::new());
     let clients = Clients::new(
@@ -355,7 +388,7 @@ async fn what_would_be_is_told_with_its_exit_code() {
         arguments.iter().fold(launch, |launch, argument| launch.arg(argument)).until_it_ends()
     };
     let later = (now() + 201 * DAY).cast_unsigned();
-    let later = std::time::UNIX_EPOCH + std::time::Duration::from_secs(later);
+    let later = UNIX_EPOCH + Duration::from_secs(later);
     let later = format!("--at={}", humantime::format_rfc3339_seconds(later));
     for (arguments, code, said) in [
         (&[][..], 0, "Accepted"),
