@@ -101,7 +101,7 @@ pub(super) fn log_changes(
     let known = before.map(|(before, _)| failed_files(before)).unwrap_or_default();
     let failed = assessment.map(failed_files).unwrap_or_default();
     for (client, file, message) in failed.difference(&known) {
-        tracing::warn!(client, "a client's file is not used: {file} {message}");
+        tracing::warn!(client, file, "a client's file is not used: it {message}");
     }
     let unscoped_before = before.map(|(before, _)| unscoped(before)).unwrap_or_default();
     let unscoped = assessment.map(unscoped).unwrap_or_default();

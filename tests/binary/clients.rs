@@ -126,12 +126,40 @@ async fn file_that_cannot_be_used_costs_only_itself() {
         ("loop/tls.crt", "cannot be read: Too many levels of symbolic links"),
         ("\u{fffd}.pem", "is empty"),
     ] {
-        let line = format!("a client's file is not used: {} {fault}", clients.path(file));
-        assert_eq!(exporter.log_lines(&line).len(), 1, "{line}\n{}", exporter.log());
+        let mut lines = exporter.log_lines(&format!("a client's file is not used: it {fault}"));
+        lines.retain(|line| line.contains(&format!("file={:?}", clients.path(file))));
+        assert_eq!(lines.len(), 1, "{file} {fault}\n{}", exporter.log());
     }
     let secret = key.lines().nth(1).unwrap();
     let json = exporter.get("/api/v1/certificates").await.text().await.unwrap();
     assert!(!exporter.log().contains(secret) && !json.contains(secret));
+}
+
+#[tokio::test]
+async fn name_of_a_file_breaks_no_line_of_the_log() {
+    let anchor = Authority::new();
+    let clients =
+        Clients::new("[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/*.pem']\n");
+    let (bad, stranger) = ("bad\n\u{202e}.pem", "stranger\n\u{202e}.pem");
+    clients.write(bad, "");
+    clients.write(stranger, leaf(&Authority::new(), 10).certificate);
+    let api = Api::of(organization(&anchor)).await;
+    for format in ["text", "json"] {
+        let launch = clients.in_use(api.once()).arg(&format!("--log.format={format}"));
+        let exporter = launch.start().await;
+        exporter.page_after_polls(1).await;
+        for (said, file) in [("file is not used: it is empty", bad), ("is refused", stranger)] {
+            let lines = exporter.log_lines(said);
+            let line = lines.first().unwrap_or_else(|| panic!("{said}: {}", exporter.log()));
+            if format == "json" {
+                let line: Value = serde_json::from_str(line).unwrap();
+                assert_eq!(line["file"], clients.path(file));
+            } else {
+                assert!(line.contains(&format!("file={:?}", clients.path(file))), "{line}");
+                assert!(!exporter.log().contains('\u{202e}'), "{}", exporter.log());
+            }
+        }
+    }
 }
 
 #[tokio::test]
