@@ -61,8 +61,9 @@ impl ClientFiles {
             let counts =
                 format!("client {name}: {certificates} certificate files, {issuers} issuer files");
             let faults = client.failed.iter();
-            let faults =
-                faults.map(|failed| format!("client {name}: {} {}", failed.path, failed.message));
+            let faults = faults.map(|FailedFile { path, message }| {
+                format!("client {name}: {} {message}", path.escape_debug())
+            });
             [counts].into_iter().chain(faults).collect::<Vec<_>>()
         };
         let mut all = Vec::new();

@@ -136,7 +136,7 @@ async fn file_that_cannot_be_used_costs_only_itself() {
 }
 
 #[tokio::test]
-async fn name_of_a_file_breaks_no_line_of_the_log() {
+async fn name_of_a_file_breaks_no_line() {
     let anchor = Authority::new();
     let clients =
         Clients::new("[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/*.pem']\n");
@@ -160,6 +160,8 @@ async fn name_of_a_file_breaks_no_line_of_the_log() {
             }
         }
     }
+    let said = clients.check_config().await.stdout;
+    assert!(said.contains(r"bad\n\u{202e}.pem is empty"), "{said}");
 }
 
 #[tokio::test]
