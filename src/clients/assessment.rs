@@ -56,11 +56,16 @@ impl Assessment {
     /// checked here, which takes time if they are many and new.
     pub fn new_or_unchanged(
         before: Option<&Arc<Self>>,
-        clients: Vec<Client>,
+        mut clients: Vec<Client>,
         contents: &Arc<Contents>,
         inventory: Option<&Arc<Inventory>>,
         signatures: &Signatures,
     ) -> Arc<Self> {
+        let scopes_before = before.and_then(|before| before.scopes.as_ref());
+        let scopes = inventory.map(|it| ClientScopes::new(it, &clients, scopes_before));
+        if let Some(scopes) = &scopes {
+            scopes.limit(&mut clients);
+        }
         let alike = before.filter(|it| it.clients == clients && it.contents == *contents);
         let reaches = match alike {
             Some(alike) if alike.inventory().map(Arc::as_ptr) == inventory.map(Arc::as_ptr) => {
@@ -71,8 +76,8 @@ impl Assessment {
         };
         let assessment =
             Self { clients, contents: Arc::clone(contents), reaches, ..Self::default() };
-        Arc::new(match inventory {
-            Some(inventory) => assessment.judged_by(inventory, before.map(AsRef::as_ref)),
+        Arc::new(match scopes {
+            Some(scopes) => assessment.judged_in(scopes),
             None => assessment,
         })
     }
@@ -86,13 +91,11 @@ impl Assessment {
     pub fn over(&self, inventory: &Arc<Inventory>) -> Self {
         let (clients, contents) = (self.clients.clone(), Arc::clone(&self.contents));
         let reaches = self.reaches.clone();
-        Self { clients, contents, reaches, ..Self::default() }.judged_by(inventory, Some(self))
+        let scopes = ClientScopes::new(inventory, &clients, self.scopes.as_ref());
+        Self { clients, contents, reaches, ..Self::default() }.judged_in(scopes)
     }
 
-    /// `before` may know which projects a pattern matches.
-    fn judged_by(mut self, inventory: &Arc<Inventory>, before: Option<&Self>) -> Self {
-        let scopes =
-            ClientScopes::new(inventory, &self.clients, before.and_then(|it| it.scopes.as_ref()));
+    fn judged_in(mut self, scopes: ClientScopes) -> Self {
         for ClientReach { client, file, reach } in &self.reaches {
             for scope in scopes.of(&self.clients[*client]) {
                 let enforced = self.enforced.entry(scope);
@@ -104,7 +107,7 @@ impl Assessment {
         self.boundaries = self.judged.iter().flat_map(|it| it.acceptance.boundaries()).collect();
         self.boundaries.sort_unstable();
         self.boundaries.dedup();
-        self.problems = anchor_problems(inventory, &self.contents);
+        self.problems = anchor_problems(&scopes.inventory, &self.contents);
         self.scopes = Some(scopes);
         self
     }

@@ -5,8 +5,14 @@ use std::sync::Arc;
 
 use regex::Regex;
 
-use super::{Client, Contents, EnforcedScope};
+use super::{Client, Contents, EnforcedScope, FailedFile};
 use crate::inventory::{Inventory, Lists, Project};
+
+/// Files times their scopes. With every page that shows it each takes about 2 KiB, so that all of these leave room within the
+/// 64 MiB of the manifests.
+pub(super) const MAX_JUDGED: usize = 20_000;
+const TOO_MANY: &str =
+    "clients' files, each in each of its projects, make more than 20,000 verdicts";
 
 /// The scopes of an inventory, and which of them are clients'. A position among them is that of the organization (0) or of
 /// a selected project, by identifier.
@@ -70,6 +76,24 @@ impl ClientScopes {
                 let found = patterns.iter().filter_map(|it| self.matches.get(it.as_str()));
                 found.flatten().copied().collect()
             }
+        }
+    }
+
+    /// Leaves files out where all would make more than [`MAX_JUDGED`]: of the clients that have the most, so that they do
+    /// not keep others from being judged. What a client loses counts as one file that has failed.
+    pub(super) fn limit(&self, clients: &mut [Client]) {
+        let scopes = |client: &Client| self.of(client).len();
+        let mut clients: Vec<_> = clients.iter_mut().map(|it| (scopes(it), it)).collect();
+        clients.sort_by_key(|(scopes, client)| scopes * client.files.len());
+        let mut room = MAX_JUDGED;
+        for (scopes, client) in clients {
+            let fitting = room.checked_div(scopes).unwrap_or(usize::MAX);
+            let left_out = client.files.split_off(fitting.min(client.files.len()));
+            room -= scopes * client.files.len();
+            client.failed.extend(left_out.into_iter().next().map(|first| FailedFile {
+                path: first.path,
+                message: format!("is not judged, nor is any after it: {TOO_MANY}").into(),
+            }));
         }
     }
 

@@ -11,6 +11,7 @@ use crate::inventory::{Certificate, UnixSeconds};
 use issue::{Authority, Plan, day};
 
 mod issue;
+mod limit;
 mod material;
 mod model;
 mod paths;
