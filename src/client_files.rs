@@ -165,8 +165,11 @@ impl Walk {
             Component::Name(name) => self.arrive(&folder.join(name), rest),
             Component::Pattern(pattern) => {
                 for name in self.names(folder) {
-                    if pattern.matches_with(&name.to_string_lossy(), MATCHING) {
-                        self.arrive(&folder.join(name), rest);
+                    let path = folder.join(&name);
+                    let is_match = pattern.matches_with(&name.to_string_lossy(), MATCHING);
+                    // A pattern stands for files; a folder at its end is not meant.
+                    if is_match && !(rest.is_empty() && path.is_dir()) {
+                        self.arrive(&path, rest);
                     }
                 }
             }

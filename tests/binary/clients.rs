@@ -109,7 +109,7 @@ async fn file_that_cannot_be_used_costs_only_itself() {
     let exporter = clients.in_use(api.often()).start().await;
     let page = exporter.page_after_polls(3).await;
     assert!(page.is_up(), "the files are not the API's");
-    assert_eq!((page.one(FOUND), page.one(FAILED)), (1.0, 13.0), "{}", exporter.log());
+    assert_eq!((page.one(FOUND), page.one(FAILED)), (1.0, 12.0), "{}", exporter.log());
     assert_eq!(of(&page, ACCEPTED, &clients.path("leaf.pem")), Some(1.0));
     for (file, fault) in [
         ("large.pem", "cannot be read: it is larger than 1024 KiB"),
@@ -119,7 +119,6 @@ async fn file_that_cannot_be_used_costs_only_itself() {
         ("der.pem", "is in a binary format such as DER or PKCS #12, not in PEM"),
         ("cut.pem", "cannot be used: block 1 (line 1) has no END line"),
         ("broken.pem", "cannot be read: No such file or directory"),
-        ("folder.pem", "cannot be read: it is not a regular file"),
         ("pipe.pem", "cannot be read: it is not a regular file"),
         ("none/*", "matches no file"),
         ("loop", "cannot be read: Too many levels of symbolic links"),
@@ -458,6 +457,35 @@ async fn plugin_prints_when_the_first_client_is_refused_and_how_many_are() {
     let (days, refusals) = figures.split_once(' ').unwrap();
     assert_eq!(days.parse::<f64>().unwrap().round(), 20.0, "{}", ended.stdout);
     assert_eq!(refusals, "client_refusals=1;;;0", "neither the issuer's nor those to come");
+}
+
+#[tokio::test]
+async fn folder_is_no_file_unless_it_is_named() {
+    let pem = leaf(&Authority::new(), 10).certificate;
+    let folder = "cannot be read: it is not a regular file";
+    for (pattern, found, fault) in [
+        ("**", 2, None),
+        ("**/*", 2, None),
+        ("*", 1, None),
+        ("*/", 1, None),
+        ("*/*", 2, None),
+        ("te[a]m", 0, Some("matches no file")),
+        ("team", 0, Some(folder)),
+        ("**/team", 0, Some(folder)),
+    ] {
+        let config = "[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/certs/PATTERN']\n";
+        let clients = Clients::new(&config.replace("PATTERN", pattern));
+        clients.write("certs/team/x.pem", &pem);
+        clients.write("certs/y.pem", &pem);
+        symlink("team", clients.path("certs/link")).unwrap();
+        let ended = clients.check_config().await;
+        let lines = ended.stdout.lines().filter(|line| line.starts_with("# client edge: "));
+        let lines: Vec<_> = lines.collect();
+        let counts = format!("# client edge: {found} certificate files, 0 issuer files");
+        assert_eq!(lines[0], counts, "{pattern}");
+        assert_eq!(lines.len(), 1 + usize::from(fault.is_some()), "{pattern}: {lines:?}");
+        assert!(fault.is_none_or(|fault| lines[1].ends_with(fault)), "{pattern}: {lines:?}");
+    }
 }
 
 #[tokio::test]
