@@ -31,8 +31,11 @@ def each_rendering_is_consistent_and_the_same_for_every_helm(folder):
         for version, text in texts.items():
             assert objects(text) == found, f"Helm {version} renders {name} differently"
         Rendering(found, values, "a").check()
+        Rendering(objects(helm(values, namespace="123")), values, "123").check()
         text = texts["3.10"]
         assert not re.search(r"[0-9]e\+[0-9]|: 0[0-7]{3}$|ipFamil|^ +$", text, re.MULTILINE), f"{name}: a number, an address"
+        rules = [rule for o in found if o["kind"] == "PrometheusRule" for group in o["spec"]["groups"] for rule in group["rules"]]
+        assert all(isinstance(value, str) for rule in rules for value in rule.get("labels", {}).values()), f"{name}: a severity"
         assert ("fsGroup" in text) == ("fsGroup" in json.dumps(values)) and not re.search("runAsUser|runAsGroup", text)
         write(folder, name, [o for o in found if not is_test(o)])
 

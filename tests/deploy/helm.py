@@ -91,6 +91,18 @@ MATRIX = {
     "clients": {"config": {"clients": [{"name": "a", "certificate_files": ["/a/*.pem"]}, {"name": "b", "issuer_files": ["/b.pem"]}]}},
     "no key, no policy, no limits": {"adminKey": {"secret": ""}, "networkPolicy": {"enabled": False}, "resources": {"limits": {"cpu": None}}},
     "anybody scrapes": {"networkPolicy": {"from": [], "egress": []}, "monitor": {"kind": "ServiceMonitor", "interval": ""}},
+    "names that YAML reads as something else": {
+        "image": {"pullSecrets": ["123", "on"]},
+        "adminKey": {"secret": "123"},
+        "clientCertificate": {"secret": "1e3"},
+        "certificateAuthority": {"secret": "no"},
+        "clientSecrets": ["on", "0x1"],
+        "state": {"enabled": True, "storageClass": "1"},
+        "web": {"secret": "null"},
+        "monitor": {"kind": "PodMonitor", "namespace": "1"},
+        "rules": {"enabled": True, "namespace": "2", "severities": {"critical": "1", "warning": "on"}},
+        "dashboard": {"enabled": True, "namespace": "3"},
+    },
     "demo": yaml.safe_load((DEPLOY / "demo.yaml").read_text()),
     **readme_values(),
 }  # fmt: skip

@@ -16,7 +16,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- define "openai-cert-exporter.metadata" -}}
 {{- $own := dict "app.kubernetes.io/version" .root.Chart.AppVersion -}}
 name: {{ include "openai-cert-exporter.name" .root }}{{ .suffix }}
-namespace: {{ .namespace | default .root.Release.Namespace }}
+namespace: {{ .namespace | default .root.Release.Namespace | quote }}
 labels:
   {{- merge (include "openai-cert-exporter.selector" .root | fromYaml) $own (.labels | default dict) .root.Values.labels | toYaml | nindent 2 }}
 {{- with merge (dict) (.annotations | default dict) .root.Values.annotations }}
@@ -51,7 +51,7 @@ web: {{ .web.secret | quote }}
 {{- if $secret }}
 - name: {{ $name }}
   secret:
-    secretName: {{ $secret }}
+    secretName: {{ $secret | quote }}
     defaultMode: 292 # 0444: readable for any user that the pod runs as; no other pod has the volume
 {{- end }}
 {{- end }}
@@ -62,7 +62,7 @@ web: {{ .web.secret | quote }}
     sources:
       {{- range . }}
       - secret:
-          name: {{ . }}
+          name: {{ . | quote }}
           optional: true # a client's missing Secret does not keep the others from being monitored
           items:
             - key: tls.crt # the private key stays where it is
@@ -103,7 +103,7 @@ enableServiceLinks: false
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 securityContext:
