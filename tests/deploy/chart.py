@@ -76,6 +76,10 @@ def what_is_wrong_is_refused_by_name():
         "rules: {enabled: true, thresholds: {expiryCriticalDays: 31}}": "expiryCriticalDays",
         "rules: {thresholds: {absentFor: 15}}": "absentFor",
         "rules: {labels: {severity: page}}": "severity",
+        "config: {web: {listen_address: ':9000'}}": "listen_address",
+        "config: {web: {listen_address: ['[::1]:10099', '127.0.0.1:10099']}}": "listen_address",
+        "monitor: {interval: 10m}": "monitor.interval",
+        "monitor: {interval: 301s}": "monitor.interval",
     }.items():
         for version, render in HELMS.items():
             try:
