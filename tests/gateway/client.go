@@ -19,7 +19,7 @@ import (
 
 const period = 250 * time.Millisecond
 
-// Somebody who calls the gateway all the time, and what is foretold about it.
+// Somebody who calls the gateway all the time, and what is predicted about it.
 type client struct {
 	name string
 	// What it presents, the leaf first.

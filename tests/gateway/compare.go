@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// How far a foretold instant may lie from the first refusal.
+// How far a predicted instant may lie from the first refusal.
 const (
 	tolerance = time.Second
 	clock     = "15:04:05.000"
@@ -17,11 +17,11 @@ const (
 
 // What came of comparing predictions with calls.
 type result struct {
-	// Calls of which it was foretold what happened; refusals that came at the foretold instant.
-	asForetold, inTime int
-	// Calls of which `check --at` foretold what happened.
+	// Calls of which it was predicted what happened; refusals that came at the predicted instant.
+	asPredicted, inTime int
+	// Calls of which `check --at` predicted what happened.
 	asAsked int
-	// Calls about which nothing was foretold; refusals that were foretold because an ended anchor may stand before its
+	// Calls about which nothing was predicted; refusals that were predicted because an ended anchor may stand before its
 	// twin, where it did not.
 	unknown, inVain int
 	// How many predictions give each reason.
@@ -30,14 +30,14 @@ type result struct {
 }
 
 // A run of equal predictions counts as one refusal.
-type foretold struct {
+type predicted struct {
 	client *client
 	from   int64
 }
 
 func compare(clients []*client, end time.Time) *result {
 	result := &result{reasons: map[string]int{}}
-	inTime, inVain := map[foretold]bool{}, map[foretold]bool{}
+	inTime, inVain := map[predicted]bool{}, map[predicted]bool{}
 	for _, client := range clients {
 		isDescribed := false
 		fault := func(at time.Time, format string, values ...any) {
@@ -53,7 +53,7 @@ func compare(clients []*client, end time.Time) *result {
 			continue
 		}
 		for _, call := range client.calls {
-			client.compareCall(call, nearest(client.predictions, call.at), result, &result.asForetold, fault)
+			client.compareCall(call, nearest(client.predictions, call.at), result, &result.asPredicted, fault)
 			client.compareCall(call, nearest(client.asked, call.at), result, &result.asAsked, fault)
 		}
 		for _, prediction := range client.predictions {
@@ -70,7 +70,7 @@ func compare(clients []*client, end time.Time) *result {
 type report = func(at time.Time, format string, values ...any)
 
 // CompareCall looks at what was said of about the time of the call.
-func (c *client) compareCall(call call, said *prediction, result *result, asForetold *int, fault report) {
+func (c *client) compareCall(call call, said *prediction, result *result, asPredicted *int, fault report) {
 	switch {
 	case said == nil || c.hasBoundary(call.at.Add(-tolerance), call.at.Add(tolerance)):
 		return
@@ -80,15 +80,15 @@ func (c *client) compareCall(call call, said *prediction, result *result, asFore
 	case said.Accepted == nil:
 		result.unknown++
 		if !c.isUnread && c.endedIssuer(said.to) == nil {
-			fault(call.at, "nothing is foretold, for no reason")
+			fault(call.at, "nothing is predicted, for no reason")
 		}
 	case *said.Accepted == call.isRefused():
-		fault(call.at, "accepted is foretold as %v (%s), the answer is %d %s", *said.Accepted, said.reason(), call.status, call.code)
+		fault(call.at, "accepted is predicted as %v (%s), the answer is %d %s", *said.Accepted, said.reason(), call.status, call.code)
 	default:
-		*asForetold++
+		*asPredicted++
 		isMalformed := call.code == "invalid_certificate"
 		if call.isRefused() && isMalformed != (said.reason() == "authority_key_identifier") {
-			fault(call.at, "%s is foretold, the answer is %s", said.reason(), call.code)
+			fault(call.at, "%s is predicted, the answer is %s", said.reason(), call.code)
 		}
 	}
 }
@@ -105,15 +105,15 @@ func nearest(predictions []prediction, instant time.Time) (nearest *prediction) 
 	return nearest
 }
 
-// ComparePrediction looks for the refusal that is foretold.
-func (c *client) comparePrediction(said prediction, end time.Time, fault report, inTime, inVain map[foretold]bool) {
+// ComparePrediction looks for the refusal that is predicted.
+func (c *client) comparePrediction(said prediction, end time.Time, fault report, inTime, inVain map[predicted]bool) {
 	if said.Accepted == nil || c.isUnread || c.hasBoundary(said.from, said.to) {
 		return
 	}
 	refused, before := c.firstRefusal(said.from)
 	if said.RefusedFrom == nil {
 		if *said.Accepted && refused != nil {
-			fault(said.from, "no refusal is foretold, one came at %s", refused.at.Format(clock))
+			fault(said.from, "no refusal is predicted, one came at %s", refused.at.Format(clock))
 		}
 		return
 	}
@@ -126,15 +126,15 @@ func (c *client) comparePrediction(said prediction, end time.Time, fault report,
 			fault(said.from, "acceptance is said to have ended at %s, a call passed at %s", instant.Format(clock), passed.at.Format(clock))
 		}
 	case refused != nil && refused.at.Before(instant.Add(-tolerance)):
-		fault(said.from, "a refusal is foretold for %s, it came at %s", instant.Format(clock), refused.at.Format(clock))
+		fault(said.from, "a refusal is predicted for %s, it came at %s", instant.Format(clock), refused.at.Format(clock))
 	case end.Before(instant.Add(2 * tolerance)):
 	// Between two calls it may have come at any instant.
 	case refused != nil && (before == nil || before.at.Before(instant.Add(tolerance))):
-		inTime[foretold{c, *said.RefusedFrom}] = true
+		inTime[predicted{c, *said.RefusedFrom}] = true
 	case maybeInVain && said.reason() == "anchor_expired":
-		inVain[foretold{c, *said.RefusedFrom}] = true
+		inVain[predicted{c, *said.RefusedFrom}] = true
 	default:
-		fault(said.from, "a refusal is foretold for %s (%s), none came then", instant.Format(clock), said.reason())
+		fault(said.from, "a refusal is predicted for %s (%s), none came then", instant.Format(clock), said.reason())
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,18 +12,23 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
 
 // A process of the exporter that polls one organization every second.
 type exporter struct {
-	address string
 	process *exec.Cmd
+	log     string
+	// Closed when the process has ended.
+	ended       chan struct{}
+	readAddress sync.Once
+	address     string
 }
 
 // An organization with the folder of its clients' files.
-type stage struct {
+type tenant struct {
 	*organization
 	manager *manager
 	folder  string
@@ -33,58 +37,82 @@ type stage struct {
 	clients []*client
 }
 
-func (s *stage) file(client *client) string {
-	return filepath.Join(s.folder, client.name+".pem")
+func (t *tenant) file(client *client) string {
+	return filepath.Join(t.folder, client.name+".pem")
 }
 
-func startExporter(binary string, stage *stage, base, root string) *exporter {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	must(err)
-	address := listener.Addr().String()
-	listener.Close()
+func startExporter(binary string, tenant *tenant, base, root string) *exporter {
 	var file strings.Builder
 	set := func(format string, values ...any) { fmt.Fprintf(&file, format+"\n", values...) }
-	set("[api]\nbase_url = %q\nadmin_key = %q\nca_file = %q\nmax_retries = 0", base, stage.AdminKey, root)
-	if stage.own != nil {
-		pem, key := stage.file(stage.own), filepath.Join(stage.folder, "own.key")
-		stage.own.writeFile(pem)
-		write(key, stage.own.chain[0].keyPEM())
+	set("[api]\nbase_url = %q\nadmin_key = %q\nca_file = %q\nmax_retries = 0", base, tenant.AdminKey, root)
+	if tenant.own != nil {
+		pem, key := tenant.file(tenant.own), filepath.Join(tenant.folder, "own.key")
+		tenant.own.writeFile(pem)
+		write(key, tenant.own.chain[0].keyPEM())
 		set("client_cert_file = %q\nclient_key_file = %q", pem, key)
 	}
 	set("[poll]\ninterval = \"1s\"\ntimeout = \"1m\"\nprojects = true")
-	set("[web]\nlisten_address = [%q]", address)
-	for _, client := range stage.clients {
-		if client == stage.own {
+	set("[web]\nlisten_address = [\"127.0.0.1:0\"]")
+	for _, client := range tenant.clients {
+		if client == tenant.own {
 			continue
 		}
-		client.writeFile(stage.file(client))
+		client.writeFile(tenant.file(client))
 		kind := "certificate_files"
 		if client.issuerFile != nil {
 			kind = "issuer_files"
 		}
-		set("[[clients]]\nname = %q\n%s = [%q]", client.name, kind, stage.file(client))
+		set("[[clients]]\nname = %q\n%s = [%q]", client.name, kind, tenant.file(client))
 		if client.project != nil {
 			set("projects = [%q]", "^"+client.project.ID+"$")
 		}
 	}
-	config := filepath.Join(stage.folder, "exporter.toml")
+	config := filepath.Join(tenant.folder, "exporter.toml")
 	write(config, []byte(file.String()))
-	log, err := os.Create(filepath.Join(stage.folder, "exporter.log"))
+	log, err := os.Create(filepath.Join(tenant.folder, "exporter.log"))
 	must(err)
 	process := exec.Command(binary, "--config.file", config)
 	process.Stdout, process.Stderr = log, log
 	// It must not outlive this process, however that ends.
 	process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	must(process.Start())
-	return &exporter{address, process}
+	started := &exporter{process: process, log: log.Name(), ended: make(chan struct{})}
+	go func() {
+		process.Wait()
+		close(started.ended)
+	}()
+	return started
 }
 
 func (e *exporter) end() {
 	e.process.Process.Kill()
-	e.process.Wait()
+	<-e.ended
+}
+
+var serving = regexp.MustCompile(`serving /metrics.* address=(\S+) `)
+
+// WaitForAddress is until the exporter has logged where it listens.
+func (e *exporter) waitForAddress() {
+	for deadline := time.Now().Add(longest); ; {
+		text, err := os.ReadFile(e.log)
+		must(err)
+		if found := serving.FindSubmatch(text); found != nil {
+			e.address = string(found[1])
+			return
+		}
+		select {
+		case <-e.ended:
+			panic("the exporter has ended: " + string(text))
+		case <-time.After(50 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			panic("the exporter does not listen: " + string(text))
+		}
+	}
 }
 
 func (e *exporter) get(path string) ([]byte, error) {
+	e.readAddress.Do(e.waitForAddress)
 	response, err := http.Get("http://" + e.address + path)
 	if err != nil {
 		return nil, err
@@ -97,7 +125,7 @@ func (e *exporter) get(path string) ([]byte, error) {
 type document struct{ Clients []prediction }
 
 // KeepReading notes the predictions for the clients until the end.
-func (e *exporter) keepReading(ctx context.Context, stage *stage) {
+func (e *exporter) keepReading(ctx context.Context, tenant *tenant) {
 	for ; ctx.Err() == nil; time.Sleep(2 * period) {
 		from := time.Now()
 		text, err := e.get("/api/v1/certificates")
@@ -106,15 +134,15 @@ func (e *exporter) keepReading(ctx context.Context, stage *stage) {
 			// It has only just been started.
 			continue
 		}
-		stage.note(page, from, time.Now(), func(client *client, said prediction) {
+		tenant.note(page, from, time.Now(), func(client *client, said prediction) {
 			client.predictions = append(client.predictions, said)
 		})
 	}
 }
 
 // AskFor notes what the command `check` says about an instant.
-func (e *exporter) askFor(instant time.Time, stage *stage) error {
-	config := filepath.Join(stage.folder, "exporter.toml")
+func (e *exporter) askFor(instant time.Time, tenant *tenant) error {
+	config := filepath.Join(tenant.folder, "exporter.toml")
 	check := exec.Command(e.process.Path, "check", "--config.file", config, "--output", "json", "--at", instant.UTC().Format(time.RFC3339))
 	// Its exit code is that of the verdict.
 	text, _ := check.Output()
@@ -122,18 +150,18 @@ func (e *exporter) askFor(instant time.Time, stage *stage) error {
 	if err := json.Unmarshal(text, &answer); err != nil {
 		return fmt.Errorf("check --at: %w", err)
 	}
-	stage.note(answer, instant, instant, func(client *client, said prediction) { client.asked = append(client.asked, said) })
+	tenant.note(answer, instant, instant, func(client *client, said prediction) { client.asked = append(client.asked, said) })
 	return nil
 }
 
 // Note hands each prediction to the client that it is about.
-func (s *stage) note(read document, from, to time.Time, keep func(*client, prediction)) {
+func (t *tenant) note(read document, from, to time.Time, keep func(*client, prediction)) {
 	type id struct {
 		client, project string
 		isIssuer        bool
 	}
 	byID := map[id]*client{}
-	for _, client := range s.clients {
+	for _, client := range t.clients {
 		id := id{client: client.name, isIssuer: client.issuerFile != nil}
 		if client.project != nil {
 			id.project = client.project.ID

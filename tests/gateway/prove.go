@@ -23,7 +23,7 @@ const (
 	whatIf = 20 * time.Second
 )
 
-type theater struct {
+type environment struct {
 	gateway *gateway
 	binary  string
 	folder  string
@@ -36,30 +36,30 @@ type theater struct {
 // Prove compares the predictions for random set-ups with what happens, while anchors are rotated elsewhere.
 func prove(binary, folder string, seed int64) {
 	fmt.Println("seed", seed)
-	theater := raise(binary, folder)
-	var stages []*stage
+	environment := newEnvironment(binary, folder)
+	var tenants []*tenant
 	for number := 0; number < organizations; number++ {
-		stages = append(stages, theater.stage(number, rand.New(rand.NewSource(seed*organizations+int64(number)))))
+		tenants = append(tenants, environment.tenant(number, rand.New(rand.NewSource(seed*organizations+int64(number)))))
 	}
-	end := theater.start.Add(duration)
+	end := environment.start.Add(duration)
 	ctx, cancel := context.WithDeadline(context.Background(), end)
 	defer cancel()
 	var clients []*client
 	var running sync.WaitGroup
 	problems := make(chan error, 10_000)
-	for _, stage := range stages {
-		clients = append(clients, stage.clients...)
-		stage, exporter := stage, theater.play(ctx, stage, &running, problems)
+	for _, tenant := range tenants {
+		clients = append(clients, tenant.clients...)
+		tenant, exporter := tenant, environment.run(ctx, tenant, &running, problems)
 		running.Add(1)
 		go func() {
 			defer running.Done()
-			time.Sleep(time.Until(theater.start))
-			if err := exporter.askFor(theater.start.Add(whatIf), stage); err != nil {
+			time.Sleep(time.Until(environment.start))
+			if err := exporter.askFor(environment.start.Add(whatIf), tenant); err != nil {
 				problems <- err
 			}
 		}()
 	}
-	rotations := theater.rotate(&running, problems)
+	rotations := environment.rotate(&running, problems)
 	running.Wait()
 	close(problems)
 	result := compare(clients, end)
@@ -67,13 +67,13 @@ func prove(binary, folder string, seed int64) {
 		result.faults = append(result.faults, problem.Error())
 	}
 	result.faults = append(result.faults, rotations.faults()...)
-	result.print(clients, theater.gateway)
+	result.print(clients, environment.gateway)
 	if len(result.faults) > 0 {
 		os.Exit(1)
 	}
 }
 
-func raise(binary, folder string) *theater {
+func newEnvironment(binary, folder string) *environment {
 	listener, certificate := listen(folder)
 	gateway := &gateway{}
 	roots := x509.NewCertPool()
@@ -84,75 +84,75 @@ func raise(binary, folder string) *theater {
 	base := "https://" + listener.Addr().String() + "/v1"
 	url, err := url.Parse(base)
 	must(err)
-	return &theater{gateway, binary, folder, base, url, roots, time.Now().Add(lead).Truncate(time.Second)}
+	return &environment{gateway, binary, folder, base, url, roots, time.Now().Add(lead).Truncate(time.Second)}
 }
 
-// Empty is a stage without certificates.
-func (t *theater) empty(name string, projects int) *stage {
+// Empty is a tenant without certificates.
+func (e *environment) empty(name string, projects int) *tenant {
 	organization := &organization{AdminKey: "sk-admin-" + name, ShortLived: true}
 	for number := 0; number < projects; number++ {
 		id := fmt.Sprintf("proj_%s_%d", name, number)
 		organization.Projects = append(organization.Projects, project{id, id, "sk-" + id})
 	}
-	t.gateway.add(organization)
-	folder := filepath.Join(t.folder, name)
+	e.gateway.add(organization)
+	folder := filepath.Join(e.folder, name)
 	must(os.Mkdir(folder, 0o700))
-	manager := &manager{t.base, organization.AdminKey, transport(t.roots, nil)}
-	return &stage{organization: organization, manager: manager, folder: folder}
+	manager := &manager{e.base, organization.AdminKey, transport(e.roots, nil)}
+	return &tenant{organization: organization, manager: manager, folder: folder}
 }
 
-// Stage sets up one organization.
-func (t *theater) stage(number int, random *rand.Rand) *stage {
-	stage := t.empty(fmt.Sprintf("org%d", number), setupsEach)
-	stage.EndedShadows = number%2 == 1
-	generator := generator{Rand: random, start: t.start, hasOrganization: number%4 < 2}
+// Tenant sets up one organization.
+func (e *environment) tenant(number int, random *rand.Rand) *tenant {
+	tenant := e.empty(fmt.Sprintf("org%d", number), setupsEach)
+	tenant.EndedShadows = number%2 == 1
+	generator := generator{Rand: random, start: e.start, hasOrganization: number%4 < 2}
 	isUnread := number == organizations-1
 	if generator.hasOrganization {
-		stage.enforceAll(t)
+		tenant.enforceAll(e)
 	}
-	for index, project := range stage.Projects {
+	for index, project := range tenant.Projects {
 		generator.name = fmt.Sprintf("o%ds%d", number, index)
 		setup := generator.setup(project)
-		stage.putUp(setup, isUnread && index%2 == 0)
-		stage.addForOrganization(setup)
+		tenant.putUp(setup, isUnread && index%2 == 0)
+		tenant.addForOrganization(setup)
 	}
-	return stage
+	return tenant
 }
 
 // EnforceAll makes an anchor active for the organization, so that whoever manages it needs a certificate, too.
-func (s *stage) enforceAll(t *theater) {
+func (t *tenant) enforceAll(e *environment) {
 	now := time.Now()
 	root := plan{name: "managers", key: newKey(), begin: now.Add(-time.Hour), end: now.Add(time.Hour), isCA: true}.sign(nil)
 	leaf := plan{name: "manager", key: newKey(), begin: root.certificate.NotBefore, end: root.certificate.NotAfter}.sign(root)
-	s.own = &client{name: "openai-cert-exporter", chain: chain{leaf}}
-	s.clients = append(s.clients, s.own)
-	s.manager.activate("", s.manager.upload("managers", root))
-	certificate := s.own.chain.forTLS()
-	s.manager.transport = transport(t.roots, &certificate)
+	t.own = &client{name: "openai-cert-exporter", chain: chain{leaf}}
+	t.clients = append(t.clients, t.own)
+	t.manager.activate("", t.manager.upload("managers", root))
+	certificate := t.own.chain.forTLS()
+	t.manager.transport = transport(e.roots, &certificate)
 }
 
-func (s *stage) putUp(setup *setup, isUnread bool) {
+func (t *tenant) putUp(setup *setup, isUnread bool) {
 	for _, anchor := range setup.anchors {
-		id := s.manager.upload(anchor.name, anchor.issued)
+		id := t.manager.upload(anchor.name, anchor.issued)
 		if anchor.isActiveInProject {
-			s.manager.activate(setup.project.ID, id)
+			t.manager.activate(setup.project.ID, id)
 		}
 		if anchor.isActiveInOrganization {
-			s.manager.activate("", id)
+			t.manager.activate("", id)
 		}
 		if isUnread {
-			uploaded, _ := s.find(id)
+			uploaded, _ := t.find(id)
 			uploaded.unread = true
 		}
 	}
 	for _, client := range setup.clients {
 		client.isUnread = isUnread && len(client.anchors) > 0
-		s.clients = append(s.clients, client)
+		t.clients = append(t.clients, client)
 	}
 }
 
 // AddForOrganization has a situation's clients call in the organization's scope as well.
-func (s *stage) addForOrganization(setup *setup) {
+func (t *tenant) addForOrganization(setup *setup) {
 	var anchors []*x509.Certificate
 	for _, anchor := range setup.anchors {
 		if anchor.isActiveInOrganization {
@@ -161,22 +161,22 @@ func (s *stage) addForOrganization(setup *setup) {
 	}
 	for _, of := range setup.clients {
 		if len(anchors) > 0 {
-			s.clients = append(s.clients, &client{
+			t.clients = append(t.clients, &client{
 				name: of.name + "-organization", chain: of.chain, issuerFile: of.issuerFile, anchors: anchors, boundaries: of.boundaries,
 			})
 		}
 	}
 }
 
-// Play starts the exporter, the calls and the readings.
-func (t *theater) play(ctx context.Context, stage *stage, running *sync.WaitGroup, problems chan<- error) *exporter {
-	exporter := startExporter(t.binary, stage, t.base, filepath.Join(t.folder, "ca.pem"))
-	for _, one := range stage.clients {
+// Run starts the exporter, the calls and the readings.
+func (e *environment) run(ctx context.Context, tenant *tenant, running *sync.WaitGroup, problems chan<- error) *exporter {
+	exporter := startExporter(e.binary, tenant, e.base, filepath.Join(e.folder, "ca.pem"))
+	for _, one := range tenant.clients {
 		running.Add(1)
 		go func(client *client) {
 			defer running.Done()
-			time.Sleep(time.Until(t.start) + time.Duration(rand.Int63n(int64(period))))
-			if err := client.keepCalling(ctx, t.url, stage.AdminKey, t.roots); err != nil {
+			time.Sleep(time.Until(e.start) + time.Duration(rand.Int63n(int64(period))))
+			if err := client.keepCalling(ctx, e.url, tenant.AdminKey, e.roots); err != nil {
 				problems <- err
 			}
 		}(one)
@@ -185,7 +185,7 @@ func (t *theater) play(ctx context.Context, stage *stage, running *sync.WaitGrou
 	go func() {
 		defer running.Done()
 		defer exporter.end()
-		exporter.keepReading(ctx, stage)
+		exporter.keepReading(ctx, tenant)
 	}()
 	return exporter
 }
@@ -193,9 +193,9 @@ func (t *theater) play(ctx context.Context, stage *stage, running *sync.WaitGrou
 func (r *result) print(clients []*client, gateway *gateway) {
 	fmt.Printf("%d clients of %d set-ups, %d requests on %d connections\n",
 		len(clients), organizations*setupsEach, gateway.requests.Load(), gateway.connections.Load())
-	fmt.Printf("%d calls went as foretold, %d refusals came at the foretold second\n", r.asForetold, r.inTime)
-	fmt.Printf("%d calls went as check --at had foretold\n", r.asAsked)
-	fmt.Printf("%d calls: nothing was foretold; %d refusals were foretold for an ended anchor with a valid twin, and did not come\n",
+	fmt.Printf("%d calls went as predicted, %d refusals came at the predicted second\n", r.asPredicted, r.inTime)
+	fmt.Printf("%d calls went as check --at had predicted\n", r.asAsked)
+	fmt.Printf("%d calls: nothing was predicted; %d refusals were predicted for an ended anchor with a valid twin, and did not come\n",
 		r.unknown, r.inVain)
 	for _, reason := range reasons {
 		fmt.Printf("  %-26s %d\n", reason, r.reasons[reason])

@@ -18,9 +18,9 @@ const (
 // Rotations as the documentation says: upload the new anchor, activate it beside the old one, move the clients one by one,
 // deactivate the old one, delete it.
 type rotations struct {
-	stage *stage
-	moved int
-	mutex sync.Mutex
+	tenant *tenant
+	moved  int
+	mutex  sync.Mutex
 }
 
 // Authority is what issues for some clients: an anchor, and maybe an intermediate below it.
@@ -54,9 +54,9 @@ func newAuthority(name string, key *key, lifetime time.Duration, hasIntermediate
 
 // Rotate does so in three projects at once: to an authority of another name; to one that kept its name, but has a new key; to
 // one that kept both.
-func (t *theater) rotate(running *sync.WaitGroup, problems chan<- error) *rotations {
-	stage := t.empty("rotation", 3)
-	rotations := &rotations{stage: stage}
+func (e *environment) rotate(running *sync.WaitGroup, problems chan<- error) *rotations {
+	tenant := e.empty("rotation", 3)
+	rotations := &rotations{tenant: tenant}
 	key := newKey()
 	pairs := [][2]authority{
 		{newAuthority("edge 2026", newKey(), 45*day, true), newAuthority("edge 2027", newKey(), 365*day, true)},
@@ -65,22 +65,22 @@ func (t *theater) rotate(running *sync.WaitGroup, problems chan<- error) *rotati
 	}
 	old := make([]string, len(pairs))
 	for index := range pairs {
-		project := &stage.Projects[index]
-		old[index] = stage.manager.upload("old", pairs[index][0].anchor)
-		stage.manager.activate(project.ID, old[index])
+		project := &tenant.Projects[index]
+		old[index] = tenant.manager.upload("old", pairs[index][0].anchor)
+		tenant.manager.activate(project.ID, old[index])
 		for number := 0; number < movers; number++ {
 			name := fmt.Sprintf("rotation%d-%d", index, number)
-			stage.clients = append(stage.clients, &client{name: name, chain: pairs[index][0].leaf(name), project: project})
+			tenant.clients = append(tenant.clients, &client{name: name, chain: pairs[index][0].leaf(name), project: project})
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), longest)
-	exporter := t.play(ctx, stage, running, problems)
+	exporter := e.run(ctx, tenant, running, problems)
 	var rotating sync.WaitGroup
 	for index := range pairs {
 		rotating.Add(1)
 		go func(index int) {
 			defer rotating.Done()
-			time.Sleep(time.Until(t.start.Add(time.Second)))
+			time.Sleep(time.Until(e.start.Add(time.Second)))
 			rotations.rotate(ctx, exporter, index, old[index], pairs[index][1])
 		}(index)
 	}
@@ -95,20 +95,20 @@ func (t *theater) rotate(running *sync.WaitGroup, problems chan<- error) *rotati
 
 // Rotate waits after each step until the exporter has seen it, as somebody would who looks before the next.
 func (r *rotations) rotate(ctx context.Context, exporter *exporter, index int, old string, to authority) {
-	project := r.stage.Projects[index].ID
-	uploaded := r.stage.manager.upload("new", to.anchor)
-	r.stage.manager.activate(project, uploaded)
+	project := r.tenant.Projects[index].ID
+	uploaded := r.tenant.manager.upload("new", to.anchor)
+	r.tenant.manager.activate(project, uploaded)
 	exporter.waitForPoll(ctx)
-	for _, client := range r.stage.clients[index*movers : (index+1)*movers] {
+	for _, client := range r.tenant.clients[index*movers : (index+1)*movers] {
 		client.mutex.Lock()
 		client.chain, client.changed = to.leaf(client.name), true
-		client.writeFile(r.stage.file(client))
+		client.writeFile(r.tenant.file(client))
 		client.mutex.Unlock()
 		exporter.waitForPoll(ctx)
 	}
-	r.stage.manager.deactivate(project, old)
+	r.tenant.manager.deactivate(project, old)
 	exporter.waitForPoll(ctx)
-	r.stage.manager.do("DELETE", "/certificates/"+old, nil, nil)
+	r.tenant.manager.do("DELETE", "/certificates/"+old, nil, nil)
 	exporter.waitForPoll(ctx)
 	if ctx.Err() == nil {
 		r.mutex.Lock()
@@ -121,7 +121,7 @@ func (r *rotations) rotate(ctx context.Context, exporter *exporter, index int, o
 func (r *rotations) faults() []string {
 	var faults []string
 	calls, predictions := 0, 0
-	for _, client := range r.stage.clients {
+	for _, client := range r.tenant.clients {
 		for _, call := range client.calls {
 			calls++
 			if call.isRefused() {
