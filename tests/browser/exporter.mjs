@@ -40,18 +40,23 @@ export class Exporter {
     });
   }
 
-  /** Waits until a poll has ended, whatever came of it. */
+  /** Waits until a poll has ended, whatever came of it; at most a minute. */
   async polled() {
-    for (;;) {
+    for (const end = Date.now() + 60_000; Date.now() < end; ) {
       const { polls } = await (await fetch(`${this.url}api/v1/polls`)).json();
       if (polls > 0) return this;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
+    throw new Error("no poll has ended within a minute");
   }
 
-  stop() {
+  /** Ends it and waits, so that the demo removes its files. */
+  async stop() {
     this.child.removeAllListeners("exit");
-    this.child.kill("SIGKILL");
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    const ended = new Promise((resolve) => this.child.once("exit", resolve));
+    this.child.kill("SIGTERM");
+    await ended;
   }
 }
 

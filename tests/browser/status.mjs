@@ -307,7 +307,7 @@ const tests = {
     const exporter = await (await keep(Exporter.demo())).polled();
     const { page, close } = await open(exporter);
     await page.waitForLoadState("networkidle");
-    exporter.stop();
+    await exporter.stop();
     await page.evaluate(() => Object.assign(new Image(), { src: "lost.svg" }).decode());
     await close();
   },
@@ -568,7 +568,7 @@ for (const [name, test] of Object.entries(tests)) {
     failed += 1;
     console.log(`FAILED: ${name}\n${error.stack}`);
   } finally {
-    for (const thing of running.splice(0)) thing.stop();
+    for (const thing of running.splice(0)) await thing.stop();
   }
 }
 await browser.close();
