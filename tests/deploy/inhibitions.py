@@ -4,7 +4,8 @@ inhibitions.py CONFIGURATION
 """
 
 import json
-import socket
+import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -47,20 +48,27 @@ CASES = {
 
 
 def main():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        address = "127.0.0.1:%d" % s.getsockname()[1]
     with tempfile.TemporaryDirectory() as work, open(f"{work}/log", "wb") as log:
         alertmanager = subprocess.Popen(
             ["prometheus-alertmanager", f"--config.file={sys.argv[1]}", f"--storage.path={work}",
-             f"--web.listen-address={address}", "--cluster.listen-address="],
+             "--web.listen-address=127.0.0.1:0", "--cluster.listen-address="],
             stdout=log, stderr=log,
         )  # fmt: skip
         try:
-            check(f"http://{address}/api/v2/alerts")
+            check(f"http://{address(alertmanager, pathlib.Path(log.name))}/api/v2/alerts")
         finally:
             alertmanager.terminate()
             alertmanager.wait(20)
+
+
+def address(alertmanager, log):
+    """Where it says that it listens."""
+    end = time.monotonic() + 20
+    while not (found := re.search(r'"Listening on" address=(\S+)\n', log.read_text())):
+        if alertmanager.poll() is not None or time.monotonic() > end:
+            sys.exit(f"Alertmanager does not listen: {log.read_text()}")
+        time.sleep(0.1)
+    return found[1]
 
 
 def check(url):
