@@ -156,6 +156,19 @@ impl Assessment {
         Some(&certificates[position].certificate)
     }
 
+    /// The identifier of each certificate on which a client depends, and that client: it would be refused at once, were the
+    /// certificate deactivated everywhere; or, if the third is false, that is not known.
+    pub(crate) fn dependents(&self, now: UnixSeconds) -> impl Iterator<Item = (&str, &str, bool)> {
+        self.judged.iter().flat_map(move |it| {
+            let client = &self.clients[it.client];
+            let is_certificate = client.files[it.file].kind == FileKind::Certificate;
+            let scope = self.enforced.get(&it.scope).filter(|_| is_certificate);
+            let depends = scope.map(|scope| it.acceptance.depends_on(scope, now));
+            let with_client = |(id, is_known)| (id, &*client.name, is_known);
+            depends.into_iter().flatten().map(with_client)
+        })
+    }
+
     /// Of each certificate: how many pairs of a client's certificate and a scope would be refused at once, were it
     /// deactivated everywhere; `None` if that is not known.
     pub fn dependent_clients(&self, now: UnixSeconds) -> Vec<(&Certificate, Option<u64>)> {

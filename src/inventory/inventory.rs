@@ -248,12 +248,6 @@ impl Inventory {
             .map(|position| &self.lists.projects[*position as usize].project)
     }
 
-    /// The positions among [`Self::scopes`] of those at which a certificate of this inventory is active.
-    pub(crate) fn active_scopes(of: &CertificateUse) -> impl Iterator<Item = usize> {
-        let projects = of.active_at_projects.iter().map(|position| *position as usize + 1);
-        of.active_at_organization.then_some(0).into_iter().chain(projects)
-    }
-
     /// A project at which a certificate of this inventory is active, and whose list gives it other dates. They count there.
     pub fn differing_project(&self, of: &CertificateUse) -> Option<&Project> {
         Some(&self.lists.projects[of.differs_at? as usize].project)

@@ -8,6 +8,7 @@ mod changes;
 #[expect(clippy::module_inception, reason = "the room is named after what it is built around")]
 mod inventory;
 mod listing;
+mod loss;
 mod project;
 mod rotation;
 mod scope;
@@ -20,6 +21,7 @@ pub(crate) use changes::Change;
 pub use inventory::{Inventory, Lists, ProjectFaults, ProjectList};
 pub(crate) use listing::unchanged_or;
 pub use listing::{Identified, Listing, Malformed};
+pub(crate) use loss::Loss;
 pub use project::Project;
 pub use rotation::{CertificateUse, RotationGroup};
 pub use scope::Scope;

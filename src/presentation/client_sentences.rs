@@ -8,26 +8,14 @@ use super::links::Link;
 use super::rows::CertificateRow;
 use super::text::format_date;
 use crate::clients::{Assessment, Problem, Refusal};
-use crate::inventory::{Severity, whole_second};
+use crate::inventory::Severity;
 
-/// Tells of each certificate how many clients depend on it, and what is odd about its PEM.
-pub(super) fn annotate(rows: &mut [CertificateRow<'_>], assessment: &Assessment, now: f64) {
-    let dependent = assessment.dependent_clients(whole_second(now)).into_iter();
-    let counts: HashMap<_, _> = dependent.map(|(it, count)| (&*it.id, count)).collect();
+/// Tells of each certificate what is odd about its PEM.
+pub(super) fn annotate(rows: &mut [CertificateRow<'_>], assessment: &Assessment) {
     let problems: HashMap<_, _> =
         assessment.problems().map(|(it, problems)| (&*it.id, problems)).collect();
-    let any_client = !assessment.clients().is_empty();
     for row in rows {
         let certificate = &row.used.certificate;
-        match counts.get(&*certificate.id) {
-            Some(Some(0)) if row.used.is_active() && any_client => {
-                row.add_dependents("no configured client depends on it");
-            }
-            None | Some(Some(0)) => {}
-            Some(None) => row.add_dependents("how many clients depend on it is not known"),
-            Some(Some(1)) => row.add_dependents("1 client depends on it"),
-            Some(Some(count)) => row.add_dependents(&format!("{count} clients depend on it")),
-        }
         if certificate.expires_at_from_pem {
             row.add_note("its expiry is taken from its PEM, since the API gives none");
         }
@@ -191,7 +179,7 @@ mod tests {
 
     use regex::Regex;
 
-    use super::super::{Status, Summary};
+    use super::super::{Status, Summary, if_deactivated};
     use super::*;
     use crate::clients::{
         AnchorContent, Chain, Client, ClientFile, Contents, FailedFile, FileKind, Signatures,
@@ -365,13 +353,16 @@ mod tests {
             NOW as f64,
             Thresholds::default(),
         );
-        annotate(&mut rows, state.clients.as_deref().unwrap(), NOW as f64);
+        annotate(&mut rows, state.clients.as_deref().unwrap());
+        let (inventory, clients) =
+            (&state.snapshot.as_ref().unwrap().inventory, state.clients.as_deref());
+        if_deactivated::annotate(&mut rows, inventory, clients, NOW as f64);
         let root = rows.iter().find(|row| row.id == "root").unwrap();
-        let said = (root.dependents.as_deref().unwrap(), root.note.as_deref().unwrap());
+        let said = (root.if_deactivated.as_deref().unwrap(), root.note.as_deref().unwrap());
         assert_eq!(
             said,
             (
-                "2 clients depend on it",
+                "client edge would be refused",
                 "its key usage is not for signing certificates; its PEM has several certificates, and only the first counts"
             )
         );

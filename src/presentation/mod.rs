@@ -4,6 +4,7 @@
 mod client_rows;
 mod client_sentences;
 mod harms;
+mod if_deactivated;
 mod json;
 mod links;
 mod next_step;

@@ -164,8 +164,8 @@ pub(crate) struct CertificateRow<'a> {
     pub id: String,
     pub end: Option<String>,
     pub relative_end: String,
-    /// What rests on it: clients, and scopes that no other certificate covers.
-    pub dependents: Option<String>,
+    /// What would become of scopes and clients if it were deactivated; none if it is active nowhere.
+    pub if_deactivated: Option<String>,
     /// What else to know of the row.
     pub note: Option<String>,
     /// None if the certificate is active nowhere.
@@ -183,27 +183,12 @@ impl<'a> CertificateRow<'a> {
         certificate_anchor(&self.id)
     }
 
-    /// Adds at which of its scopes no other certificate is valid at `now`. `has_one`: which scopes have one valid certificate.
-    fn with_scopes(mut self, has_one: &[bool], now: UnixSeconds) -> Self {
-        let (begin, end) = self.spans[0];
-        let is_only = |scope: &usize| (begin..end).contains(&now) && has_one[*scope];
-        let mut only = Inventory::active_scopes(self.used).filter(is_only);
-        let Some(first) = only.next() else { return self };
-        let place = match (only.count(), self.inventory.scope(first)) {
-            (0, Some((Some(project), _))) => name_or_id(project.name.as_deref(), &project.id),
-            (0, _) => "the organization".into(),
-            (more, _) => format!("{} scopes", more + 1),
-        };
-        self.add_dependents(&format!("the only valid one at {place}"));
-        self
-    }
-
+    /// Adds to what else to know of it.
     pub(super) fn add_note(&mut self, more: &str) {
-        append(&mut self.note, more);
-    }
-
-    pub(super) fn add_dependents(&mut self, more: &str) {
-        append(&mut self.dependents, more);
+        self.note = Some(match self.note.take() {
+            Some(note) => format!("{note}; {more}"),
+            None => more.into(),
+        });
     }
 
     pub(super) fn link(&self) -> Link {
@@ -245,11 +230,9 @@ impl<'a> CertificateRow<'a> {
     /// Every certificate: those that are active before the others, and what ends first first. Of the others, what could be
     /// activated comes first, and what ends last first.
     pub(super) fn all(inventory: &'a Inventory, now: f64, thresholds: Thresholds) -> Vec<Self> {
-        let second = whole_second(now);
-        let has_one = inventory.scopes().map(|(_, scope)| scope.valid(second) == Some(1));
-        let has_one: Vec<_> = has_one.collect();
-        let row = |used| Self::new(inventory, used, now, thresholds).with_scopes(&has_one, second);
-        let mut rows: Vec<_> = inventory.certificates().iter().map(row).collect();
+        let uses = inventory.certificates().iter();
+        let mut rows: Vec<_> =
+            uses.map(|used| Self::new(inventory, used, now, thresholds)).collect();
         rows.sort_by_key(|row| row.order(now));
         rows
     }
@@ -311,7 +294,7 @@ impl<'a> CertificateRow<'a> {
             id: sanitize(&certificate.id),
             end: certificate.expires_at.map(format_timestamp),
             relative_end: relative(certificate.expires_at, now),
-            dependents: None,
+            if_deactivated: None,
             note: begins.into_iter().chain(differs).reduce(|note, more| format!("{note}; {more}")),
             active_at: (!scopes.is_empty()).then(|| enumerate(scopes, more)),
             successor: successor
@@ -323,13 +306,6 @@ impl<'a> CertificateRow<'a> {
             )],
         }
     }
-}
-
-fn append(text: &mut Option<String>, more: &str) {
-    *text = Some(match text.take() {
-        Some(text) => format!("{text}; {more}"),
-        None => more.into(),
-    });
 }
 
 /// Where it is active: the organization (none) and the first few projects, as `shown`, and how many more there are.
@@ -357,30 +333,6 @@ mod tests {
     use super::*;
     use crate::fixture::{DAY, NOW, certificate, snapshot};
     use crate::poll_state::PollTiming;
-
-    #[test]
-    fn a_certificate_says_where_no_other_is_valid() {
-        let spare = || certificate("spare").valid(-9..9);
-        let snapshot = snapshot(&[
-            vec![certificate("ended").valid(-9..-2), certificate("next").valid(2..9)],
-            vec![certificate("a").valid(-9..9), certificate("spare").valid(-9..-1)],
-            vec![spare(), certificate("b").valid(-9..9)],
-            vec![certificate("c").valid(-9..9)],
-            vec![certificate("c").valid(-9..9)],
-        ]);
-        let rows = CertificateRow::all(&snapshot.inventory, NOW as f64, Thresholds::default());
-        let said = |id: &str| rows.iter().find(|row| row.id == id).unwrap().dependents.as_deref();
-        for (id, text) in [
-            ("ended", None),
-            ("next", None),
-            ("a", Some("the only valid one at proj_0")),
-            ("b", None),
-            ("spare", None),
-            ("c", Some("the only valid one at 2 scopes")),
-        ] {
-            assert_eq!(said(id), text, "{id}");
-        }
-    }
 
     #[test]
     fn of_inactive_certificates_what_can_be_activated_comes_first() {

@@ -2,6 +2,7 @@ use serde::Serialize;
 
 use super::client_rows::{ClientRow, worst as worst_client};
 use super::client_sentences::{annotate, clauses as client_clauses};
+use super::if_deactivated;
 use super::links::Marked;
 use super::next_step::NextStep;
 use super::rows::{CertificateRow, ScopeRow};
@@ -159,8 +160,10 @@ impl<'a> Summary<'a> {
                 scopes = ScopeRow::all(state, snapshot, now, thresholds);
                 let now = state.earliest_time(now);
                 certificates = CertificateRow::all(&snapshot.inventory, now, thresholds);
-                if let Some(clients) = state.clients.as_deref() {
-                    annotate(&mut certificates, clients, now);
+                let (inventory, clients_known) = (&snapshot.inventory, state.clients.as_deref());
+                if_deactivated::annotate(&mut certificates, inventory, clients_known, now);
+                if let Some(clients) = clients_known {
+                    annotate(&mut certificates, clients);
                 }
                 let (clauses, gaps) = (client_clauses(&clients, now), gaps(state, snapshot));
                 let hides_projects = snapshot.inventory.lists().project_faults.hidden > 0;

@@ -1,0 +1,128 @@
+//! What a scope would lose if a certificate were deactivated everywhere.
+
+use std::collections::HashMap;
+
+use super::scope::validity;
+use super::{Certificate, Coverage, Inventory, Scope, UnixSeconds, whole_second};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Loss {
+    /// No other active certificate is valid: every request would be refused.
+    Requests,
+    /// No other certificate is active: any client would be let in.
+    Enforcement,
+    /// Whether it is covered, or until when, would not be known.
+    Certainty,
+    /// It would be covered only until this instant, which is sooner than now.
+    CoveredUntil(UnixSeconds),
+}
+
+impl Loss {
+    fn between(before: Coverage, after: Coverage) -> Option<Self> {
+        match (before, after) {
+            (Coverage::NotEnforced | Coverage::Unknown, _) => None,
+            (_, Coverage::NotEnforced) => Some(Self::Enforcement),
+            (Coverage::Refused { .. }, _) => None,
+            (_, Coverage::Refused { .. }) => Some(Self::Requests),
+            (Coverage::Covered { until }, Coverage::Covered { until: then }) => {
+                (then < until).then_some(Self::CoveredUntil(then))
+            }
+            (Coverage::Covered { .. }, _) => Some(Self::Certainty),
+            _ => None,
+        }
+    }
+}
+
+impl Inventory {
+    /// By the identifier of each certificate on which a scope rests: what it would lose, the scopes by their positions
+    /// among [`Self::scopes`].
+    pub(crate) fn losses(&self, now: f64) -> HashMap<&str, Vec<(usize, Loss)>> {
+        let mut losses: HashMap<_, Vec<_>> = HashMap::new();
+        for (position, (_, scope)) in self.scopes().enumerate() {
+            let (in_effect, hides_anchors) = self.in_effect(position);
+            let before = Coverage::of(scope, whole_second(now));
+            for without in essential(&in_effect, whole_second(now)) {
+                let others = in_effect.iter().filter(|it| it.id != without.id).copied();
+                let after = Coverage::of(&Scope::new(others, hides_anchors), whole_second(now));
+                if let Some(loss) = Loss::between(before, after) {
+                    losses.entry(&*without.id).or_default().push((position, loss));
+                }
+            }
+        }
+        losses
+    }
+}
+
+/// The only active certificate, the only valid one, and those that prolong coverage from `now` on, one after the other:
+/// without any of the others nothing changes.
+fn essential<'a>(in_effect: &[&'a Certificate], now: UnixSeconds) -> Vec<&'a Certificate> {
+    let ends_after = |certificate: &Certificate, instant: UnixSeconds| {
+        let (begin, end) = validity(certificate)?;
+        let end = end.unwrap_or(UnixSeconds::MAX);
+        (begin <= instant && instant < end).then_some(end)
+    };
+    let mut valid = in_effect.iter().filter(|it| ends_after(it, now).is_some());
+    let mut essential: Vec<_> = match (in_effect, valid.next(), valid.next()) {
+        ([only], ..) | (_, Some(only), None) => vec![*only],
+        _ => Vec::new(),
+    };
+    let dated = || in_effect.iter().filter(|it| it.expires_at.is_some());
+    let mut reached = now;
+    while let Some((end, next)) =
+        dated().filter_map(|it| Some((ends_after(it, reached)?, *it))).max_by_key(|(end, _)| *end)
+    {
+        if essential.iter().all(|it| it.id != next.id) {
+            essential.push(next);
+        }
+        reached = end;
+    }
+    essential
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixture::{certificate, group, lists};
+
+    proptest! {
+        #[test]
+        fn what_is_lost_is_what_changes_without_it(
+            read in prop::collection::vec(
+                prop::collection::btree_map(
+                    0..9_u8,
+                    (any::<bool>(), prop::option::of(0..12_i64), prop::option::of(0..12_i64)),
+                    0..6,
+                ),
+                1..4,
+            ),
+            now in 0..12_i64,
+        ) {
+            let list = |facts: &std::collections::BTreeMap<u8, (bool, Option<i64>, Option<i64>)>| {
+                let listed = facts.iter().map(|(id, (active, begin, end))| Certificate {
+                    active: *active,
+                    ..certificate(&format!("cert_{id}")).dated(*begin, *end)
+                });
+                listed.collect::<Vec<_>>()
+            };
+            let read: Vec<_> = read.iter().map(list).collect();
+            let inventory = Inventory::new(lists(&read), &group("^$"));
+            let losses = inventory.losses(now as f64);
+            for used in inventory.certificates() {
+                let id = &*used.certificate.id;
+                let without = inventory.without(&[id]);
+                let expected: Vec<_> = inventory
+                    .scopes()
+                    .zip(without.scopes())
+                    .enumerate()
+                    .filter_map(|(position, ((_, before), (_, after)))| {
+                        let [before, after] = [before, after].map(|scope| Coverage::of(scope, now));
+                        Some((position, Loss::between(before, after)?))
+                    })
+                    .collect();
+                prop_assert_eq!(losses.get(id).cloned().unwrap_or_default(), expected, "{}", id);
+            }
+        }
+    }
+}
