@@ -3,7 +3,7 @@
 //!
 //! [`client`] names the lists, [`request`] sends and retries one request as [`retry`] decides, [`pager`] follows a list
 //! from page to page, [`wire`] reads a page, [`progress`] counts what has been read, and [`transport`] makes the
-//! connections below, as [`proxy`], [`roots`] and the TLS files say.
+//! connections below, as [`proxy`], [`roots`] and [`tls_files`] say.
 
 mod client;
 mod error;
@@ -14,6 +14,7 @@ mod proxy;
 mod request;
 mod retry;
 mod roots;
+mod tls_files;
 mod transport;
 mod wire;
 
@@ -22,8 +23,8 @@ pub use error::Error;
 pub use metrics::Metrics;
 pub use pager::{Next, PageError, Pager};
 pub(crate) use progress::Progress;
+pub(crate) use tls_files::certificate_counts;
 pub use transport::ClientError;
-pub(crate) use transport::certificate_counts;
 pub use wire::{Decoded, Entry};
 
 /// What was requested, as the label `endpoint` and the log name it.

@@ -5,28 +5,24 @@
 use std::env::var_os;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::net::ToSocketAddrs as _;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{ClientBuilder, redirect, retry};
-use secrecy::zeroize::Zeroizing;
 use tokio::time::Instant;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::{ClientConfig, Error as TlsError, RootCertStore};
-use x509_parser::parse_x509_certificate;
 
 use super::error::error_chain;
 use super::proxy::Proxy;
 use super::roots::SystemRoots;
+use super::tls_files::{self, TlsFiles, lock};
 use super::{Client, Metrics};
 use crate::blocking::{BoundedIo, IO_TIMEOUT, try_spawn};
 use crate::config::{Api, ConfigError};
-use crate::pem::{self, Certificates, PairError, PemError};
 use crate::poll_state::ApiConnection;
-use crate::regular_file;
 
 /// Some services in front of an API add dozens of headers; the library takes 100 by default.
 const MAX_HEADERS: usize = 256;
@@ -242,8 +238,8 @@ fn configure(
         .with_root_certificates(store);
     let (mut config, not_after) = match (&files.client_cert, &files.client_key) {
         (Some(cert), Some(key)) => {
-            let pair = identity(cert, key)?;
-            let not_after = not_after(&pair);
+            let pair = tls_files::identity(cert, key)?;
+            let not_after = tls_files::not_after(&pair);
             let resolver = Arc::new(SingleCertAndKey::from(pair));
             (builder.with_client_cert_resolver(resolver), not_after)
         }
@@ -259,101 +255,6 @@ fn digest(files: &TlsFiles, system_roots: Option<&SystemRoots>) -> u64 {
         .map(|file| Some(file.as_ref()?.content.as_slice()));
     let system_roots = system_roots.map(SystemRoots::stamp);
     BuildHasherDefault::<DefaultHasher>::new().hash_one((contents, system_roots))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What each file of certificates holds, a line each.
-pub(crate) fn certificate_counts(api: &Api) -> Result<Vec<String>, ClientError> {
-    let TlsFiles { ca, client_cert, .. } = TlsFiles::read(api, &Mutex::default())?;
-    let line = |file: TlsFile| {
-        let held = pem::count(&file.certificates()?);
-        Ok(format!("{}: {} holds {held}", file.key, file.path.display()))
-    };
-    ca.into_iter().chain(client_cert).map(line).collect()
-}
-
-/// The certificate authorities, client certificate and key, as far as configured.
-struct TlsFiles {
-    ca: Option<TlsFile>,
-    client_cert: Option<TlsFile>,
-    client_key: Option<TlsFile>,
-}
-
-struct TlsFile {
-    /// The key of the configuration that names it.
-    key: &'static str,
-    path: PathBuf,
-    content: Zeroizing<Vec<u8>>,
-}
-
-/// More than any list of authorities that a person maintains.
-const MAX_KIB: u64 = 4096;
-
-impl TlsFiles {
-    /// Says in `reading` which file is being read.
-    fn read(api: &Api, reading: &Mutex<String>) -> Result<Self, ClientError> {
-        let read = |key: &'static str, path: &Option<PathBuf>| {
-            let Some(path) = path else { return Ok(None) };
-            *lock(reading) = format!("{key}: {}", path.display());
-            TlsFile::read(key, path).map(Some)
-        };
-        Ok(Self {
-            ca: read("api.ca_file", &api.ca_file)?,
-            client_cert: read("api.client_cert_file", &api.client_cert_file)?,
-            client_key: read("api.client_key_file", &api.client_key_file)?,
-        })
-    }
-}
-
-/// What is presented to the API: a chain and the key of its first certificate.
-fn identity(cert: &TlsFile, key: &TlsFile) -> Result<CertifiedKey, ClientError> {
-    let chain = cert.certificates()?;
-    let private_key = pem::private_key(&key.content).map_err(|error| key.refuse(&error))?;
-    pem::pair(&chain, &private_key).map_err(|error| match error {
-        PairError::Certificate(error) => cert.refuse(&error),
-        PairError::Key(error) => key.refuse(&error),
-        PairError::Mismatch => ClientError(format!(
-            "{}: {} is not the key of the first certificate in {}",
-            key.key,
-            key.path.display(),
-            cert.path.display()
-        )),
-    })
-}
-
-/// `notAfter` of the certificate that is presented, in seconds since the epoch.
-fn not_after(pair: &CertifiedKey) -> Option<i64> {
-    let (_, leaf) = parse_x509_certificate(pair.cert.first()?).ok()?;
-    Some(leaf.validity().not_after.timestamp())
-}
-
-impl TlsFile {
-    fn read(key: &'static str, path: &Path) -> Result<Self, ClientError> {
-        match regular_file::read(path, MAX_KIB) {
-            Ok(content) => Ok(Self { key, path: path.into(), content: content.into() }),
-            Err(error) => {
-                Err(ClientError(format!("{key}: {} cannot be read: {error}", path.display())))
-            }
-        }
-    }
-
-    fn refuse(&self, fault: &PemError) -> ClientError {
-        ClientError(format!("{}: {} {fault}", self.key, self.path.display()))
-    }
-
-    fn certificates(&self) -> Result<Certificates, ClientError> {
-        pem::certificates(&self.content).map_err(|error| self.refuse(&error))
-    }
-
-    /// Its certificates as trusted roots, and what they are in words.
-    fn roots(&self) -> Result<(RootCertStore, String), ClientError> {
-        let roots = pem::roots(&self.certificates()?).map_err(|error| self.refuse(&error))?;
-        let place = format!("{} of {}: {}", roots.len(), self.key, self.path.display());
-        Ok((roots, place))
-    }
 }
 
 #[cfg(test)]
