@@ -1,8 +1,8 @@
 //! From defaults, a file, the environment and flags to one validated [`Config`].
 //!
-//! [`layers`] stacks the sources, [`file`] reads the one on disk, [`effective`] prints what they come to, [`values`] says
-//! what a value may be, and this module what there is to configure: of each key the name, the type and the bounds, once.
-//! `config/default.toml` has the defaults. No message repeats a value.
+//! [`layers`] stacks the sources, [`file`](mod@file) reads the one on disk, [`effective`] prints what they come to,
+//! [`values`] says what a value may be, and this module what there is to configure: of each key the name, the type and the
+//! bounds, once. `config/default.toml` has the defaults. No message repeats a value.
 
 mod client;
 mod credentials;
