@@ -6,9 +6,9 @@ use super::client_rows::{ClientRow, ClientState};
 use super::harms::{Clause, Subject, Urgency};
 use super::links::Link;
 use super::rows::CertificateRow;
-use super::text::format_date;
+use super::text::{format_date, relative};
 use crate::clients::{Assessment, Problem, Refusal};
-use crate::inventory::Severity;
+use crate::inventory::{SECONDS_PER_DAY, Severity};
 
 /// Tells of each certificate what is odd about its PEM.
 pub(super) fn annotate(rows: &mut [CertificateRow<'_>], assessment: &Assessment) {
@@ -65,7 +65,10 @@ const CERTIFICATES: &str = "client certificates";
 /// Rows of one state: one by name, otherwise how many. The rest is in the rows.
 fn text(alike: &[&ClientRow<'_>], now: f64) -> String {
     let row = alike[0];
-    let from = row.refused_from.map(|at| format_date(at, now)).unwrap_or_default();
+    let when = row.refused_from.map_or_else(String::new, |at| match at as f64 - now {
+        left if left < SECONDS_PER_DAY => relative(Some(at), now),
+        _ => format!("from {}", format_date(at, now)),
+    });
     let (one, kind, many) = match row.state {
         ClientState::Refused => (
             format!("is refused at {}: {}", row.place(), row.reason.as_deref().unwrap_or_default()),
@@ -79,9 +82,9 @@ fn text(alike: &[&ClientRow<'_>], now: f64) -> String {
             "are not trusted".into(),
         ),
         ClientState::Accepted => (
-            format!("will be refused from {from}"),
+            format!("will be refused {when}"),
             CERTIFICATES,
-            format!("will be refused, the first from {from}"),
+            format!("will be refused, the first {when}"),
         ),
         ClientState::Failed => {
             ("has a file that cannot be used".into(), "files of clients", "cannot be used".into())
@@ -130,7 +133,7 @@ pub(super) fn next_step(
             )
         }
         Refusal::AnchorInactive if !row.anchor_has_expired => {
-            format!("activate {anchor}, which is uploaded, at {place}")
+            format!("activate {anchor} (already uploaded) at {place}")
         }
         Refusal::AnchorInactive => {
             format!("give client {client} a certificate of a valid anchor: {anchor} has expired")

@@ -305,7 +305,7 @@ fn clause(alike: &[Item], more: &str, now: f64) -> String {
             format!("whether {count} enforce mutual TLS is not known"),
         ),
         Harm::Unread => {
-            (format!("{one} has not been read yet"), format!("{count} have not been read yet"))
+            (format!("{one} could not be read yet"), format!("{count} could not be read yet"))
         }
     };
     if alike.len() == 1 { one } else { many }

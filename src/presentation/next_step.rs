@@ -91,7 +91,7 @@ fn of_scopes(
     let before = end.map_or_else(String::new, |end| format!(" before {}", format_date(end, now)));
     let text = match (uploaded(certificates, row, from), row.last_to_end()) {
         (Some(link), _) => {
-            format!("activate {}, which is uploaded, at {place}{before}", link.mark())
+            format!("activate {} (already uploaded) at {place}{before}", link.mark())
         }
         (None, Some(last)) => {
             format!("upload a successor of {} and activate it at {place}{before}", last.mark())
@@ -177,7 +177,7 @@ fn of_polls(state: &PollState, now: f64) -> Option<(String, Option<&'static str>
         ("correct poll.project_include or poll.project_exclude", None)
     } else if state.projects && snapshot.is_some_and(Snapshot::lists_no_project) {
         (
-            "see whether the admin key may list the organization's projects, or unset poll.projects",
+            "check that the admin key may list the organization's projects, or unset poll.projects",
             None,
         )
     } else if inventory.is_some_and(|inventory| inventory.malformed().count() > 0) {
@@ -195,17 +195,17 @@ fn of_failure(FailedList { list, reason, .. }: &FailedList) -> &'static str {
             "put the admin key into the file that api.admin_key_file names"
         }
         FailureReason::Forbidden if *list == ListName::Projects => {
-            "see whether the admin key may list the organization's projects, and whether a proxy or firewall answers \
+            "check that the admin key may list the organization's projects, and that no proxy or firewall answers \
              in the API's place"
         }
         FailureReason::Forbidden => {
-            "see whether the admin key has the permission api.mtls.read, and whether a proxy or firewall answers in \
+            "check that the admin key has the permission api.mtls.read, and that no proxy or firewall answers in \
              the API's place"
         }
         FailureReason::MtlsRequired => "check api.client_cert_file and api.client_key_file",
-        FailureReason::Timeout => "check the way to the API: DNS, proxy, firewall",
+        FailureReason::Timeout => "check the connection to the API: DNS, proxy, firewall",
         FailureReason::Network => {
-            "check the way to the API: DNS, proxy, firewall, and TLS (api.ca_file, api.client_cert_file)"
+            "check the connection to the API: DNS, proxy, firewall, and TLS (api.ca_file, api.client_cert_file)"
         }
         FailureReason::RateLimited => {
             "wait; if it goes on, find out what else uses this key, or raise poll.interval"
@@ -280,7 +280,7 @@ mod tests {
                     // Of another authority, which lets none of these clients in.
                     ending("d", 900).named("other-1").inactive(),
                 ]),
-                Some("activate edge-2, which is uploaded, at the organization"),
+                Some("activate edge-2 (already uploaded) at the organization"),
                 Some("OpenAIMTLSNotCovered"),
             ),
             (

@@ -111,9 +111,15 @@ fn healthy(
     let ends = active.filter_map(|row| Some((row.used.certificate.expires_at?, row)));
     let next = ends.clone().map(|(end, _)| end).min();
     let expiring: Vec<_> = ends.filter(|(end, _)| Some(*end) == next).collect();
-    let when = match expiring.as_slice() {
-        [(_, one)] => format!("when {} expires", title(one)),
-        many => format!("when {} certificates expire", many.len()),
+    let (when, first) = match expiring.as_slice() {
+        [(_, one)] => (
+            format!("when {} expires", title(one)),
+            format!("certificate to expire is {}", title(one)),
+        ),
+        many => (
+            format!("when {} certificates expire", many.len()),
+            format!("{} certificates expire together", many.len()),
+        ),
     };
     match (scopes.iter().filter_map(|row| row.coverage?.end()).min(), next) {
         (Some(until), Some(next)) if until == next => (
@@ -122,7 +128,7 @@ fn healthy(
         ),
         (until, Some(next)) if until.is_none_or(|until| next < until) => {
             let date = format_date(next, now);
-            (covered, Some(format!("{nothing} is due until {date}, {when}.")))
+            (covered, Some(format!("The first {first}, on {date}.")))
         }
         // A project's list may have other dates than the organization's.
         (until, _) => (covered, until.map(|_| format!("{nothing} is due before then."))),
@@ -173,10 +179,12 @@ pub(super) fn caveats(state: &PollState, now: f64) -> Vec<String> {
         }
     }
     if state.is_failing() {
-        caveats.push(format!(
-            "The last poll failed: {}.",
-            name_failures(state.failed(), state.snapshot.as_deref())
-        ));
+        // Without the organization's list nothing is updated.
+        let failed = state.failed();
+        let is_all = failed.iter().any(|failed| failed.list == ListName::Organization);
+        let what = if is_all { "failed" } else { "could not read everything" };
+        let failures = name_failures(failed, state.snapshot.as_deref());
+        caveats.push(format!("The last poll {what}: {failures}."));
     }
     if let Some(offset) = state.clock_error() {
         let relation = if offset > 0.0 { "ahead of" } else { "behind" };

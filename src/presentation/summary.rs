@@ -293,7 +293,7 @@ mod tests {
                 vec![vec![ending("a", 90), ending("b", 40), ending("c", 40)]],
                 Ok,
                 &format!(
-                    "{covered}. Nothing is due until 24 February 2027, when 2 certificates expire."
+                    "{covered}. The first 2 certificates expire together, on 24 February 2027."
                 ),
             ),
             (
@@ -444,8 +444,8 @@ mod tests {
             (
                 vec![vec![edge("a", "2026", 40), edge("b", "2027", 300)]],
                 Ok,
-                "The organization is covered until 11 November 2027. Nothing is due until 24 February 2027, \
-                 when edge-2026 (superseded by edge-2027) expires.",
+                "The organization is covered until 11 November 2027. The first certificate to expire is \
+                 edge-2026 (superseded by edge-2027), on 24 February 2027.",
             ),
         ] {
             assert_eq!(said(&read), (status, sentence.into()));
@@ -502,20 +502,20 @@ mod tests {
                 unread(90, &["p"]),
                 Status::Warning,
                 incomplete,
-                format!("Project p has not been read yet. {known} {covered}. {due}"),
+                format!("Project p could not be read yet. {known} {covered}. {due}"),
             ),
             (
                 unread(90, &["p", "q"]),
                 Status::Warning,
                 incomplete,
-                format!("2 projects have not been read yet. {known} {covered}. {due}"),
+                format!("2 projects could not be read yet. {known} {covered}. {due}"),
             ),
             (
                 unread(20, &["p"]),
                 Status::Warning,
                 "Act soon",
                 "The organization is covered for only 20 more days, until 4 February 2027, when a expires. \
-                 Project p has not been read yet."
+                 Project p could not be read yet."
                     .into(),
             ),
             (
@@ -523,14 +523,14 @@ mod tests {
                 Status::Critical,
                 "Act now",
                 "The organization is covered for only 3 more days, until 18 January 2027, 08:00 UTC, when a expires. \
-                 Project p has not been read yet."
+                 Project p could not be read yet."
                     .into(),
             ),
             (
                 Lists { unread: vec![project("p")], ..lists(&[vec![]]) },
                 Status::Warning,
                 incomplete,
-                "Project p has not been read yet. Mutual TLS is not known to be enforced.".into(),
+                "Project p could not be read yet. Mutual TLS is not known to be enforced.".into(),
             ),
             (
                 malformed,
@@ -661,7 +661,7 @@ mod tests {
         let said = "The API lists no project (poll.projects).";
         assert_eq!((summary.status, summary.headline.to_string()), (Status::Warning, said.into()));
         let next = summary.next_steps[0].text.to_string();
-        assert!(next.starts_with("see whether the admin key may list"), "{next}");
+        assert!(next.starts_with("check that the admin key may list"), "{next}");
     }
 
     #[test]
@@ -733,7 +733,7 @@ mod tests {
             let state = state(snapshot, vec![failed(ListName::Projects, None)]);
             Summary::new(&state, NOW as f64, Thresholds::default()).message()
         };
-        let failed = "The last poll failed: server (answered 503) for the list of projects.";
+        let failed = "The last poll could not read everything: server (answered 503) for the list of projects.";
         assert_eq!(
             message(None),
             format!("{failed} Nothing is known: the list of certificates has not been read.")

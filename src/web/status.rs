@@ -207,7 +207,10 @@ fn banner<'a>(
     let (lead, others) = summary.caveats.split_first()?;
     Some(match state.oldest_read_at() {
         Some(read_at) if !state.is_stale(now) => {
-            let read = format!("All that is shown was read {} or later.", ago(read_at, now));
+            let read = format!(
+                "Everything shown was read within the last {}.",
+                humanize((now - read_at).max(0.0))
+            );
             (Severity::Warning, lead, [others, &[read]].concat().join(" "))
         }
         _ => (Severity::Critical, lead, others.join(" ")),
@@ -455,7 +458,7 @@ mod tests {
                 "warning",
                 "warning",
                 incomplete,
-                "2 projects have not been read yet.",
+                "2 projects could not be read yet.",
             ),
             (
                 "projects unread, then nothing",
@@ -463,7 +466,7 @@ mod tests {
                 "warning",
                 "warning",
                 incomplete,
-                "2 projects have not been read yet.",
+                "2 projects could not be read yet.",
             ),
             (
                 "list of projects unread",

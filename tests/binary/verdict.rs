@@ -59,7 +59,7 @@ async fn what_was_never_read_is_a_warning_everywhere() {
             "the list of projects",
             0,
         ),
-        ("a project", one, "Project name of proj_001 has not been read yet", "project proj_001", 1),
+        ("a project", one, "Project name of proj_001 could not be read yet", "project proj_001", 1),
     ] {
         let forbidden = Answer::status(403).header("x-request-id", "req_7");
         let api = api().await.answering(move |request| fails(request).then(|| forbidden.clone()));
@@ -90,7 +90,7 @@ async fn what_was_never_read_is_known_to_be_so_after_a_restart_in_an_outage() {
     let one: fn(&Request) -> bool = |request| request.is_of("proj_001");
     for (fails, told) in [
         (list, "The list of projects has not been read yet"),
-        (one, "Project name of proj_001 has not been read yet"),
+        (one, "Project name of proj_001 could not be read yet"),
     ] {
         let folder = tempfile::TempDir::new().unwrap();
         let state = folder.path().join("state");
