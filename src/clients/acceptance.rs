@@ -3,23 +3,23 @@ use std::collections::BTreeMap;
 use std::iter;
 use std::sync::Arc;
 
-use super::reach::{Path, ReachedAnchor};
-use super::{EnforcedScope, Reach, Refusal, Span, X509};
+use super::candidate_paths::{CandidateAnchor, CandidatePath};
+use super::{CandidatePaths, EnforcedScope, Refusal, Span, X509};
 use crate::inventory::{UnixSeconds, merged};
 
 /// When one chain is let in in one scope.
 #[derive(Debug)]
 pub struct Acceptance {
-    pub(super) reach: Arc<Reach>,
+    pub(super) candidates: Arc<CandidatePaths>,
     /// Whether a certificate is asked for; none if that is not known.
     enforced: Option<bool>,
     has_unread: bool,
-    /// Of each anchor of the reach: when it is valid, by the API and its PEM; `None` if it is not in effect.
+    /// Of each anchor of the candidate paths: when it is valid, by the API and its PEM; `None` if it is not in effect.
     in_effect: Box<[Option<Span>]>,
     /// When the chain is let in for certain: sorted, none touching another.
     certain: Box<[(UnixSeconds, UnixSeconds)]>,
-    /// Whether something of a chain that reaches no anchor hangs on one in effect.
-    has_loose_end: bool,
+    /// Whether an anchor in effect has signed an intermediate of a chain without a path to any.
+    has_unconnected_anchor: bool,
 }
 
 /// What is known of a chain in a scope at an instant.
@@ -33,7 +33,7 @@ pub struct Verdict<'a> {
     /// Why: at that instant, or at this one if it is refused at this one.
     pub refusal: Option<Refusal>,
     /// The path that it is let in by (the one that lasts longest), or the one that is at fault.
-    pub hangs_on: Option<HangsOn<'a>>,
+    pub trust_path: Option<TrustPath<'a>>,
     /// The anchor that has ended by the instant of the refusal and may be looked at before its valid twin, if that is why.
     pub hidden_by: Option<&'a str>,
     /// While an anchor in effect has not been read: from when on it is refused in any case, and why.
@@ -42,13 +42,13 @@ pub struct Verdict<'a> {
 
 /// A path to an anchor.
 #[derive(Clone, Copy, Debug)]
-pub struct HangsOn<'a> {
+pub struct TrustPath<'a> {
     chain: &'a X509,
     intermediates: &'a [Arc<X509>],
-    anchor: &'a ReachedAnchor,
+    anchor: &'a CandidateAnchor,
 }
 
-impl<'a> HangsOn<'a> {
+impl<'a> TrustPath<'a> {
     pub fn certificate_id(&self) -> &'a str {
         &self.anchor.id
     }
@@ -61,16 +61,20 @@ impl<'a> HangsOn<'a> {
 }
 
 impl Acceptance {
-    pub(super) fn new(reach: &Arc<Reach>, scope: &EnforcedScope) -> Self {
-        let dates =
-            |anchor: &ReachedAnchor| Some(scope.dates(&anchor.id)?.and(anchor.certificate.valid()));
+    pub(super) fn new(candidates: &Arc<CandidatePaths>, scope: &EnforcedScope) -> Self {
+        let dates = |anchor: &CandidateAnchor| {
+            Some(scope.dates(&anchor.id)?.and(anchor.certificate.valid()))
+        };
         let mut acceptance = Self {
             enforced: scope.enforced(),
             has_unread: scope.has_unread(),
-            in_effect: reach.anchors.iter().map(dates).collect(),
+            in_effect: candidates.anchors.iter().map(dates).collect(),
             certain: Box::default(),
-            has_loose_end: reach.loose_ends.iter().any(|id| scope.dates(id).is_some()),
-            reach: Arc::clone(reach),
+            has_unconnected_anchor: candidates
+                .unconnected_anchors
+                .iter()
+                .any(|id| scope.dates(id).is_some()),
+            candidates: Arc::clone(candidates),
         };
         acceptance.certain = acceptance.certain().into();
         acceptance
@@ -88,11 +92,11 @@ impl Acceptance {
         let begun = self.certain.partition_point(|(begin, _)| *begin <= now);
         let end = self.certain[..begun].last().map(|(_, end)| *end);
         let is_accepted = end.is_some_and(|end| now < end);
-        let way_in = self.way_in(now);
+        let accepting_path = self.accepting_path(now);
         if self.has_unread {
             return Verdict {
                 accepted: is_accepted.then_some(true),
-                hangs_on: way_in,
+                trust_path: accepting_path,
                 at_the_latest: self.at_the_latest(now),
                 ..Verdict::default()
             };
@@ -100,11 +104,11 @@ impl Acceptance {
         let refused_at = end.filter(|_| is_accepted).unwrap_or(now);
         let (refusal, at_fault) = self.refusal(refused_at);
         Verdict {
-            // Where there is a way in that is not certain, an anchor that has ended may be in it.
-            accepted: (is_accepted || way_in.is_none()).then_some(is_accepted),
+            // Where there is an accepting path that is not certain, an anchor that has ended may stand before it.
+            accepted: (is_accepted || accepting_path.is_none()).then_some(is_accepted),
             refused_from: end,
             refusal: Some(refusal),
-            hangs_on: if is_accepted { way_in } else { at_fault },
+            trust_path: if is_accepted { accepting_path } else { at_fault },
             hidden_by: self.shadow(refused_at).map(|(anchor, ..)| &*anchor.id),
             at_the_latest: None,
         }
@@ -112,7 +116,7 @@ impl Acceptance {
 
     /// By the leaf alone, whatever the anchors are.
     fn at_the_latest(&self, now: UnixSeconds) -> Option<(UnixSeconds, Refusal)> {
-        let chain = &self.reach.chain;
+        let chain = &self.candidates.chain;
         let refused = Refusal::of_leaf(chain, now).map(|refusal| (now, refusal));
         let latest = refused.unwrap_or((chain.valid().end, Refusal::Expired));
         (self.enforced == Some(true)).then_some(latest)
@@ -121,7 +125,7 @@ impl Acceptance {
     /// The instants at which the verdict changes, in no order: between them it is the same.
     pub(super) fn boundaries(&self) -> impl Iterator<Item = UnixSeconds> {
         let spans = self.paths().flat_map(|(_, path, in_effect)| [Some(path.valid), in_effect]);
-        let spans = spans.flatten().chain([self.reach.chain.valid()]);
+        let spans = spans.flatten().chain([self.candidates.chain.valid()]);
         spans.flat_map(|span| [span.begin, span.end])
     }
 
@@ -132,32 +136,33 @@ impl Acceptance {
         scope: &'a EnforcedScope,
         now: UnixSeconds,
     ) -> Vec<(&'a str, bool)> {
-        let mut ways_in = self.ways_in().filter(|(_, _, valid)| valid.contains(now));
-        let Some((only, ..)) = ways_in.next() else {
+        let mut accepting_paths =
+            self.accepting_paths().filter(|(_, _, valid)| valid.contains(now));
+        let Some((only, ..)) = accepting_paths.next() else {
             // An anchor that has not been read may let it in.
-            let may_be_let_in = Refusal::of_leaf(&self.reach.chain, now).is_none();
+            let may_be_let_in = Refusal::of_leaf(&self.candidates.chain, now).is_none();
             return scope.unread().filter(|_| may_be_let_in).map(|id| (id, false)).collect();
         };
-        if ways_in.any(|(anchor, ..)| anchor.id != only.id) {
+        if accepting_paths.any(|(anchor, ..)| anchor.id != only.id) {
             return Vec::new();
         }
-        let without = Self::new(&self.reach, &scope.without(&[&only.id]));
+        let without = Self::new(&self.candidates, &scope.without(&[&only.id]));
         match without.at(now).accepted {
             Some(true) => Vec::new(),
             refused => vec![(&only.id, refused.is_some())],
         }
     }
 
-    fn paths(&self) -> impl Iterator<Item = (&ReachedAnchor, &Path, Option<Span>)> {
-        let anchors = self.reach.anchors.iter().zip(&self.in_effect);
+    fn paths(&self) -> impl Iterator<Item = (&CandidateAnchor, &CandidatePath, Option<Span>)> {
+        let anchors = self.candidates.anchors.iter().zip(&self.in_effect);
         anchors.flat_map(|(anchor, in_effect)| {
             anchor.paths.iter().map(move |path| (anchor, path, *in_effect))
         })
     }
 
     /// The paths by which the chain is let in, and when, whatever other anchors may be in the way.
-    fn ways_in(&self) -> impl Iterator<Item = (&ReachedAnchor, &Path, Span)> {
-        let leaf = &self.reach.chain.leaf;
+    fn accepting_paths(&self) -> impl Iterator<Item = (&CandidateAnchor, &CandidatePath, Span)> {
+        let leaf = &self.candidates.chain.leaf;
         let is_right = leaf.has_authority_key_id && leaf.may_authenticate_clients;
         let sound = self.paths().filter(move |(_, path, _)| is_right && path.is_sound);
         sound.filter_map(|(anchor, path, in_effect)| {
@@ -165,10 +170,11 @@ impl Acceptance {
         })
     }
 
-    /// When there is a way in, and no anchor with the name and key of the leaf's issuer has ended yet.
+    /// When there is an accepting path, and no anchor with the name and key of the leaf's issuer has ended yet.
     fn certain(&self) -> Vec<(UnixSeconds, UnixSeconds)> {
         let until = self.shadows().map(|(_, _, end)| end).min().unwrap_or(UnixSeconds::MAX);
-        let spans = self.ways_in().map(|(_, _, valid)| valid.and(Span::new(None, Some(until))));
+        let spans =
+            self.accepting_paths().map(|(_, _, valid)| valid.and(Span::new(None, Some(until))));
         let mut spans: Vec<_> =
             spans.filter(|span| !span.is_empty()).map(|span| (span.begin, span.end)).collect();
         spans.sort_unstable();
@@ -176,40 +182,48 @@ impl Acceptance {
     }
 
     /// The anchors in effect that have signed the leaf itself, each with its end.
-    fn shadows(&self) -> impl Iterator<Item = (&ReachedAnchor, &Path, UnixSeconds)> {
+    fn shadows(&self) -> impl Iterator<Item = (&CandidateAnchor, &CandidatePath, UnixSeconds)> {
         let direct = self.paths().filter(|(_, path, _)| path.intermediates.is_empty());
         direct.filter_map(|(anchor, path, in_effect)| Some((anchor, path, in_effect?.end)))
     }
 
-    /// The anchor that has ended at an instant at which there is another way in.
-    fn shadow(&self, instant: UnixSeconds) -> Option<(&ReachedAnchor, &Path, UnixSeconds)> {
-        let is_hidden = self.way_in(instant).is_some();
+    /// The anchor that has ended at an instant at which there is an accepting path to another.
+    fn shadow(
+        &self,
+        instant: UnixSeconds,
+    ) -> Option<(&CandidateAnchor, &CandidatePath, UnixSeconds)> {
+        let is_hidden = self.accepting_path(instant).is_some();
         self.shadows().find(|(_, _, end)| is_hidden && *end <= instant)
     }
 
-    fn way_in(&self, now: UnixSeconds) -> Option<HangsOn<'_>> {
-        let open = self.ways_in().filter(|(_, _, valid)| valid.contains(now));
+    fn accepting_path(&self, now: UnixSeconds) -> Option<TrustPath<'_>> {
+        let open = self.accepting_paths().filter(|(_, _, valid)| valid.contains(now));
         // Of two that last as long the first is the shorter.
         let (anchor, path, _) = open.min_by_key(|(_, _, valid)| Reverse(valid.end))?;
-        Some(self.hangs_on(anchor, path))
+        Some(self.trust_path(anchor, path))
     }
 
-    fn hangs_on<'a>(&'a self, anchor: &'a ReachedAnchor, path: &'a Path) -> HangsOn<'a> {
-        HangsOn { chain: &self.reach.chain.leaf, intermediates: &path.intermediates, anchor }
+    fn trust_path<'a>(
+        &'a self,
+        anchor: &'a CandidateAnchor,
+        path: &'a CandidatePath,
+    ) -> TrustPath<'a> {
+        TrustPath { chain: &self.candidates.chain.leaf, intermediates: &path.intermediates, anchor }
     }
 
     /// Why the chain is refused at an instant, and the path that is at fault.
-    fn refusal(&self, instant: UnixSeconds) -> (Refusal, Option<HangsOn<'_>>) {
+    fn refusal(&self, instant: UnixSeconds) -> (Refusal, Option<TrustPath<'_>>) {
         if let Some((anchor, path, _)) = self.shadow(instant) {
-            return (Refusal::AnchorExpired, Some(self.hangs_on(anchor, path)));
+            return (Refusal::AnchorExpired, Some(self.trust_path(anchor, path)));
         }
         let ranked = self.paths().map(|(anchor, path, in_effect)| {
-            (Rank::new(path, in_effect, instant), self.hangs_on(anchor, path))
+            (Rank::new(path, in_effect, instant), self.trust_path(anchor, path))
         });
         let (rank, at_fault) = ranked.min_by_key(|(rank, _)| *rank).unzip();
-        let of_leaf = Refusal::of_leaf(&self.reach.chain, instant);
+        let of_leaf = Refusal::of_leaf(&self.candidates.chain, instant);
         let of_path = rank.and_then(|rank| rank.first_fault);
-        let of_rest = if self.has_loose_end { Refusal::Chain } else { Refusal::UnknownIssuer };
+        let of_rest =
+            if self.has_unconnected_anchor { Refusal::Chain } else { Refusal::UnknownIssuer };
         (of_leaf.or(of_path).unwrap_or(of_rest), at_fault)
     }
 }
@@ -223,7 +237,7 @@ struct Rank {
 }
 
 impl Rank {
-    fn new(path: &Path, in_effect: Option<Span>, instant: UnixSeconds) -> Self {
+    fn new(path: &CandidatePath, in_effect: Option<Span>, instant: UnixSeconds) -> Self {
         let faults = [
             (!path.is_sound || !path.valid.contains(instant), Refusal::Chain),
             (in_effect.is_some_and(|span| !span.contains(instant)), Refusal::AnchorExpired),

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    Acceptance, Client, ClientFile, ClientScopes, Contents, EnforcedScope, FileKind, KnownIssuers,
-    ListedAnchor, Problem, Reach, Signatures, dependent_clients, problems,
+    Acceptance, CandidatePaths, Client, ClientFile, ClientScopes, Contents, EnforcedScope,
+    FileKind, KnownIssuers, ListedAnchor, Problem, Signatures, dependent_clients, problems,
 };
 use crate::inventory::{Certificate, Inventory, Project, UnixSeconds};
 
@@ -14,7 +14,7 @@ pub struct Assessment {
     clients: Vec<Client>,
     contents: Arc<Contents>,
     /// Of each file, in the order of clients and files.
-    reaches: Vec<ClientReach>,
+    candidates: Vec<FileCandidates>,
     /// None before the first snapshot: then nothing is judged.
     scopes: Option<ClientScopes>,
     /// The scopes of any client, by their positions.
@@ -27,10 +27,10 @@ pub struct Assessment {
 }
 
 #[derive(Clone, Debug)]
-struct ClientReach {
+struct FileCandidates {
     client: usize,
     file: usize,
-    reach: Arc<Reach>,
+    candidates: Arc<CandidatePaths>,
 }
 
 #[derive(Debug)]
@@ -67,15 +67,15 @@ impl Assessment {
             scopes.limit(&mut clients);
         }
         let alike = before.filter(|it| it.clients == clients && it.contents == *contents);
-        let reaches = match alike {
+        let candidates = match alike {
             Some(alike) if alike.inventory().map(Arc::as_ptr) == inventory.map(Arc::as_ptr) => {
                 return Arc::clone(alike);
             }
-            Some(alike) => alike.reaches.clone(),
-            None => reaches(&clients, contents, signatures),
+            Some(alike) => alike.candidates.clone(),
+            None => find_paths(&clients, contents, signatures),
         };
         let assessment =
-            Self { clients, contents: Arc::clone(contents), reaches, ..Self::default() };
+            Self { clients, contents: Arc::clone(contents), candidates, ..Self::default() };
         Arc::new(match scopes {
             Some(scopes) => assessment.judged_in(scopes),
             None => assessment,
@@ -90,17 +90,17 @@ impl Assessment {
     #[must_use]
     pub fn over(&self, inventory: &Arc<Inventory>) -> Self {
         let (clients, contents) = (self.clients.clone(), Arc::clone(&self.contents));
-        let reaches = self.reaches.clone();
+        let candidates = self.candidates.clone();
         let scopes = ClientScopes::new(inventory, &clients, self.scopes.as_ref());
-        Self { clients, contents, reaches, ..Self::default() }.judged_in(scopes)
+        Self { clients, contents, candidates, ..Self::default() }.judged_in(scopes)
     }
 
     fn judged_in(mut self, scopes: ClientScopes) -> Self {
-        for ClientReach { client, file, reach } in &self.reaches {
+        for FileCandidates { client, file, candidates } in &self.candidates {
             for scope in scopes.of(&self.clients[*client]) {
                 let enforced = self.enforced.entry(scope);
                 let enforced = enforced.or_insert_with(|| scopes.enforced(scope, &self.contents));
-                let acceptance = Acceptance::new(reach, enforced);
+                let acceptance = Acceptance::new(candidates, enforced);
                 self.judged.push(Judged { client: *client, file: *file, scope, acceptance });
             }
         }
@@ -189,18 +189,22 @@ impl Assessment {
     }
 }
 
-fn reaches(clients: &[Client], contents: &Contents, signatures: &Signatures) -> Vec<ClientReach> {
+fn find_paths(
+    clients: &[Client],
+    contents: &Contents,
+    signatures: &Signatures,
+) -> Vec<FileCandidates> {
     let files = || clients.iter().flat_map(|client| &client.files);
     let known = KnownIssuers::new(files().map(|file| &*file.chain));
-    let mut reaches = Vec::new();
+    let mut found = Vec::new();
     for (client, configured) in clients.iter().enumerate() {
         for (file, ClientFile { chain, .. }) in configured.files.iter().enumerate() {
-            let reach = Arc::new(Reach::new(chain, contents, &known, signatures));
-            reaches.push(ClientReach { client, file, reach });
+            let candidates = Arc::new(CandidatePaths::new(chain, contents, &known, signatures));
+            found.push(FileCandidates { client, file, candidates });
         }
     }
     signatures.forget_unused();
-    reaches
+    found
 }
 
 /// Of each certificate of the inventory; none if its PEM has not been read.

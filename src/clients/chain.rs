@@ -13,7 +13,7 @@ pub struct Chain {
     pub(super) leaf: X509,
     pub(super) intermediates: Box<[Arc<X509>]>,
     /// Whether the leaf is what an issuer would sign, with a signature that is taken for granted.
-    pub(super) is_presumed: bool,
+    pub(super) has_unsigned_leaf: bool,
 }
 
 /// Why a file is no chain. Its text goes on from the file's name.
@@ -32,11 +32,11 @@ impl Chain {
     /// Of a client's file: the leaf and the chain that it presents, in any order.
     pub fn from_pem(content: &[u8]) -> Result<Self, ChainError> {
         let mut read = read(content)?;
-        let leaf = read.remove(lowest(&read));
+        let leaf = read.remove(leaf_position(&read));
         Ok(Self {
             leaf,
             intermediates: read.into_iter().map(Arc::new).collect(),
-            is_presumed: false,
+            has_unsigned_leaf: false,
         })
     }
 
@@ -48,7 +48,7 @@ impl Chain {
         Ok(Self {
             leaf,
             intermediates: read.into_iter().map(Arc::new).collect(),
-            is_presumed: true,
+            has_unsigned_leaf: true,
         })
     }
 
@@ -83,7 +83,7 @@ fn read(content: &[u8]) -> Result<Vec<X509>, ChainError> {
 
 /// The position of the certificate at the lower end: no authority rather than one, one that issued none of the others
 /// rather than one that did, and then the first.
-fn lowest(read: &[X509]) -> usize {
+fn leaf_position(read: &[X509]) -> usize {
     let rank = |(index, certificate): (usize, &X509)| {
         let mut others = read.iter().enumerate().filter(|(other, _)| *other != index);
         let has_issued = others.any(|(_, other)| other.issuer() == certificate.subject());

@@ -18,24 +18,24 @@
 //!
 //! ```text
 //! PEM ─► AnchorContent ──┐
-//! PEM ─► Chain ──────────┴─► Reach (every path) ──┬─► Acceptance (when) ─► Verdict (at an instant)
-//! lists ─► EnforcedScope ─────────────────────────┘
+//! PEM ─► Chain ──────────┴─► CandidatePaths ──┬─► Acceptance (when) ─► Verdict (at an instant)
+//! lists ─► EnforcedScope ─────────────────────┘
 //! ```
 //!
-//! [`Assessment`] is all of it, for every file of every client in each of its scopes. [`Reach`] and [`Acceptance`] change when
-//! certificates or lists do, a [`Verdict`] only when an epoch ends ([`Assessment::epoch`]). What if is the same question
-//! with other arguments: [`Assessment::over`] another inventory, [`Acceptance::at`] another instant. Attribute filters
-//! of anchors are in no answer of the API, so that a client may be refused although it is let in by all of this.
+//! [`Assessment`] is all of it, for every file of every client in each of its scopes. [`CandidatePaths`] and [`Acceptance`]
+//! change when certificates or lists do, a [`Verdict`] only when an epoch ends ([`Assessment::epoch`]). What if is the same
+//! question with other arguments: [`Assessment::over`] another inventory, [`Acceptance::at`] another instant. Attribute
+//! filters of anchors are in no answer of the API, so that a client may be refused although it is let in by all of this.
 
 mod acceptance;
 mod anchor;
 mod assessment;
+mod candidate_paths;
 mod chain;
 mod client;
 mod client_scopes;
 mod fresh_leaf;
 mod problems;
-mod reach;
 mod refusal;
 mod scope;
 mod signatures;
@@ -44,7 +44,7 @@ mod span;
 mod tests;
 mod x509;
 
-pub use acceptance::{Acceptance, HangsOn, Verdict};
+pub use acceptance::{Acceptance, TrustPath, Verdict};
 pub use anchor::{AnchorContent, Contents};
 pub use assessment::{Assessment, Judgement};
 pub use chain::{Chain, ChainError};
@@ -56,7 +56,7 @@ pub use span::Span;
 pub use x509::X509;
 
 use acceptance::dependent_clients;
+use candidate_paths::{CandidatePaths, KnownIssuers};
 use client_scopes::ClientScopes;
 use problems::{ListedAnchor, problems};
-use reach::{KnownIssuers, Reach};
 use scope::EnforcedScope;

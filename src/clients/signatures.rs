@@ -32,13 +32,13 @@ impl Signatures {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All algorithms of webpki, each of which remembers. The signature of a `presumed` leaf is right by its own key,
+    /// All algorithms of webpki, each of which remembers. The signature of an `unsigned` leaf is right by its own key,
     /// which is that of its issuer.
-    pub(super) fn algorithms<'a>(&'a self, presumed: Option<&'a X509>) -> Vec<Remembering<'a>> {
+    pub(super) fn algorithms<'a>(&'a self, unsigned: Option<&'a X509>) -> Vec<Remembering<'a>> {
         let remembering = |algorithm: &&'static dyn SignatureVerificationAlgorithm| Remembering {
             algorithm: *algorithm,
             signatures: self,
-            presumed,
+            unsigned,
         };
         ALL_VERIFICATION_ALGS.iter().map(remembering).collect()
     }
@@ -48,7 +48,7 @@ impl Signatures {
 pub(super) struct Remembering<'a> {
     algorithm: &'static dyn SignatureVerificationAlgorithm,
     signatures: &'a Signatures,
-    presumed: Option<&'a X509>,
+    unsigned: Option<&'a X509>,
 }
 
 impl SignatureVerificationAlgorithm for Remembering<'_> {
@@ -58,10 +58,10 @@ impl SignatureVerificationAlgorithm for Remembering<'_> {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), InvalidSignature> {
-        let is_presumed = self.presumed.is_some_and(|leaf| {
+        let is_unsigned = self.unsigned.is_some_and(|leaf| {
             leaf.signed() == message && leaf.public_key().ends_with(public_key)
         });
-        if is_presumed {
+        if is_unsigned {
             return Ok(());
         }
         // The message, which is an element of DER, is the only part that says where it ends; so it comes first.

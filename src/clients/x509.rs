@@ -109,13 +109,13 @@ impl X509 {
 
     /// Whether it names another as its issuer, by name and, as far as both say, by key identifier. OpenSSL passes an issuer
     /// of another identifier over, even if it has signed.
-    pub(super) fn may_name(&self, issuer: &Self) -> bool {
+    pub(super) fn may_be_issued_by(&self, issuer: &Self) -> bool {
         let both = self.authority_key_id.as_ref().zip(issuer.subject_key_id.as_ref());
         self.issuer() == issuer.subject() && both.is_none_or(|(named, own)| named == own)
     }
 
     /// Whether the two are one authority: of one name and key.
-    pub(super) fn is_twin_of(&self, other: &Self) -> bool {
+    pub(super) fn is_same_authority_as(&self, other: &Self) -> bool {
         self.subject() == other.subject() && self.public_key() == other.public_key()
     }
 }

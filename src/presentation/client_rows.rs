@@ -7,7 +7,7 @@ use super::links::Link;
 use super::sanitize::{display_name, escaped, sanitize};
 use super::text::{format_timestamp, relative};
 use crate::clients::{
-    Assessment, ClientFile, FailedFile, FileKind, HangsOn, Judgement, Refusal, Span, Verdict,
+    Assessment, ClientFile, FailedFile, FileKind, Judgement, Refusal, Span, TrustPath, Verdict,
 };
 use crate::inventory::{Certificate, Project, Severity, Thresholds, UnixSeconds, whole_second};
 
@@ -87,7 +87,7 @@ impl<'a> ClientRow<'a> {
     ) -> Self {
         let verdict = acceptance.at(whole_second(now));
         let (state, severity) = judge(file, &verdict, now, thresholds);
-        let Verdict { refused_from, refusal, hangs_on, hidden_by, at_the_latest, .. } = verdict;
+        let Verdict { refused_from, refusal, trust_path, hidden_by, at_the_latest, .. } = verdict;
         let refused_from = refused_from.or(at_the_latest.map(|(at, _)| at));
         let refusal = refusal.or(at_the_latest.map(|(_, refusal)| refusal));
         let hidden_by = hidden_by.and_then(|id| assessment.certificate(id));
@@ -95,12 +95,12 @@ impl<'a> ClientRow<'a> {
         let has_expired =
             |listed: &Certificate| listed.expires_at.is_some_and(|at| at as f64 <= now);
         let is_issuer = file.kind == FileKind::Issuer;
-        let names = hangs_on.iter().flat_map(HangsOn::names);
+        let names = trust_path.iter().flat_map(TrustPath::names);
         // The leaf of an issuer does not exist.
         let mut path: Vec<_> = names.skip(usize::from(is_issuer)).map(sanitize).collect();
         path.pop();
         let anchor =
-            hangs_on.and_then(|hangs_on| assessment.certificate(hangs_on.certificate_id()));
+            trust_path.and_then(|trust_path| assessment.certificate(trust_path.certificate_id()));
         Self {
             project,
             label: label(state, severity, is_issuer),
@@ -222,7 +222,7 @@ fn judge(
     let is_issuer = file.kind == FileKind::Issuer;
     match *verdict {
         // A certificate is not even asked for.
-        Verdict { accepted: Some(true), refusal: None, hangs_on: None, .. } => {
+        Verdict { accepted: Some(true), refusal: None, trust_path: None, .. } => {
             (ClientState::NotAsked, Severity::Off)
         }
         Verdict { accepted: Some(true), refused_from: Some(end), .. } if !is_issuer => {

@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::text::rfc3339;
 use crate::clients::{
-    Assessment, FailedFile, FileKind, HangsOn, Judgement, Problem, Refusal, Verdict,
+    Assessment, FailedFile, FileKind, Judgement, Problem, Refusal, TrustPath, Verdict,
 };
 use crate::inventory::{Inventory, Project, UnixSeconds, whole_second};
 
@@ -102,9 +102,9 @@ struct ClientEntry<'a> {
 impl<'a> ClientEntry<'a> {
     fn new(Judgement { client, file, project, acceptance }: Judgement<'a>, now: f64) -> Self {
         let issuer = file.kind == FileKind::Issuer;
-        let Verdict { accepted, refused_from, refusal, hangs_on, .. } =
+        let Verdict { accepted, refused_from, refusal, trust_path, .. } =
             acceptance.at(whole_second(now));
-        let path: Vec<_> = hangs_on.iter().flat_map(HangsOn::names).collect();
+        let path: Vec<_> = trust_path.iter().flat_map(TrustPath::names).collect();
         // The leaf of an issuer does not exist.
         let valid = (!issuer).then(|| file.chain.valid());
         Self {
@@ -117,7 +117,7 @@ impl<'a> ClientEntry<'a> {
             accepted,
             refusal,
             path: path.into_iter().skip(usize::from(issuer)).collect(),
-            certificate_id: hangs_on.map(|hangs_on| hangs_on.certificate_id()),
+            certificate_id: trust_path.map(|trust_path| trust_path.certificate_id()),
             dates: Instants([
                 ("refused_from", refused_from),
                 ("not_before", valid.map(|valid| valid.begin)),

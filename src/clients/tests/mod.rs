@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Acceptance, AnchorContent, Chain, Contents, EnforcedScope, KnownIssuers, Reach, Refusal,
-    Signatures,
+    Acceptance, AnchorContent, CandidatePaths, Chain, Contents, EnforcedScope, KnownIssuers,
+    Refusal, Signatures,
 };
 use crate::fixture::{DAY, NOW, certificate};
 use crate::inventory::{Certificate, UnixSeconds};
@@ -62,8 +62,9 @@ fn in_scope(
 ) -> (Acceptance, EnforcedScope) {
     let scope = EnforcedScope::new(listed.iter(), contents, false);
     let known = KnownIssuers::new(known.iter());
-    let reach = Reach::new(&Arc::new(chain), contents, &known, &Signatures::default());
-    (Acceptance::new(&Arc::new(reach), &scope), scope)
+    let candidates =
+        CandidatePaths::new(&Arc::new(chain), contents, &known, &Signatures::default());
+    (Acceptance::new(&Arc::new(candidates), &scope), scope)
 }
 
 type Answer = (Option<bool>, Option<UnixSeconds>, Option<Refusal>);

@@ -59,7 +59,7 @@ impl Case<'_> {
     }
 
     /// The anchors in effect that let the client in, if no other stands before them.
-    pub(super) fn ways_in(&self, step: i64) -> Vec<usize> {
+    pub(super) fn accepting_anchors(&self, step: i64) -> Vec<usize> {
         let lets_in = |(anchor, (begin, end)): &(usize, Dates)| {
             !self.scope.unread[*anchor]
                 && begin.is_none_or(|begin| begin <= step)
@@ -80,14 +80,14 @@ impl Case<'_> {
     }
 
     fn is_certain(&self, step: i64) -> bool {
-        !self.ways_in(step).is_empty() && !self.is_shadowed(step)
+        !self.accepting_anchors(step).is_empty() && !self.is_shadowed(step)
     }
 
     pub(super) fn accepted(&self, step: i64) -> Option<bool> {
         if self.scope.active().next().is_none() || self.is_certain(step) {
             return Some(true);
         }
-        let is_known = !self.scope.has_unread() && self.ways_in(step).is_empty();
+        let is_known = !self.scope.has_unread() && self.accepting_anchors(step).is_empty();
         is_known.then_some(false)
     }
 
@@ -116,14 +116,14 @@ impl Case<'_> {
             () if to <= step => Refusal::Expired,
             () if step < from => Refusal::NotYetValid,
             () if !is_for_clients || !can_sign => Refusal::Usage,
-            () if !self.ways_in(step).is_empty() => Refusal::AnchorExpired,
+            () if !self.accepting_anchors(step).is_empty() => Refusal::AnchorExpired,
             () => self.refusal_of_paths(step),
         })
     }
 
     fn refusal_of_paths(&self, step: i64) -> Refusal {
         let mut faults = Vec::new();
-        self.climb(&mut Vec::new(), &mut |passed, top| {
+        self.for_each_partial_path(&mut Vec::new(), &mut |passed, top| {
             for (anchor, Made { plan, .. }) in self.world.anchors.iter().enumerate() {
                 let is_detour = passed.iter().any(|made| made.plan.subject == plan.subject);
                 if has_signed(plan, top) && !is_detour && !self.scope.unread[anchor] {
@@ -137,16 +137,20 @@ impl Case<'_> {
         if let Some(faults) = faults.iter().min_by_key(nearest) {
             return faults[0];
         }
-        let hangs_loose = self.client().presented.iter().any(|position| {
-            let loose = &self.world.intermediates[*position].plan;
+        let is_unconnected = self.client().presented.iter().any(|position| {
+            let intermediate = &self.world.intermediates[*position].plan;
             let mut active = self.scope.active();
-            active.any(|(anchor, _)| has_signed(&self.world.anchors[anchor].plan, loose))
+            active.any(|(anchor, _)| has_signed(&self.world.anchors[anchor].plan, intermediate))
         });
-        if hangs_loose { Refusal::Chain } else { Refusal::UnknownIssuer }
+        if is_unconnected { Refusal::Chain } else { Refusal::UnknownIssuer }
     }
 
-    /// Looks at every way up, with what was passed, and the last.
-    fn climb<'a>(&'a self, passed: &mut Vec<&'a Made>, look: &mut impl FnMut(&[&Made], &Plan)) {
+    /// Looks at every partial path, with what was passed, and the last.
+    fn for_each_partial_path<'a>(
+        &'a self,
+        passed: &mut Vec<&'a Made>,
+        look: &mut impl FnMut(&[&Made], &Plan),
+    ) {
         let top = passed.last().map_or(&self.client().leaf.plan, |top| &top.plan);
         look(passed, top);
         for position in &self.client().presented {
@@ -154,7 +158,7 @@ impl Case<'_> {
             let is_new = passed.iter().all(|made| made.plan.subject != next.plan.subject);
             if has_signed(&next.plan, top) && is_new {
                 passed.push(next);
-                self.climb(passed, look);
+                self.for_each_partial_path(passed, look);
                 passed.pop();
             }
         }
@@ -173,7 +177,7 @@ impl Case<'_> {
         let plan = &self.world.anchors[anchor].plan;
         let above: Vec<_> = passed.iter().map(|made| &made.plan).chain([plan]).collect();
         let below = [&self.client().leaf.plan].into_iter().chain(above.iter().copied());
-        let is_mistakable = below.take(above.len()).enumerate().any(|(issuer, below)| {
+        let has_ambiguous_issuer = below.take(above.len()).enumerate().any(|(issuer, below)| {
             let itself_and_above = above.iter().enumerate().skip(issuer.saturating_sub(1));
             let mut others = itself_and_above.filter(|(other, _)| *other != issuer);
             others.any(|(_, other)| is_named(other, below))
@@ -183,7 +187,7 @@ impl Case<'_> {
             (from / 10).max(begin.unwrap_or(0)) <= step && step < (to / 10).min(end.unwrap_or(99))
         });
         let faults = [
-            (is_broken || is_mistakable, Refusal::Chain),
+            (is_broken || has_ambiguous_issuer, Refusal::Chain),
             (dates.is_some() && !is_valid, Refusal::AnchorExpired),
             (dates.is_none(), Refusal::AnchorInactive),
         ];

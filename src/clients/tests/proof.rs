@@ -74,8 +74,9 @@ fn compare(case: &Case<'_>, read: &Read, seed: u64) {
     let listed: Vec<_> = scope.active().map(listed).collect();
     let enforced = EnforcedScope::new(listed.iter(), &contents, false);
     let known = KnownIssuers::default();
-    let reach = Reach::new(&read.chains[*client], &contents, &known, &read.signatures);
-    let acceptance = Acceptance::new(&Arc::new(reach), &enforced);
+    let candidates =
+        CandidatePaths::new(&read.chains[*client], &contents, &known, &read.signatures);
+    let acceptance = Acceptance::new(&Arc::new(candidates), &enforced);
     let about = |what, step| {
         let (client, scope) = (&world.clients[*client], &scope.in_effect);
         format!("{what} at step {step} of seed {seed}: {client:#?} {scope:?} {world:#?}")
@@ -91,7 +92,7 @@ fn compare(case: &Case<'_>, read: &Read, seed: u64) {
         let depends_on = acceptance.depends_on(&enforced, now);
         let depends_on = depends_on.iter().find(|(_, is_known)| *is_known);
         let depends_on = depends_on.map(|(id, _)| (*id).to_owned());
-        let expected = case.ways_in(step).into_iter().find(refused_without).map(id);
+        let expected = case.accepting_anchors(step).into_iter().find(refused_without).map(id);
         assert_eq!(depends_on, expected, "{}", about("dependent", step));
         // The dates of a fresh leaf are for ever.
         if !world.clients[*client].is_fresh {
@@ -110,7 +111,7 @@ fn compare(case: &Case<'_>, read: &Read, seed: u64) {
                 accepted,
                 verdict.refused_from,
                 refusal,
-                verdict.hangs_on.map(|on| on.certificate_id().to_owned()),
+                verdict.trust_path.map(|on| on.certificate_id().to_owned()),
             )
         };
         assert_eq!(summary(*begin), summary(end - 1), "{}", about("boundary", *begin));

@@ -23,8 +23,8 @@ fn paths_count_each_in_its_time() {
     ] {
         assert_eq!(at(&acceptance, day(instant)), answer, "day {instant}");
     }
-    assert_eq!(acceptance.at(day(17)).hangs_on.unwrap().certificate_id(), "on_2");
-    let names: Vec<_> = acceptance.at(day(17)).hangs_on.unwrap().names().collect();
+    assert_eq!(acceptance.at(day(17)).trust_path.unwrap().certificate_id(), "on_2");
+    let names: Vec<_> = acceptance.at(day(17)).trust_path.unwrap().names().collect();
     assert_eq!(names, ["name 99", "name 2", "name 0"]);
 }
 
@@ -35,7 +35,7 @@ fn the_path_with_the_fewest_faults_is_told() {
     let plans = [leaf(), middle(), Plan::ca(MIDDLE, OTHER).days(0, 9), root().days(0, 90)];
     let (acceptance, _) = judge(chain(&plans), &anchors, &[]);
     assert_eq!(at(&acceptance, day(50)), since(40, Refusal::AnchorExpired));
-    let at_fault = acceptance.at(day(50)).hangs_on.unwrap();
+    let at_fault = acceptance.at(day(50)).trust_path.unwrap();
     assert_eq!(at_fault.certificate_id(), "on");
     assert_eq!(at_fault.names().count(), 3, "the root is presented too, which adds nothing");
 }
@@ -47,7 +47,7 @@ fn an_anchor_that_has_ended_may_stand_before_its_twin() {
     let ended = (Some(day(60)), Some(Refusal::AnchorExpired));
     assert_eq!(at(&direct, day(50)), (Some(true), ended.0, ended.1));
     assert_eq!(at(&direct, day(60)), (None, ended.0, ended.1), "nobody knows");
-    assert_eq!(direct.at(day(60)).hangs_on.unwrap().certificate_id(), "on_1");
+    assert_eq!(direct.at(day(60)).trust_path.unwrap().certificate_id(), "on_1");
     assert_eq!(at(&direct, day(90)), (Some(false), ended.0, Some(Refusal::Expired)));
     let (through, _) = judge(chain(&[leaf().days(0, 90), middle()]), &anchors, &[]);
     assert_eq!(at(&through, day(60)), ALLOWED, "not the issuer of the leaf itself");
@@ -83,7 +83,7 @@ fn the_narrower_dates_count_and_what_is_unread_is_unknown() {
     let (acceptance, _) = in_scope(chain(), &contents, &[certificate("bad")], &[]);
     assert_eq!(at(&acceptance, day(50)), (None, None, None), "unreadable");
     let scope = EnforcedScope::new([].iter(), &contents, true);
-    let acceptance = Acceptance::new(&acceptance.reach, &scope);
+    let acceptance = Acceptance::new(&acceptance.candidates, &scope);
     assert_eq!(at(&acceptance, day(50)), (None, None, None), "an entry may be an anchor");
 }
 
@@ -141,6 +141,6 @@ fn clients_depend_on_an_anchor_without_which_they_are_refused() {
     let may_depend = [("on_1", false), ("unread", false)];
     assert_eq!(nothing_read.depends_on(&in_doubt, day(50)), may_depend);
 
-    let without = Acceptance::new(&acceptance.reach, &scope.without(&["on_1"]));
+    let without = Acceptance::new(&acceptance.candidates, &scope.without(&["on_1"]));
     assert_eq!(at(&without, day(50)), never(Refusal::AnchorInactive), "what if");
 }

@@ -86,7 +86,7 @@ impl World {
     }
 
     /// Whether OpenSSL accepts a client below an anchor: through any of what it presents, since OpenSSL itself takes the
-    /// first way up and no other.
+    /// first path and no other.
     pub(super) fn is_accepted(&self, client: usize, anchor: usize, step: i64) -> bool {
         // Nothing is valid before the first step.
         let Ok(step) = usize::try_from(step) else { return false };

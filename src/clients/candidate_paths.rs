@@ -13,30 +13,30 @@ use super::{Chain, Contents, Signatures, Span, X509};
 
 /// As many as webpki follows.
 const MAX_INTERMEDIATES: usize = 6;
-/// Ways up that are looked at, the shortest first. A chain that somebody made for use has a handful.
-const MAX_CLIMBS: usize = 64;
+/// Partial paths that are looked at, the shortest first. A chain that somebody made for use has a handful.
+const MAX_PARTIAL_PATHS: usize = 64;
 /// Authorities of one name and key identifier that are looked at for a missing intermediate.
 const MAX_NAMESAKES: usize = 4;
 
-/// The anchors that a chain hangs on by names and signatures, whatever their dates, and wherever they are active.
+/// Every path from a leaf to an anchor by names and signatures, whatever the dates, and wherever the anchor is active.
 #[derive(Debug)]
-pub(super) struct Reach {
+pub(super) struct CandidatePaths {
     pub(super) chain: Arc<Chain>,
-    pub(super) anchors: Box<[ReachedAnchor]>,
-    /// The anchors that something of the chain hangs on, but not its leaf.
-    pub(super) loose_ends: Box<[Arc<str>]>,
+    pub(super) anchors: Box<[CandidateAnchor]>,
+    /// If there is no path, the anchors that have signed an intermediate of the chain.
+    pub(super) unconnected_anchors: Box<[Arc<str>]>,
 }
 
 #[derive(Debug)]
-pub(super) struct ReachedAnchor {
+pub(super) struct CandidateAnchor {
     pub(super) id: Arc<str>,
     pub(super) certificate: Arc<X509>,
-    pub(super) paths: Box<[Path]>,
+    pub(super) paths: Box<[CandidatePath]>,
 }
 
-/// A way from a leaf to an anchor on which each certificate is signed by the next.
+/// A path from a leaf to an anchor: each certificate is signed by the next.
 #[derive(Debug)]
-pub(super) struct Path {
+pub(super) struct CandidatePath {
     pub(super) intermediates: Box<[Arc<X509>]>,
     /// When the leaf and all intermediates are valid.
     pub(super) valid: Span,
@@ -68,31 +68,34 @@ impl KnownIssuers {
     }
 }
 
-impl Reach {
+impl CandidatePaths {
     pub(super) fn new(
         chain: &Arc<Chain>,
         contents: &Contents,
         known: &KnownIssuers,
         signatures: &Signatures,
     ) -> Self {
-        let algorithms = signatures.algorithms(chain.is_presumed.then_some(&chain.leaf));
+        let algorithms = signatures.algorithms(chain.has_unsigned_leaf.then_some(&chain.leaf));
         let algorithms: Vec<_> = algorithms.iter().map(|algorithm| algorithm as _).collect();
         let search = Search { chain, known, algorithms: &algorithms };
-        let climbs = search.climbs(&chain.leaf);
+        let partial_paths = search.partial_paths(&chain.leaf);
         let certificates =
             || contents.iter().filter_map(|(id, content)| Some((id, content.certificate()?)));
         let reached = certificates().filter_map(|(id, certificate)| {
-            let paths = search.paths(&climbs, certificate);
+            let paths = search.paths(&partial_paths, certificate);
             let anchor =
-                ReachedAnchor { id: Arc::clone(id), certificate: Arc::clone(certificate), paths };
+                CandidateAnchor { id: Arc::clone(id), certificate: Arc::clone(certificate), paths };
             (!anchor.paths.is_empty()).then_some(anchor)
         });
         let anchors: Box<[_]> = reached.collect();
-        let loose = chain.intermediates.iter().filter(|_| anchors.is_empty()).flat_map(|loose| {
-            let hanging = certificates().filter(|(_, anchor)| search.has_signed(anchor, loose));
-            hanging.map(|(id, _)| Arc::clone(id))
+        let unconnected = chain.intermediates.iter().filter(|_| anchors.is_empty());
+        let unconnected_anchors = unconnected.flat_map(|intermediate| {
+            let signers =
+                certificates().filter(|(_, anchor)| search.has_signed(anchor, intermediate));
+            signers.map(|(id, _)| Arc::clone(id))
         });
-        Self { chain: Arc::clone(chain), loose_ends: loose.collect(), anchors }
+        let unconnected_anchors = unconnected_anchors.collect();
+        Self { chain: Arc::clone(chain), anchors, unconnected_anchors }
     }
 }
 
@@ -102,48 +105,52 @@ struct Search<'a> {
     algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
 }
 
-/// Intermediates, each of which has signed the one before.
-type Climb<'a> = Vec<&'a Arc<X509>>;
+/// The intermediates of a path that may go on, each of which has signed the one before.
+type PartialPath<'a> = Vec<&'a Arc<X509>>;
 
 impl<'a> Search<'a> {
-    /// Every way up from the leaf, that of no step included, without passing an authority twice.
-    fn climbs(&self, leaf: &X509) -> Vec<Climb<'a>> {
-        let (mut climbs, mut next) = (vec![Climb::new()], 0);
-        while let Some(climb) = climbs.get(next).cloned() {
+    /// Every partial path from the leaf upwards, the empty one included, without passing an authority twice.
+    fn partial_paths(&self, leaf: &X509) -> Vec<PartialPath<'a>> {
+        let (mut partial_paths, mut next) = (vec![PartialPath::new()], 0);
+        while let Some(partial) = partial_paths.get(next).cloned() {
             next += 1;
-            if climb.len() == MAX_INTERMEDIATES {
+            if partial.len() == MAX_INTERMEDIATES {
                 break;
             }
-            let top = climb.last().map_or(leaf, |top| top);
+            let top = partial.last().map_or(leaf, |top| top);
             let known = self.known.issuers_of(top).iter();
             let known = known.filter(|known| !self.is_presented(known));
             for issuer in self.chain.intermediates.iter().chain(known) {
-                let is_passed = climb.iter().any(|passed| passed.is_twin_of(issuer));
-                if climbs.len() < MAX_CLIMBS && !is_passed && self.has_signed(issuer, top) {
-                    climbs.push(climb.iter().copied().chain([issuer]).collect());
+                let is_passed = partial.iter().any(|passed| passed.is_same_authority_as(issuer));
+                if partial_paths.len() < MAX_PARTIAL_PATHS
+                    && !is_passed
+                    && self.has_signed(issuer, top)
+                {
+                    partial_paths.push(partial.iter().copied().chain([issuer]).collect());
                 }
             }
         }
-        climbs
+        partial_paths
     }
 
-    /// The climbs that end below an anchor. One that passes an authority of the anchor's name and key is a detour: from
-    /// there the anchor is reached at once.
-    fn paths(&self, climbs: &[Climb<'_>], anchor: &X509) -> Box<[Path]> {
-        let hanging = climbs.iter().filter(|climb| {
-            let top = climb.last().map_or(&self.chain.leaf, |top| top);
-            self.has_signed(anchor, top) && !climb.iter().any(|passed| passed.is_twin_of(anchor))
+    /// The partial paths that an anchor completes. One that passes an authority of the anchor's name and key is a detour: it is
+    /// complete there.
+    fn paths(&self, partial_paths: &[PartialPath<'_>], anchor: &X509) -> Box<[CandidatePath]> {
+        let complete = partial_paths.iter().filter(|partial| {
+            let top = partial.last().map_or(&self.chain.leaf, |top| top);
+            self.has_signed(anchor, top)
+                && !partial.iter().any(|passed| passed.is_same_authority_as(anchor))
         });
-        let path = |climb: &Climb<'_>| {
+        let path = |partial: &PartialPath<'_>| {
             let valid =
-                climb.iter().fold(self.chain.valid(), |valid, passed| valid.and(passed.valid()));
-            Path {
-                intermediates: climb.iter().copied().map(Arc::clone).collect(),
+                partial.iter().fold(self.chain.valid(), |valid, passed| valid.and(passed.valid()));
+            CandidatePath {
+                intermediates: partial.iter().copied().map(Arc::clone).collect(),
                 valid,
-                is_sound: self.is_sound(climb, anchor, valid),
+                is_sound: self.is_sound(partial, anchor, valid),
             }
         };
-        hanging.map(path).collect()
+        complete.map(path).collect()
     }
 
     fn is_presented(&self, certificate: &Arc<X509>) -> bool {
@@ -151,7 +158,7 @@ impl<'a> Search<'a> {
     }
 
     fn has_signed(&self, issuer: &X509, certificate: &X509) -> bool {
-        if !certificate.may_name(issuer) {
+        if !certificate.may_be_issued_by(issuer) {
             return false;
         }
         let key = SubjectPublicKeyInfoDer::from(issuer.public_key());
@@ -167,35 +174,36 @@ impl<'a> Search<'a> {
     /// Whether an authority may be taken for the issuer of a certificate further down that it has not signed, or of itself:
     /// OpenSSL chooses by name and key identifier alone, the anchors first, and when the signature is wrong it tries no
     /// other. RFC 5280 wants the identifier in every authority's certificate; a leaf needs none of its own.
-    fn is_mistakable(&self, climb: &Climb<'_>, anchor: &X509) -> bool {
+    fn has_ambiguous_issuer(&self, partial: &PartialPath<'_>, anchor: &X509) -> bool {
         let leaf = &self.chain.leaf;
-        let passed = || climb.iter().map(|passed| &***passed);
+        let passed = || partial.iter().map(|passed| &***passed);
         let above: Vec<_> = passed().chain([anchor]).collect();
         // A leaf yet to be signed names the right key, even if its issuer's certificate does not say which.
         let is_told_apart = |certificate: &X509, other: &X509| {
-            self.chain.is_presumed && certificate == leaf && other.subject_key_id.is_some()
+            self.chain.has_unsigned_leaf && certificate == leaf && other.subject_key_id.is_some()
         };
         let may_go_astray = |(issuer, certificate): (usize, &X509)| {
             let itself_and_above = above.iter().enumerate().skip(issuer.saturating_sub(1));
             let mut others = itself_and_above.filter(|(other, _)| *other != issuer);
-            others
-                .any(|(_, other)| certificate.may_name(other) && !is_told_apart(certificate, other))
+            others.any(|(_, other)| {
+                certificate.may_be_issued_by(other) && !is_told_apart(certificate, other)
+            })
         };
         iter::once(leaf).chain(passed()).enumerate().any(may_go_astray)
     }
 
     /// Whether a path would be let in while it is valid. webpki checks everything at one instant, and dates apart nothing
     /// depends on the instant; it ignores the dates of the anchor. Should it find a shorter way, that is let in as long.
-    fn is_sound(&self, climb: &Climb<'_>, anchor: &X509, valid: Span) -> bool {
+    fn is_sound(&self, partial: &PartialPath<'_>, anchor: &X509, valid: Span) -> bool {
         let may_sign = |issuer: &Arc<X509>| issuer.signs_certificates.unwrap_or(true);
         if valid.is_empty()
-            || !climb.iter().all(|c| may_sign(c) && self.is_presented(c))
-            || self.is_mistakable(climb, anchor)
+            || !partial.iter().all(|c| may_sign(c) && self.is_presented(c))
+            || self.has_ambiguous_issuer(partial, anchor)
         {
             return false;
         }
         let (leaf, anchor) = (self.chain.leaf.der(), anchor.der());
-        let intermediates: Vec<_> = climb.iter().map(|issuer| issuer.der()).collect();
+        let intermediates: Vec<_> = partial.iter().map(|issuer| issuer.der()).collect();
         let (Ok(leaf), Ok(anchor)) =
             (EndEntityCert::try_from(&leaf), anchor_from_trusted_cert(&anchor))
         else {
