@@ -28,6 +28,8 @@ pub(crate) struct Summary<'a> {
     pub color: Severity,
     /// The status for people, in a few words.
     pub badge: String,
+    /// What would change by what is assumed, a sentence each; empty unless something is.
+    pub assumed: Vec<String>,
     /// What matters most, in a sentence.
     pub headline: Marked,
     /// What else somebody has to act on. What is worst comes first.
@@ -175,6 +177,7 @@ impl<'a> Summary<'a> {
             status,
             color,
             badge,
+            assumed: Vec::new(),
             headline,
             findings,
             detail,
@@ -193,7 +196,7 @@ impl<'a> Summary<'a> {
         self.certificates.iter().filter(|row| row.used.is_active()).count()
     }
 
-    /// All of it in one line. What decides the status comes first.
+    /// All of it in one line. What is assumed comes first, then what decides the status.
     pub(crate) fn message(&self) -> String {
         self.parts().concat().join(" ")
     }
@@ -210,6 +213,7 @@ impl<'a> Summary<'a> {
         if self.is_doubt_decisive {
             parts.rotate_right(1);
         }
+        parts[0].splice(0..0, self.assumed.iter().cloned());
         parts
     }
 }
