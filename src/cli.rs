@@ -104,10 +104,10 @@ pub struct Check {
     /// Show all rows of the table, even if the terminal has fewer
     #[arg(long)]
     pub all: bool,
-    /// Judge as if this certificate were deactivated everywhere; may be repeated
+    /// Say what would change if this certificate were deactivated everywhere, and judge that; may be repeated
     #[arg(long, value_name = "CERTIFICATE_ID")]
     pub without: Vec<String>,
-    /// Judge as of this instant, such as 2027-01-31T00:00:00Z
+    /// Say what would change until this instant, such as 2027-01-31T00:00:00Z, and judge as of then
     #[arg(long, value_name = "RFC3339", value_parser = instant)]
     pub at: Option<f64>,
     /// How long the poll may take, in place of poll.timeout [default: poll.timeout, but 50s at most]

@@ -113,12 +113,13 @@ pub async fn run(
         state = spinner::with_spinner(poller.once(), &progress) => state,
         signal = termination => return Err(CheckError::Interrupted(signal)),
     };
-    let now = check.at.unwrap_or_else(unix_now);
+    let read_at = unix_now();
+    let now = check.at.unwrap_or(read_at);
     let read = Arc::clone(&state);
     let state = what_if::apply(state, check, now)?;
     let mut summary = Summary::new(&state, now, thresholds);
-    let before = Summary::new(&read, unix_now(), thresholds);
-    summary.caveats.extend(what_if::sentences(check, &before, &summary));
+    let before = Summary::new(&read, read_at, thresholds);
+    what_if::tell(check, &before, &mut summary, read_at);
     let text = match check.report.output {
         Format::Prometheus => {
             textfile::page(&state, check.report.output_file.as_deref(), &labels, now)?

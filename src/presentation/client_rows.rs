@@ -185,6 +185,12 @@ impl<'a> ClientRow<'a> {
         )
     }
 
+    /// Whether it is known if it is let in.
+    pub(crate) fn is_known(&self) -> bool {
+        use ClientState::{Failed, Unknown, Unscoped};
+        !matches!(self.state, Failed | Unscoped | Unknown)
+    }
+
     /// None of a file that cannot be used.
     pub(crate) fn scope_link(&self) -> Option<Link> {
         let link = |project| Link::project(project);

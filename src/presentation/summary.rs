@@ -29,6 +29,8 @@ pub(crate) struct Summary<'a> {
     pub color: Severity,
     /// The status for people, in a few words.
     pub badge: String,
+    /// What would change by what is assumed, a sentence each; empty unless something is.
+    pub assumed: Vec<String>,
     /// What matters most, in a sentence.
     pub headline: Marked,
     /// What else somebody has to act on. What is worst comes first.
@@ -178,6 +180,7 @@ impl<'a> Summary<'a> {
             status,
             color,
             badge,
+            assumed: Vec::new(),
             headline,
             findings,
             detail,
@@ -196,7 +199,7 @@ impl<'a> Summary<'a> {
         self.certificates.iter().filter(|row| row.used.is_active()).count()
     }
 
-    /// All of it in one line. What decides the status comes first.
+    /// All of it in one line. What is assumed comes first, then what decides the status.
     pub(crate) fn message(&self) -> String {
         self.parts().concat().join(" ")
     }
@@ -213,6 +216,7 @@ impl<'a> Summary<'a> {
         if self.is_doubt_decisive {
             parts.rotate_right(1);
         }
+        parts[0].splice(0..0, self.assumed.iter().cloned());
         parts
     }
 }

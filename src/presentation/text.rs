@@ -25,7 +25,7 @@ pub(crate) fn format_timestamp(instant: UnixSeconds) -> String {
 }
 
 /// The instant within a sentence, to the minute if it is less than a week from `now`: `14 March 2026`.
-pub(super) fn format_date(instant: UnixSeconds, now: f64) -> String {
+pub(crate) fn format_date(instant: UnixSeconds, now: f64) -> String {
     let Some(at) = calendar(instant) else { return OUT_OF_RANGE.into() };
     let date = format!("{} {} {:04}", at.day(), at.month(), at.year());
     let is_near = days_until(instant, now).abs() < 7.0;

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::api::{
-    Answer, Api, DAY, List, Organization, Request, With as _, certificate, list_page, now, project,
+    Answer, Api, DAY, DemoCertificate, List, Organization, Request, With as _, certificate,
+    list_page, now, project,
 };
 use crate::binary::{Ended, Launch};
 use crate::page::Page;
@@ -421,10 +422,7 @@ async fn what_would_be_is_told_with_its_exit_code() {
     let later = format!("--at={}", humantime::format_rfc3339_seconds(later));
     for (arguments, code, said) in [
         (&[][..], 0, "Accepted"),
-        (&["--without=cert_other"], 0, "This is assumed: with cert_other deactivated everywhere."),
-        (&["--without=cert_root"], 2, "Refused then, but not now: client edge at Organization."),
         (&[&*later], 2, "its certificate has expired"),
-        (&["--without=cert_root", "--without=cert_other"], 0, "no longer be enforced in 1 scope"),
         (&["--without=cert_none"], 3, "no list has a certificate with the id cert_none"),
         (&["--at=tomorrow"], 3, "must be an instant in UTC"),
         (
@@ -438,6 +436,178 @@ async fn what_would_be_is_told_with_its_exit_code() {
         assert_eq!(ended.code(), Some(code), "{arguments:?}: {text}");
         assert!(text.to_lowercase().contains(&said.to_lowercase()), "{arguments:?}: {text}");
     }
+}
+
+/// What a check says, whose exit code must be `code`.
+async fn said(launch: Launch, arguments: &[&str], code: i32) -> String {
+    let launch = launch.without_arg("--web.listen-address=127.0.0.1:0");
+    let launch = launch.arg("check").arg("--output=nagios");
+    let launch = arguments.iter().fold(launch, |launch, argument| launch.arg(argument));
+    let ended = launch.until_it_ends().await;
+    assert_eq!(ended.code(), Some(code), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
+    ended.stdout.split(" | ").next().unwrap().trim_end().to_owned()
+}
+
+fn date(days: i64) -> String {
+    let at = time::OffsetDateTime::from_unix_timestamp(now() + days * DAY).unwrap();
+    format!("{} {} {}", at.day(), at.month(), at.year())
+}
+
+fn at(days: i64) -> String {
+    let at = UNIX_EPOCH + Duration::from_secs((now() + days * DAY).cast_unsigned());
+    format!("--at={}", humantime::format_rfc3339_seconds(at))
+}
+
+/// An active certificate with the PEM of `authority`.
+fn held(id: &str, authority: &Authority, days: i64) -> DemoCertificate {
+    certificate(id).holding(&authority.certificate).dated(None, Some(now() + days * DAY))
+}
+
+#[tokio::test]
+async fn deactivation_is_not_ok_where_nobody_knows_who_is_a_client() {
+    let (one, other) = (Authority::new(), Authority::new());
+    let inactive = held("cert_off", &other, 500).inactive();
+    let certificates = vec![held("cert_a", &one, 300), held("cert_b", &other, 400), inactive];
+    let api = Api::listing(certificates).await;
+    let unknown = "No clients are configured, so who would be refused is not known.";
+    for (arguments, code, beginning) in [
+        (
+            vec!["--without=cert_a".into()],
+            1,
+            format!("WARNING - If cert_a were deactivated everywhere: nothing that is known would change. {unknown} The "),
+        ),
+        (
+            vec!["--without=cert_b".into()],
+            1,
+            format!(
+                "WARNING - If cert_b were deactivated everywhere: coverage of the organization would end on {} \
+                 instead of {}. {unknown} The ",
+                date(300),
+                date(400)
+            ),
+        ),
+        // Nobody can use what is not active.
+        (
+            vec!["--without=cert_off".into()],
+            0,
+            "OK - If cert_off were deactivated everywhere: nothing would change. The ".into(),
+        ),
+        (vec![at(200)], 0, format!("OK - On {}, ", date(200))),
+        (vec![at(320)], 2, format!("CRITICAL - On {}, ", date(320))),
+        (
+            vec!["--without=cert_a".into(), "--without=cert_b".into()],
+            1,
+            "WARNING - If cert_a and cert_b were deactivated everywhere: mutual TLS would no longer be enforced for \
+             the organization. Mutual TLS is not enforced "
+                .into(),
+        ),
+    ] {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let said = said(api.once(), &arguments, code).await;
+        assert!(said.starts_with(&beginning), "{beginning}\n{said}");
+    }
+    let said_later = said(api.once(), &[&at(320)], 2).await;
+    let change = format!(
+        " UTC: name of cert_a would not be valid. {unknown} name of cert_a is active but expired"
+    );
+    assert!(said_later.contains(&change), "{said_later}");
+    // The exporter's own certificate is not what others present.
+    let (folder, own) = (Clients::new(""), leaf(&other, 200));
+    folder.write("own.pem", &own.certificate);
+    folder.write("own.key", own.key);
+    let launch = api.once().set("api.client_cert_file", &folder.path("own.pem"));
+    let launch = launch.set("api.client_key_file", &folder.path("own.key"));
+    let said = said(launch, &["--without=cert_a"], 1).await;
+    assert!(said.contains(unknown), "{said}");
+}
+
+#[tokio::test]
+async fn end_of_enforcement_is_a_warning_and_comes_first() {
+    let anchor = Authority::new();
+    let clients =
+        Clients::new("[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\n");
+    clients.write("leaf.pem", leaf(&anchor, 200).certificate);
+    let mut has = organization(&anchor);
+    has.projects = ["a", "b", "c", "d", "e"].map(|id| project(id, vec![])).into();
+    let api = Api::of(has).await;
+    let lost = "WARNING - If cert_root were deactivated everywhere: mutual TLS would no longer be enforced for \
+                the organization, project name of a, project name of b and 3 more.";
+    let launch = || api.once().projects();
+    for launch in [launch(), clients.in_use(launch())] {
+        let said = said(launch, &["--without=cert_root"], 1).await;
+        assert!(said.starts_with(&format!("{lost} Mutual TLS is not enforced")), "{said}");
+    }
+    // Doubt about what was read comes first elsewhere.
+    api.answers(|request| {
+        matches!(request.list, List::Certificate(_)).then(|| Answer::status(500))
+    });
+    let said = said(clients.in_use(launch()), &["--without=cert_root"], 1).await;
+    assert!(said.starts_with(&format!("{lost} The last poll ")), "{said}");
+}
+
+#[tokio::test]
+async fn what_would_change_is_told_file_by_file() {
+    let (anchor, other, renewed) = (Authority::new(), Authority::new(), Authority::new());
+    let clients = Clients::new(
+        "[[clients]]\nname = 'edge'\ncertificate_files = 'FOLDER/*.crt'\n\
+         [[clients]]\nname = 'solo'\ncertificate_files = 'FOLDER/solo.pem'\nissuer_files = 'FOLDER/ca.pem'\n\
+         projects = '^proj_a$'\n\
+         [[clients]]\nname = 'twin'\ncertificate_files = 'FOLDER/twin.pem'\n",
+    );
+    clients.write("canary.crt", leaf(&Authority::new(), 200).certificate);
+    clients.write("tls.crt", leaf(&anchor, 200).certificate);
+    clients.write("solo.pem", leaf(&anchor, 200).certificate);
+    clients.write("ca.pem", &anchor.certificate);
+    clients.write("twin.pem", leaf(&renewed, 200).certificate);
+    let mut has = organization(&anchor);
+    let certificates = [
+        held("cert_other", &other, 400),
+        held("cert_old", &renewed, 90),
+        held("cert_new", &renewed, 350),
+    ];
+    has.certificates.extend(certificates);
+    has.projects.push(project("proj_a", vec![]));
+    let api = Api::of(has).await;
+    let file = clients.path("tls.crt");
+    let (ends, sooner) = (date(400), date(350));
+    let (refused, later) = (date(90), date(200));
+    for (without, change) in [
+        (
+            "cert_root",
+            format!(
+                "client edge in the organization ({file}), client solo in project name of proj_a and what the issuer \
+                 of client solo in project name of proj_a signs would newly be refused"
+            ),
+        ),
+        (
+            "cert_other",
+            format!(
+                "coverage of the organization and project name of proj_a would end on {sooner} instead of {ends}"
+            ),
+        ),
+        // An anchor that has ended may hide the one that has its key.
+        (
+            "cert_old",
+            format!(
+                "client twin in the organization would be refused from {later} instead of {refused}"
+            ),
+        ),
+        ("cert_new", "nothing would change".into()),
+    ] {
+        let launch = clients.in_use(api.once().projects());
+        let said = said(launch, &[&format!("--without={without}")], 2).await;
+        let beginning = format!("CRITICAL - If {without} were deactivated everywhere: {change}. ");
+        assert!(said.starts_with(&beginning), "{beginning}\n{said}");
+    }
+    let launch = clients.in_use(api.once().projects());
+    let said = said(launch, &[&at(250), "--without=cert_other"], 2).await;
+    assert!(said.starts_with(&format!("CRITICAL - On {}, ", date(250))), "{said}");
+    let change = format!(
+        " UTC, if cert_other were deactivated everywhere: client twin in the organization, client edge in the \
+         organization ({file}) and client solo in project name of proj_a would newly be refused; name of cert_old \
+         would not be valid; coverage of "
+    );
+    assert!(said.contains(&change), "{change}\n{said}");
 }
 
 #[tokio::test]
