@@ -57,7 +57,7 @@ function filter(main) {
   }
   for (const table of main.querySelectorAll("table")) {
     table.hidden = !table.querySelector("tbody tr:not([hidden])");
-    const unprinted = table.querySelectorAll("tbody tr:nth-child(n + 21 of :not([hidden])):not(.warning, .critical)").length;
+    const unprinted = table.querySelectorAll("tbody tr:nth-child(n + 21 of :not([hidden])):not(.warning, .critical, .named)").length;
     table.nextElementSibling.hidden = unprinted === 0;
     table.nextElementSibling.querySelector("b").textContent = unprinted;
   }

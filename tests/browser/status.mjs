@@ -494,6 +494,26 @@ const tests = {
     }
   },
 
+  async "on paper each row is there to which the headline and what to do lead"() {
+    const others = Array.from({ length: 25 }, (_, n) => certificate(`mesh-${n}`, 100 + n, { active: false }));
+    const edge = [certificate("edge-2026", 3), certificate("edge-2027", 60, { active: false })];
+    const projects = Array.from({ length: 25 }, (_, n) => ({ id: `proj_${n}`, name: `p${n}`, certificates: [] }));
+    const exporter = await (await keep(Exporter.of(await keep(Upstream.start({ certificates: [...edge, ...others], projects }))))).polled();
+    for (const javaScriptEnabled of [true, false]) {
+      const { page, close } = await open(exporter, { javaScriptEnabled });
+      assert.match(await page.locator(".next").first().innerText(), /activate edge-2027, which is uploaded/);
+      await page.emulateMedia({ media: "print" });
+      const ids = await page.locator(".hero a").evaluateAll((links) => links.map(({ hash }) => decodeURIComponent(hash.slice(1))));
+      assert.ok(ids.includes("cert_edge-2027"), ids.join());
+      for (const id of ids) assert.ok(await page.locator(`[id="${id}"]`).isVisible(), id);
+      const rows = page.locator("#inactive + table tbody tr");
+      assert.equal(await rows.nth(25).getAttribute("id"), "cert_edge-2027");
+      assert.equal(await rows.filter({ visible: true }).count(), 21);
+      assert.equal(await page.locator("#inactive ~ .cut").innerText(), "Rows not printed, since none of them needs action: 5");
+      await close();
+    }
+  },
+
   async "without JavaScript it stands still and says since when"() {
     const exporter = await (await keep(Exporter.demo())).polled();
     const { page, picture, close } = await open(exporter, { javaScriptEnabled: false });
