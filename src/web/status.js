@@ -16,13 +16,10 @@ const say = (text) => (find(".said").textContent = text);
 
 // --- Find rows -------------------------------------------------------------------------------------------------------
 
-/** The identifier of the row that the address leads to. */
+/** The identifier of the row or section that the address leads to. */
 function target() {
-  try {
-    return decodeURIComponent(location.hash.slice(1));
-  } catch {
-    return location.hash.slice(1);
-  }
+  const id = location.hash.slice(1);
+  try { return decodeURIComponent(id); } catch { return id; }
 }
 
 /** The states under which the filter finds a row: its own, part by part, and the one that its table gives to all rows. */
@@ -66,12 +63,19 @@ function filter(main) {
     const leadsHere = rows.some((row) => row.id === wanted && details.contains(row));
     details.open = isFiltered || leadsHere || UNFOLDED.has(details.id);
   }
+  for (const section of main.querySelectorAll("div > section")) {
+    // One that says that the filter does not find everything stays.
+    const isEmpty = !section.querySelector("tbody tr:not([hidden]), .more");
+    section.hidden = isFiltered && isEmpty && section.getAttribute("aria-labelledby") !== wanted;
+  }
   const found = rows.filter((row) => !row.hidden).length;
-  form.querySelector("output").textContent = isFiltered ? `${found} of ${rows.length} rows` : "";
+  const result = found ? `${found} of ${rows.length} rows` : "no row matches";
+  form.querySelector("output").textContent = isFiltered ? result : "";
 }
 
 // Whether the current history entry belongs to the edit under way, which then replaces it.
 let isUnderWay;
+let typing;
 
 /** Fills in the form from the address; values that are not offered are dropped from both. */
 function recall() {
@@ -94,8 +98,6 @@ function remember(isFinished) {
   }
   if (isFinished) isUnderWay = false;
 }
-
-let typing;
 
 function edit(isFinished) {
   clearTimeout(typing);
@@ -125,8 +127,7 @@ function dress(main) {
 function adopt(shown, fetched) {
   if (shown.isEqualNode(fetched)) return shown;
   const same =
-    shown.nodeType === Node.ELEMENT_NODE &&
-    fetched.nodeType === Node.ELEMENT_NODE &&
+    shown.tagName &&
     shown.tagName === fetched.tagName &&
     (shown.tagName === "TBODY" || shown.childNodes.length === fetched.childNodes.length);
   if (!same) {
@@ -134,12 +135,8 @@ function adopt(shown, fetched) {
     shown.replaceWith(copy);
     return copy;
   }
-  for (const { name } of [...shown.attributes]) {
-    if (!fetched.hasAttribute(name)) shown.removeAttribute(name);
-  }
-  for (const { name, value } of fetched.attributes) {
-    if (shown.getAttribute(name) !== value) shown.setAttribute(name, value);
-  }
+  for (const { name } of [...shown.attributes]) if (!fetched.hasAttribute(name)) shown.removeAttribute(name);
+  for (const { name, value } of fetched.attributes) if (shown.getAttribute(name) !== value) shown.setAttribute(name, value);
   if (shown.tagName === "TBODY") {
     adoptRows(shown, fetched);
   } else if (shown.tagName !== "FORM") {
@@ -163,15 +160,11 @@ function adoptRows(shown, fetched) {
 }
 
 /** The state in words. */
-function words(main) {
-  const texts = [...main.querySelectorAll(".caveats strong, .badge, h1")].map((node) => node.textContent);
-  return texts.map((text) => text.replace(/\.?$/, ".")).join(" ");
-}
+const words = (main) =>
+  [...main.querySelectorAll(".caveats strong, .badge, h1")].map((node) => node.textContent.replace(/\.?$/, ".")).join(" ");
 
 /** What is announced when it changes: the state without its durations. */
-function gist(main) {
-  return words(main).replace(/\b\d+ (more )?(second|minute|hour|day)s?\b/g, "some time");
-}
+const gist = (main) => words(main).replace(/\b\d+ (more )?(second|minute|hour|day)s?\b/g, "some time");
 
 // What the reader may have in sight, and would lose if something above it grew.
 const BLOCKS = "tbody tr, h2, form, .polls, .hero";
@@ -193,10 +186,7 @@ function inPlace(change) {
 
 function show(page) {
   const [shown, fetched] = [find("main"), page.querySelector("main")];
-  if (shown.dataset.version !== fetched.dataset.version) {
-    location.reload();
-    return;
-  }
+  if (shown.dataset.version !== fetched.dataset.version) return location.reload();
   dress(fetched);
   const [before, focused] = [gist(shown), document.activeElement];
   inPlace(() => {
@@ -214,9 +204,7 @@ let timer;
 let shownAt = performance.now();
 let answeredAt = shownAt;
 
-function ask(path, patience) {
-  return fetch(path, { cache: "no-store", signal: AbortSignal.timeout(patience * SECOND) });
-}
+const ask = (path, patience) => fetch(path, { cache: "no-store", signal: AbortSignal.timeout(patience * SECOND) });
 
 async function fetchPage() {
   const response = await ask(location.pathname, 20);
@@ -226,9 +214,7 @@ async function fetchPage() {
   return page;
 }
 
-function seconds() {
-  return Number(find("main").dataset.refresh) || 30;
-}
+const seconds = () => Number(find("main").dataset.refresh) || 30;
 
 /** Fetches the page if that is due, and otherwise only checks that somebody answers. */
 async function refresh() {
@@ -270,9 +256,8 @@ function setLost(why) {
   document.documentElement.classList.toggle("is-lost", Boolean(why));
   find("link[rel=icon]").setAttribute("href", why ? "lost.svg" : "status.svg");
   if (why) {
-    const made = find(".made time").textContent;
     // By the exporter's clock: the reader's may be wrong.
-    const since = new Date(Date.parse(made.replace(" ", "T")) + answeredAt - shownAt).toISOString();
+    const since = new Date(Date.parse(find(".made time").textContent.replace(" ", "T")) + answeredAt - shownAt).toISOString();
     const passed = humanize(performance.now() - answeredAt);
     const [lead, rest] = ["strong", "span"].map((name) => document.createElement(name));
     lead.textContent = `The exporter ${why}; no update since ${since.slice(11, 19)} UTC (${passed}).`;
@@ -312,9 +297,7 @@ function copy(button) {
 
 // ---------------------------------------------------------------------------------------------------------------------
 
-for (const event of ["pointerover", "focusin"]) {
-  document.addEventListener(event, ({ target }) => showLocalTimes(target));
-}
+for (const event of ["pointerover", "focusin"]) document.addEventListener(event, ({ target }) => showLocalTimes(target));
 document.addEventListener("click", ({ target }) => {
   const button = target.closest("button.copy");
   if (button) copy(button);

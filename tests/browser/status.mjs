@@ -324,7 +324,8 @@ const tests = {
       await page.waitForURL(/\?q=EDGE-\+2025$/);
       assert.equal(await visible(), 9);
       await page.getByLabel("Severity").selectOption("off");
-      await page.getByText("0 of 77 rows").waitFor();
+      await page.getByText("no row matches").waitFor();
+      assert.equal(await page.getByRole("heading", { level: 2 }).count(), 0);
       await assertAccessible(page);
       await picture(`filter-none-${size}`, false);
       await page.getByRole("button", { name: "Clear" }).click();
@@ -358,9 +359,30 @@ const tests = {
       for (const name of ["Severity", "State"]) assert.equal(await broken.page.getByLabel(name).evaluate(({ selectedIndex }) => selectedIndex), 0);
       // A state that no row has at the moment is not forgotten: the row was renewed.
       await broken.page.goto(`${exporter.url}?state=Never+valid`);
-      assert.equal(await broken.page.getByText("0 of 77 rows").count(), 1);
+      assert.equal(await broken.page.getByText("no row matches").count(), 1);
       assert.equal(await broken.page.getByLabel("State").inputValue(), "Never valid");
       await broken.close();
+    }
+  },
+
+  async "a filter hides the sections in which it finds nothing"() {
+    // More than are shown.
+    const certificates = Array.from({ length: 1_001 }, (_, n) => certificate(`cert_${n}`, 100 + n, { active: n > 0 }));
+    const many = await (await keep(Exporter.of(await keep(Upstream.start({ certificates }))))).polled();
+    const demo = await (await keep(Exporter.demo())).polled();
+    for (const [exporter, address, headings] of [
+      [demo, "", ["Scopes", "Clients", "Active certificates", "Inactive certificates"]],
+      [demo, "?scope=project&state=Superseded", ["Active certificates"]],
+      [demo, "?state=Inactive,+expired", ["Inactive certificates"]],
+      [demo, "?state=Refused&scope=organization#active", ["Clients", "Active certificates"]],
+      // What neither the page nor the filter has is still mentioned.
+      [many, "?q=nothing", ["Inactive certificates"]],
+    ]) {
+      const { page, close } = await open(exporter);
+      await page.goto(exporter.url + address);
+      const shown = await page.getByRole("heading", { level: 2 }).allInnerTexts();
+      assert.deepEqual(shown.map((text) => text.replace(/ (?:how long|whether|before you|uploaded, but)[^]*/, "")), headings, address);
+      await close();
     }
   },
 
