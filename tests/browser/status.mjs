@@ -284,6 +284,9 @@ const tests = {
       assert.ok(y >= 0 && y < 20, "it stays in sight");
       assert.ok(height <= 0.4 * page.viewportSize().height, "and leaves room");
       assert.notEqual(await color(), before);
+      // What was a time ago no longer is; the rest still is what was last shown.
+      const facts = await page.$$eval(".polls b", (facts) => facts.map((fact) => [getComputedStyle(fact).visibility, fact.textContent]));
+      assert.match(String(facts.filter(([visibility]) => visibility === "visible").map(([, text]) => text)), /^none,(under way,)?40 certificates$/);
       await context.unroute("**");
       // The icon comes from the cache.
       assert.equal(await page.locator("link[rel=icon]").getAttribute("href"), "lost.svg");
