@@ -389,6 +389,20 @@ const tests = {
     }
   },
 
+  async "on a small screen a command is not broken, and nothing is said of an end that there is not"() {
+    const projects = [{ id: "proj_a", name: "a", certificates: [] }];
+    const exporter = await (await keep(Exporter.of(await keep(Upstream.start({ projects, certificates: [certificate("cert_a", 0, { active: false })] }))))).polled();
+    const { page, close } = await open(exporter, { viewport: SMALL });
+    const lines = await page.getByText("check --without ID").evaluate((code) => code.getClientRects().length);
+    assert.equal(lines, 1);
+    const cells = page.locator("#scopes + table td.e");
+    assert.deepEqual(await cells.allTextContents(), ["–", "–"]);
+    assert.equal(await page.locator("#scopes + table td.e:visible").count(), 0);
+    assert.equal(await page.locator("#expired td.e time").count(), 1);
+    await assertFits(page);
+    await close();
+  },
+
   async "the history has an entry for each filter that was set"() {
     const exporter = await (await keep(Exporter.demo())).polled();
     const { page, close } = await open(exporter);
