@@ -31,9 +31,18 @@ function states(row) {
   return [row.closest("table").dataset.state, ...parts];
 }
 
-function offerStates(rows) {
-  const present = new Set(["", ...rows.flatMap(states)]);
-  for (const option of form.elements.state.options) option.hidden = !present.has(option.value);
+// Every one that a row can have.
+const STATES = [...form.elements.state.options];
+
+/** Offers the states that rows have, and the one asked for. Some browsers would list hidden options. */
+function offerStates(list, rows) {
+  const { value } = list;
+  const offered = new Set(["", value, ...rows.flatMap(states)]);
+  const options = STATES.filter((option) => offered.has(option.value));
+  // A list that is open stays so.
+  if (options.length === list.length && options.every((option, index) => option === list[index])) return;
+  list.replaceChildren(...options);
+  list.value = value;
 }
 
 /** Hides the rows that the form does not ask for, except the one that the address leads to. */
@@ -43,6 +52,7 @@ function filter(main) {
   const isFiltered = Boolean(words.length || severity || scope || state);
   const wanted = target();
   const rows = [...main.querySelectorAll("tbody tr")];
+  offerStates(form.elements.state, rows);
   for (const row of rows) {
     const text = words.length ? row.textContent.toLowerCase() : "";
     const isFound =
@@ -80,6 +90,7 @@ let typing;
 /** Fills in the form from the address; values that are not offered are dropped from both. */
 function recall() {
   const asked = new URLSearchParams(location.search);
+  form.elements.state.replaceChildren(...STATES);
   for (const field of form.elements) {
     if (field.name) field.value = asked.get(field.name) ?? "";
     if (field.selectedIndex === -1) field.selectedIndex = 0;
@@ -109,8 +120,7 @@ function edit(isFinished) {
 
 /** Adds what only a script can offer. */
 function dress(main) {
-  const rows = [...main.querySelectorAll("tbody tr")];
-  main.querySelector("form").hidden = rows.length === 0;
+  main.querySelector("form").hidden = !main.querySelector("tbody tr");
   const button = find("template").content.firstElementChild;
   for (const id of main.querySelectorAll("th code")) {
     const copy = button.cloneNode(true);
@@ -119,7 +129,6 @@ function dress(main) {
   }
   // Elsewhere an instant is shown in local time while a link or button of its row has the focus.
   for (const time of main.querySelectorAll("dd time, tr:not(:has(a, button)) time")) time.tabIndex = 0;
-  offerStates(rows);
   filter(main);
 }
 

@@ -389,6 +389,27 @@ const tests = {
     }
   },
 
+  async "the list of states has those that rows have, and the one that was asked for"() {
+    const exporter = await (await keep(Exporter.of(await keep(Upstream.start({ certificates: [certificate("edge-2026", 200)] }))))).polled();
+    const { page, close } = await open(exporter);
+    const states = page.getByLabel("State");
+    const offered = () => states.locator("option").allTextContents();
+    assert.deepEqual(await offered(), ["any", "Active", "Covered", "Valid"]);
+    await page.goto(`${exporter.url}?state=Never+valid`);
+    assert.deepEqual(await offered(), ["any", "Active", "Never valid", "Covered", "Valid"]);
+    assert.equal(await states.inputValue(), "Never valid");
+    await states.selectOption("Valid");
+    assert.deepEqual(await offered(), ["any", "Active", "Covered", "Valid"]);
+    assert.equal(await states.inputValue(), "Valid");
+    await page.goBack();
+    assert.equal(await states.inputValue(), "Never valid");
+    await page.getByRole("button", { name: "Clear" }).click();
+    await page.waitForURL(exporter.url);
+    assert.deepEqual(await offered(), ["any", "Active", "Covered", "Valid"]);
+    assert.equal(await states.inputValue(), "");
+    await close();
+  },
+
   async "on a small screen a command is not broken, and nothing is said of an end that there is not"() {
     const projects = [{ id: "proj_a", name: "a", certificates: [] }];
     const exporter = await (await keep(Exporter.of(await keep(Upstream.start({ projects, certificates: [certificate("cert_a", 0, { active: false })] }))))).polled();
