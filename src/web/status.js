@@ -45,6 +45,15 @@ function offerStates(list, rows) {
   list.value = value;
 }
 
+/** Says once that there is no row of the certificate or project that the address leads to. */
+function noteMissing(rows, wanted) {
+  const isMissing = rows.length && /^(cert|proj)_[\w-]+$/.test(wanted) && !rows.some(({ id }) => id === wanted);
+  const [note, text] = [form.querySelector(".missing"), isMissing ? `${wanted} is not shown here` : ""];
+  // Later, since a page that was just loaded is not listened to, and what a refresh has to say comes first.
+  if (text && note.textContent !== text) setTimeout(say, SECOND, text);
+  note.textContent = text;
+}
+
 /** Hides the rows that the form does not ask for, except the one that the address leads to. */
 function filter(main) {
   const { q, severity, scope, state } = Object.fromEntries(new FormData(form));
@@ -53,6 +62,7 @@ function filter(main) {
   const wanted = target();
   const rows = [...main.querySelectorAll("tbody tr")];
   offerStates(form.elements.state, rows);
+  noteMissing(rows, wanted);
   for (const row of rows) {
     const text = words.length ? row.textContent.toLowerCase() : "";
     const isFound =

@@ -410,6 +410,41 @@ const tests = {
     await close();
   },
 
+  async "an address that leads to no row says so once"() {
+    const upstream = await keep(Upstream.start({ certificates: [certificate("cert_a", 300), certificate("cert_b", 200)] }));
+    const exporter = await (await keep(Exporter.of(upstream, "500ms"))).polled();
+    const { page, picture, close } = await open(exporter, { viewport: SMALL });
+    const note = page.locator(".filter").getByText("is not shown here");
+    for (const address of ["#cert_b", "#active", "#organization", "#"]) {
+      await page.goto(exporter.url + address);
+      assert.equal(await note.count(), 0, address);
+    }
+    await page.goto(`${exporter.url}#cert_b`);
+    await page.evaluate(() => {
+      window.notes = [];
+      const listen = () => said().includes("not shown") && notes.push(said());
+      const said = () => document.querySelector(".said").textContent;
+      new MutationObserver(listen).observe(document.querySelector(".said"), { childList: true });
+    });
+    upstream.certificates = [certificate("cert_a", 300)];
+    await note.waitFor();
+    assert.equal(await note.innerText(), "cert_b is not shown here");
+    await page.waitForFunction(() => notes.length);
+    const other = `cert_${"0123456789abcdef".repeat(4)}`;
+    await page.evaluate(async () => show(await fetchPage()));
+    await page.goto(`${exporter.url}#${other}`);
+    await page.waitForFunction(() => notes.length > 1);
+    assert.deepEqual(await page.evaluate(() => notes), ["cert_b is not shown here", `${other} is not shown here`], "once each");
+    await assertFits(page);
+    await assertAccessible(page);
+    await picture("not-shown", false);
+    upstream.certificates = [certificate("cert_a", 300), certificate("cert_b", 200)];
+    await page.goto(`${exporter.url}#cert_b`);
+    await page.locator("tr#cert_b").waitFor();
+    await note.waitFor({ state: "detached" });
+    await close();
+  },
+
   async "on a small screen a command is not broken, and nothing is said of an end that there is not"() {
     const projects = [{ id: "proj_a", name: "a", certificates: [] }];
     const exporter = await (await keep(Exporter.of(await keep(Upstream.start({ projects, certificates: [certificate("cert_a", 0, { active: false })] }))))).polled();
