@@ -613,7 +613,7 @@ const tests = {
     const exporter = await (await keep(Exporter.demo())).polled();
     const { page, picture, close } = await open(exporter, { javaScriptEnabled: false });
     await picture("no-script");
-    assert.ok(await page.getByText("Without JavaScript this page does not refresh itself").isVisible());
+    assert.ok(await page.getByText("Without JavaScript this page does not refresh itself: it shows what was known at that time.").isVisible());
     assert.match(await page.locator(".made time").innerText(), /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ$/);
     await assertTable(page, /^Active certificates/, 26);
     await close();
