@@ -16,13 +16,10 @@ const say = (text) => (find(".said").textContent = text);
 
 // --- Find rows -------------------------------------------------------------------------------------------------------
 
-/** The identifier of the row that the address leads to. */
+/** The identifier of the row or section that the address leads to. */
 function target() {
-  try {
-    return decodeURIComponent(location.hash.slice(1));
-  } catch {
-    return location.hash.slice(1);
-  }
+  const id = location.hash.slice(1);
+  try { return decodeURIComponent(id); } catch { return id; }
 }
 
 /** The states under which the filter finds a row: its own, part by part, and the one that its table gives to all rows. */
@@ -34,9 +31,27 @@ function states(row) {
   return [row.closest("table").dataset.state, ...parts];
 }
 
-function offerStates(rows) {
-  const present = new Set(["", ...rows.flatMap(states)]);
-  for (const option of form.elements.state.options) option.hidden = !present.has(option.value);
+// Every one that a row can have.
+const STATES = [...form.elements.state.options];
+
+/** Offers the states that rows have, and the one asked for. Some browsers would list hidden options. */
+function offerStates(list, rows) {
+  const { value } = list;
+  const offered = new Set(["", value, ...rows.flatMap(states)]);
+  const options = STATES.filter((option) => offered.has(option.value));
+  // A list that is open stays so.
+  if (options.length === list.length && options.every((option, index) => option === list[index])) return;
+  list.replaceChildren(...options);
+  list.value = value;
+}
+
+/** Says once that there is no row of the certificate or project that the address leads to. */
+function noteMissing(rows, wanted) {
+  const isMissing = rows.length && /^(cert|proj)_[\w-]+$/.test(wanted) && !rows.some(({ id }) => id === wanted);
+  const [note, text] = [form.querySelector(".missing"), isMissing ? `${wanted} is not shown here` : ""];
+  // Later, since a page that was just loaded is not listened to, and what a refresh has to say comes first.
+  if (text && note.textContent !== text) setTimeout(say, SECOND, text);
+  note.textContent = text;
 }
 
 /** Hides the rows that the form does not ask for, except the one that the address leads to. */
@@ -46,6 +61,8 @@ function filter(main) {
   const isFiltered = Boolean(words.length || severity || scope || state);
   const wanted = target();
   const rows = [...main.querySelectorAll("tbody tr")];
+  offerStates(form.elements.state, rows);
+  noteMissing(rows, wanted);
   for (const row of rows) {
     const text = words.length ? row.textContent.toLowerCase() : "";
     const isFound =
@@ -57,7 +74,7 @@ function filter(main) {
   }
   for (const table of main.querySelectorAll("table")) {
     table.hidden = !table.querySelector("tbody tr:not([hidden])");
-    const unprinted = table.querySelectorAll("tbody tr:nth-child(n + 21 of :not([hidden])):not(.warning, .critical)").length;
+    const unprinted = table.querySelectorAll("tbody tr:nth-child(n + 21 of :not([hidden])):not(.warning, .critical, .named)").length;
     table.nextElementSibling.hidden = unprinted === 0;
     table.nextElementSibling.querySelector("b").textContent = unprinted;
   }
@@ -66,16 +83,24 @@ function filter(main) {
     const leadsHere = rows.some((row) => row.id === wanted && details.contains(row));
     details.open = isFiltered || leadsHere || UNFOLDED.has(details.id);
   }
+  for (const section of main.querySelectorAll("div > section")) {
+    // One that says that the filter does not find everything stays.
+    const isEmpty = !section.querySelector("tbody tr:not([hidden]), .more");
+    section.hidden = isFiltered && isEmpty && section.getAttribute("aria-labelledby") !== wanted;
+  }
   const found = rows.filter((row) => !row.hidden).length;
-  form.querySelector("output").textContent = isFiltered ? `${found} of ${rows.length} rows` : "";
+  const result = found ? `${found} of ${rows.length} rows` : "no row matches";
+  form.querySelector("output").textContent = isFiltered ? result : "";
 }
 
 // Whether the current history entry belongs to the edit under way, which then replaces it.
 let isUnderWay;
+let typing;
 
 /** Fills in the form from the address; values that are not offered are dropped from both. */
 function recall() {
   const asked = new URLSearchParams(location.search);
+  form.elements.state.replaceChildren(...STATES);
   for (const field of form.elements) {
     if (field.name) field.value = asked.get(field.name) ?? "";
     if (field.selectedIndex === -1) field.selectedIndex = 0;
@@ -95,8 +120,6 @@ function remember(isFinished) {
   if (isFinished) isUnderWay = false;
 }
 
-let typing;
-
 function edit(isFinished) {
   clearTimeout(typing);
   filter(find("main"));
@@ -107,8 +130,7 @@ function edit(isFinished) {
 
 /** Adds what only a script can offer. */
 function dress(main) {
-  const rows = [...main.querySelectorAll("tbody tr")];
-  main.querySelector("form").hidden = rows.length === 0;
+  main.querySelector("form").hidden = !main.querySelector("tbody tr");
   const button = find("template").content.firstElementChild;
   for (const id of main.querySelectorAll("th code")) {
     const copy = button.cloneNode(true);
@@ -117,7 +139,6 @@ function dress(main) {
   }
   // Elsewhere an instant is shown in local time while a link or button of its row has the focus.
   for (const time of main.querySelectorAll("dd time, tr:not(:has(a, button)) time")) time.tabIndex = 0;
-  offerStates(rows);
   filter(main);
 }
 
@@ -125,8 +146,7 @@ function dress(main) {
 function adopt(shown, fetched) {
   if (shown.isEqualNode(fetched)) return shown;
   const same =
-    shown.nodeType === Node.ELEMENT_NODE &&
-    fetched.nodeType === Node.ELEMENT_NODE &&
+    shown.tagName &&
     shown.tagName === fetched.tagName &&
     (shown.tagName === "TBODY" || shown.childNodes.length === fetched.childNodes.length);
   if (!same) {
@@ -134,12 +154,8 @@ function adopt(shown, fetched) {
     shown.replaceWith(copy);
     return copy;
   }
-  for (const { name } of [...shown.attributes]) {
-    if (!fetched.hasAttribute(name)) shown.removeAttribute(name);
-  }
-  for (const { name, value } of fetched.attributes) {
-    if (shown.getAttribute(name) !== value) shown.setAttribute(name, value);
-  }
+  for (const { name } of [...shown.attributes]) if (!fetched.hasAttribute(name)) shown.removeAttribute(name);
+  for (const { name, value } of fetched.attributes) if (shown.getAttribute(name) !== value) shown.setAttribute(name, value);
   if (shown.tagName === "TBODY") {
     adoptRows(shown, fetched);
   } else if (shown.tagName !== "FORM") {
@@ -163,15 +179,11 @@ function adoptRows(shown, fetched) {
 }
 
 /** The state in words. */
-function words(main) {
-  const texts = [...main.querySelectorAll(".caveats strong, .badge, h1")].map((node) => node.textContent);
-  return texts.map((text) => text.replace(/\.?$/, ".")).join(" ");
-}
+const words = (main) =>
+  [...main.querySelectorAll(".caveats strong, .badge, h1")].map((node) => node.textContent.replace(/\.?$/, ".")).join(" ");
 
 /** What is announced when it changes: the state without its durations. */
-function gist(main) {
-  return words(main).replace(/\b\d+ (more )?(second|minute|hour|day)s?\b/g, "some time");
-}
+const gist = (main) => words(main).replace(/\b\d+ (more )?(second|minute|hour|day)s?\b/g, "some time");
 
 // What the reader may have in sight, and would lose if something above it grew.
 const BLOCKS = "tbody tr, h2, form, .polls, .hero";
@@ -193,10 +205,7 @@ function inPlace(change) {
 
 function show(page) {
   const [shown, fetched] = [find("main"), page.querySelector("main")];
-  if (shown.dataset.version !== fetched.dataset.version) {
-    location.reload();
-    return;
-  }
+  if (shown.dataset.version !== fetched.dataset.version) return location.reload();
   dress(fetched);
   const [before, focused] = [gist(shown), document.activeElement];
   inPlace(() => {
@@ -214,9 +223,7 @@ let timer;
 let shownAt = performance.now();
 let answeredAt = shownAt;
 
-function ask(path, patience) {
-  return fetch(path, { cache: "no-store", signal: AbortSignal.timeout(patience * SECOND) });
-}
+const ask = (path, patience) => fetch(path, { cache: "no-store", signal: AbortSignal.timeout(patience * SECOND) });
 
 async function fetchPage() {
   const response = await ask(location.pathname, 20);
@@ -226,9 +233,7 @@ async function fetchPage() {
   return page;
 }
 
-function seconds() {
-  return Number(find("main").dataset.refresh) || 30;
-}
+const seconds = () => Number(find("main").dataset.refresh) || 30;
 
 /** Fetches the page if that is due, and otherwise only checks that somebody answers. */
 async function refresh() {
@@ -270,9 +275,8 @@ function setLost(why) {
   document.documentElement.classList.toggle("is-lost", Boolean(why));
   find("link[rel=icon]").setAttribute("href", why ? "lost.svg" : "status.svg");
   if (why) {
-    const made = find(".made time").textContent;
     // By the exporter's clock: the reader's may be wrong.
-    const since = new Date(Date.parse(made.replace(" ", "T")) + answeredAt - shownAt).toISOString();
+    const since = new Date(Date.parse(find(".made time").textContent.replace(" ", "T")) + answeredAt - shownAt).toISOString();
     const passed = humanize(performance.now() - answeredAt);
     const [lead, rest] = ["strong", "span"].map((name) => document.createElement(name));
     lead.textContent = `The exporter ${why}; no update since ${since.slice(11, 19)} UTC (${passed}).`;
@@ -312,9 +316,7 @@ function copy(button) {
 
 // ---------------------------------------------------------------------------------------------------------------------
 
-for (const event of ["pointerover", "focusin"]) {
-  document.addEventListener(event, ({ target }) => showLocalTimes(target));
-}
+for (const event of ["pointerover", "focusin"]) document.addEventListener(event, ({ target }) => showLocalTimes(target));
 document.addEventListener("click", ({ target }) => {
   const button = target.closest("button.copy");
   if (button) copy(button);

@@ -26,7 +26,8 @@ const PAGE_CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self';
 const MAX_SCOPES: usize = 400;
 const MAX_CERTIFICATES: usize = 1_000;
 const MAX_CLIENTS: usize = 400;
-/// Of each table. Beyond these only rows that need action are printed: see `@media print` in status.css.
+/// Of each table. Beyond these only rows that need action, or that the summary names, are printed: see `@media print` in
+/// status.css.
 const ALWAYS_PRINTED: usize = 20;
 /// The script fetches the page at half the poll interval, within these bounds, in seconds; at the lower one until there is
 /// a snapshot.
@@ -78,6 +79,8 @@ struct Page<'a> {
     expired: Rows<'a, CertificateRow<'a>>,
     /// Of the sections, and of the rows that are shown.
     anchors: HashSet<String>,
+    /// The anchors of what the summary names.
+    named: HashSet<&'a str>,
 }
 
 impl<'a> Page<'a> {
@@ -86,13 +89,19 @@ impl<'a> Page<'a> {
         let api_time = state.earliest_time(now);
         let is_usable = |row: &CertificateRow<'_>| !row.used.has_expired(api_time);
         let (inactive, expired) = inactive.split_at(inactive.partition_point(is_usable));
-        let of_certificate = |row: &CertificateRow<'_>| row.severity;
-        let active = Rows::new(active, MAX_CERTIFICATES, of_certificate);
-        let inactive = Rows::new(inactive, MAX_CERTIFICATES - active.shown.len(), of_certificate);
+        let named = named(summary);
+        let is_printed = |severity, anchor: String| {
+            severity >= Severity::Warning || named.contains(anchor.as_str())
+        };
+        let certificate = |row: &CertificateRow<'_>| is_printed(row.severity, row.anchor());
+        let active = Rows::new(active, MAX_CERTIFICATES, certificate);
+        let inactive = Rows::new(inactive, MAX_CERTIFICATES - active.shown.len(), certificate);
         let left = MAX_CERTIFICATES - active.shown.len() - inactive.shown.len();
-        let expired = Rows::new(expired, left, of_certificate);
-        let scopes = Rows::new(&summary.scopes, MAX_SCOPES, |row| row.severity);
-        let clients = Rows::new(&summary.clients, MAX_CLIENTS, |row| row.severity);
+        let expired = Rows::new(expired, left, certificate);
+        let scope = |row: &ScopeRow<'_>| is_printed(row.severity, row.anchor());
+        let scopes = Rows::new(&summary.scopes, MAX_SCOPES, scope);
+        let client = |row: &ClientRow<'_>| is_printed(row.severity, row.anchor());
+        let clients = Rows::new(&summary.clients, MAX_CLIENTS, client);
         let certificates = [active.shown, inactive.shown, expired.shown].into_iter().flatten();
         let anchors = certificates
             .map(CertificateRow::anchor)
@@ -130,6 +139,7 @@ impl<'a> Page<'a> {
                 .map_or(0, |snapshot| snapshot.inventory.duplicates()),
             axis: Axis::new(now, dates.flatten()),
             anchors: anchors.collect(),
+            named,
             scopes,
             clients,
             active,
@@ -155,6 +165,11 @@ impl Page<'_> {
         self.name(&to.name, &to.anchor)
     }
 
+    /// The class by which a row that the summary names is printed.
+    fn print_class(&self, anchor: &str) -> &'static str {
+        if self.named.contains(anchor) { " named" } else { "" }
+    }
+
     /// A text as HTML, its marked names linked.
     fn linked(&self, marked: &Marked) -> String {
         let piece = |(text, anchor): (&str, Option<&str>)| match anchor {
@@ -172,6 +187,15 @@ impl Page<'_> {
     }
 }
 
+/// The anchors of what the headline and the sentences below it name.
+fn named<'a>(summary: &'a Summary<'_>) -> HashSet<&'a str> {
+    let next_steps = summary.next_steps.iter().map(|next| &next.text);
+    let findings = summary.findings.iter().map(|finding| &finding.text);
+    let texts = [&summary.headline].into_iter().chain(&summary.detail);
+    let texts = texts.chain(next_steps).chain(findings);
+    texts.flat_map(Marked::pieces).filter_map(|(_, anchor)| anchor).collect()
+}
+
 fn escape(text: &str) -> String {
     // Escaping a string cannot fail.
     filters::escape(text, filters::Html).map(|text| text.to_string()).unwrap_or_default()
@@ -186,10 +210,10 @@ struct Rows<'a, T> {
 }
 
 impl<'a, T> Rows<'a, T> {
-    fn new(rows: &'a [T], max: usize, severity: impl Fn(&T) -> Severity) -> Self {
+    fn new(rows: &'a [T], max: usize, is_printed: impl Fn(&T) -> bool) -> Self {
         let shown = &rows[..rows.len().min(max)];
         let others = shown.iter().skip(ALWAYS_PRINTED);
-        let unprinted = others.filter(|row| severity(row) < Severity::Warning).count();
+        let unprinted = others.filter(|row| !is_printed(row)).count();
         Self { shown, total: rows.len(), unprinted }
     }
 

@@ -284,6 +284,9 @@ const tests = {
       assert.ok(y >= 0 && y < 20, "it stays in sight");
       assert.ok(height <= 0.4 * page.viewportSize().height, "and leaves room");
       assert.notEqual(await color(), before);
+      // What was a time ago no longer is; the rest still is what was last shown.
+      const facts = await page.$$eval(".polls b", (facts) => facts.map((fact) => [getComputedStyle(fact).visibility, fact.textContent]));
+      assert.match(String(facts.filter(([visibility]) => visibility === "visible").map(([, text]) => text)), /^none,(under way,)?40 certificates$/);
       await context.unroute("**");
       // The icon comes from the cache.
       assert.equal(await page.locator("link[rel=icon]").getAttribute("href"), "lost.svg");
@@ -324,7 +327,8 @@ const tests = {
       await page.waitForURL(/\?q=EDGE-\+2025$/);
       assert.equal(await visible(), 9);
       await page.getByLabel("Severity").selectOption("off");
-      await page.getByText("0 of 77 rows").waitFor();
+      await page.getByText("no row matches").waitFor();
+      assert.equal(await page.getByRole("heading", { level: 2 }).count(), 0);
       await assertAccessible(page);
       await picture(`filter-none-${size}`, false);
       await page.getByRole("button", { name: "Clear" }).click();
@@ -358,10 +362,101 @@ const tests = {
       for (const name of ["Severity", "State"]) assert.equal(await broken.page.getByLabel(name).evaluate(({ selectedIndex }) => selectedIndex), 0);
       // A state that no row has at the moment is not forgotten: the row was renewed.
       await broken.page.goto(`${exporter.url}?state=Never+valid`);
-      assert.equal(await broken.page.getByText("0 of 77 rows").count(), 1);
+      assert.equal(await broken.page.getByText("no row matches").count(), 1);
       assert.equal(await broken.page.getByLabel("State").inputValue(), "Never valid");
       await broken.close();
     }
+  },
+
+  async "a filter hides the sections in which it finds nothing"() {
+    // More than are shown.
+    const certificates = Array.from({ length: 1_001 }, (_, n) => certificate(`cert_${n}`, 100 + n, { active: n > 0 }));
+    const many = await (await keep(Exporter.of(await keep(Upstream.start({ certificates }))))).polled();
+    const demo = await (await keep(Exporter.demo())).polled();
+    for (const [exporter, address, headings] of [
+      [demo, "", ["Scopes", "Clients", "Active certificates", "Inactive certificates"]],
+      [demo, "?scope=project&state=Superseded", ["Active certificates"]],
+      [demo, "?state=Inactive,+expired", ["Inactive certificates"]],
+      [demo, "?state=Refused&scope=organization#active", ["Clients", "Active certificates"]],
+      // What neither the page nor the filter has is still mentioned.
+      [many, "?q=nothing", ["Inactive certificates"]],
+    ]) {
+      const { page, close } = await open(exporter);
+      await page.goto(exporter.url + address);
+      const shown = await page.getByRole("heading", { level: 2 }).allInnerTexts();
+      assert.deepEqual(shown.map((text) => text.replace(/ (?:how long|whether|before you|uploaded, but)[^]*/, "")), headings, address);
+      await close();
+    }
+  },
+
+  async "the list of states has those that rows have, and the one that was asked for"() {
+    const exporter = await (await keep(Exporter.of(await keep(Upstream.start({ certificates: [certificate("edge-2026", 200)] }))))).polled();
+    const { page, close } = await open(exporter);
+    const states = page.getByLabel("State");
+    const offered = () => states.locator("option").allTextContents();
+    assert.deepEqual(await offered(), ["any", "Active", "Covered", "Valid"]);
+    await page.goto(`${exporter.url}?state=Never+valid`);
+    assert.deepEqual(await offered(), ["any", "Active", "Never valid", "Covered", "Valid"]);
+    assert.equal(await states.inputValue(), "Never valid");
+    await states.selectOption("Valid");
+    assert.deepEqual(await offered(), ["any", "Active", "Covered", "Valid"]);
+    assert.equal(await states.inputValue(), "Valid");
+    await page.goBack();
+    assert.equal(await states.inputValue(), "Never valid");
+    await page.getByRole("button", { name: "Clear" }).click();
+    await page.waitForURL(exporter.url);
+    assert.deepEqual(await offered(), ["any", "Active", "Covered", "Valid"]);
+    assert.equal(await states.inputValue(), "");
+    await close();
+  },
+
+  async "an address that leads to no row says so once"() {
+    const upstream = await keep(Upstream.start({ certificates: [certificate("cert_a", 300), certificate("cert_b", 200)] }));
+    const exporter = await (await keep(Exporter.of(upstream, "500ms"))).polled();
+    const { page, picture, close } = await open(exporter, { viewport: SMALL });
+    const note = page.locator(".filter").getByText("is not shown here");
+    for (const address of ["#cert_b", "#active", "#organization", "#"]) {
+      await page.goto(exporter.url + address);
+      assert.equal(await note.count(), 0, address);
+    }
+    await page.goto(`${exporter.url}#cert_b`);
+    await page.evaluate(() => {
+      window.notes = [];
+      const listen = () => said().includes("not shown") && notes.push(said());
+      const said = () => document.querySelector(".said").textContent;
+      new MutationObserver(listen).observe(document.querySelector(".said"), { childList: true });
+    });
+    upstream.certificates = [certificate("cert_a", 300)];
+    await note.waitFor();
+    assert.equal(await note.innerText(), "cert_b is not shown here");
+    await page.waitForFunction(() => notes.length);
+    const other = `cert_${"0123456789abcdef".repeat(4)}`;
+    await page.evaluate(async () => show(await fetchPage()));
+    await page.goto(`${exporter.url}#${other}`);
+    await page.waitForFunction(() => notes.length > 1);
+    assert.deepEqual(await page.evaluate(() => notes), ["cert_b is not shown here", `${other} is not shown here`], "once each");
+    await assertFits(page);
+    await assertAccessible(page);
+    await picture("not-shown", false);
+    upstream.certificates = [certificate("cert_a", 300), certificate("cert_b", 200)];
+    await page.goto(`${exporter.url}#cert_b`);
+    await page.locator("tr#cert_b").waitFor();
+    await note.waitFor({ state: "detached" });
+    await close();
+  },
+
+  async "on a small screen a command is not broken, and nothing is said of an end that there is not"() {
+    const projects = [{ id: "proj_a", name: "a", certificates: [] }];
+    const exporter = await (await keep(Exporter.of(await keep(Upstream.start({ projects, certificates: [certificate("cert_a", 0, { active: false })] }))))).polled();
+    const { page, close } = await open(exporter, { viewport: SMALL });
+    const lines = await page.getByText("check --without ID").evaluate((code) => code.getClientRects().length);
+    assert.equal(lines, 1);
+    const cells = page.locator("#scopes + table td.e");
+    assert.deepEqual(await cells.allTextContents(), ["–", "–"]);
+    assert.equal(await page.locator("#scopes + table td.e:visible").count(), 0);
+    assert.equal(await page.locator("#expired td.e time").count(), 1);
+    await assertFits(page);
+    await close();
   },
 
   async "the history has an entry for each filter that was set"() {
@@ -494,11 +589,31 @@ const tests = {
     }
   },
 
+  async "on paper each row is there to which the headline and what to do lead"() {
+    const others = Array.from({ length: 25 }, (_, n) => certificate(`mesh-${n}`, 100 + n, { active: false }));
+    const edge = [certificate("edge-2026", 3), certificate("edge-2027", 60, { active: false })];
+    const projects = Array.from({ length: 25 }, (_, n) => ({ id: `proj_${n}`, name: `p${n}`, certificates: [] }));
+    const exporter = await (await keep(Exporter.of(await keep(Upstream.start({ certificates: [...edge, ...others], projects }))))).polled();
+    for (const javaScriptEnabled of [true, false]) {
+      const { page, close } = await open(exporter, { javaScriptEnabled });
+      assert.match(await page.locator(".next").first().innerText(), /activate edge-2027, which is uploaded/);
+      await page.emulateMedia({ media: "print" });
+      const ids = await page.locator(".hero a").evaluateAll((links) => links.map(({ hash }) => decodeURIComponent(hash.slice(1))));
+      assert.ok(ids.includes("cert_edge-2027"), ids.join());
+      for (const id of ids) assert.ok(await page.locator(`[id="${id}"]`).isVisible(), id);
+      const rows = page.locator("#inactive + table tbody tr");
+      assert.equal(await rows.nth(25).getAttribute("id"), "cert_edge-2027");
+      assert.equal(await rows.filter({ visible: true }).count(), 21);
+      assert.equal(await page.locator("#inactive ~ .cut").innerText(), "Rows not printed, since none of them needs action: 5");
+      await close();
+    }
+  },
+
   async "without JavaScript it stands still and says since when"() {
     const exporter = await (await keep(Exporter.demo())).polled();
     const { page, picture, close } = await open(exporter, { javaScriptEnabled: false });
     await picture("no-script");
-    assert.ok(await page.getByText("Without JavaScript this page does not refresh itself").isVisible());
+    assert.ok(await page.getByText("Without JavaScript this page does not refresh itself: it shows what was known at that time.").isVisible());
     assert.match(await page.locator(".made time").innerText(), /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ$/);
     await assertTable(page, /^Active certificates/, 26);
     await close();
