@@ -38,6 +38,12 @@ pub enum PageError {
     NotJson,
     #[error("the answer is not a list page")]
     NotAPage,
+    /// With its documented code.
+    #[error("the answer is an error{}", named(*.0))]
+    IsError(Option<&'static str>),
+    /// With its documented object type.
+    #[error("the answer is not a list{}", named(*.0))]
+    NotAList(Option<&'static str>),
     #[error(
         "the answer has no PEM of the certificate that was asked for (certificate_details.content)"
     )]
@@ -54,6 +60,10 @@ pub enum PageError {
     TooLarge,
     #[error("the list does not end within {MAX_PAGES} pages of 100 objects")]
     TooLong,
+}
+
+fn named(what: Option<&str>) -> String {
+    what.map(|what| format!(" ({what})")).unwrap_or_default()
 }
 
 /// A list, read up to some page.
@@ -93,7 +103,7 @@ impl<'a, T: Entry> Pager<'a, T> {
         let text = as_text(body);
         let page = Page::parse(&text)?;
         let has_more = page.has_more.ok_or(PageError::NoHasMore)?;
-        for entry in &page.data {
+        for entry in page.entries() {
             if let Some(field) = self.keep(T::decode(entry)) {
                 self.malformed.add(field);
             }
@@ -101,7 +111,7 @@ impl<'a, T: Entry> Pager<'a, T> {
         self.pages += 1;
         let next = if has_more {
             Next::After(self.cursor(&page)?)
-        } else if page.data.is_empty() && self.pages > 1 {
+        } else if page.entries().is_empty() && self.pages > 1 {
             Next::CompleteUnproven
         } else {
             Next::Complete
@@ -171,7 +181,7 @@ impl<'a, T: Entry> Pager<'a, T> {
 
     /// After which object the list goes on: `last_id`, or the last object of the page.
     fn cursor(&mut self, page: &Page<'_>) -> Result<String, PageError> {
-        let last = || match T::decode(page.data.last()?).item {
+        let last = || match T::decode(page.entries().last()?).item {
             Ok(last) => Some(last.id().into()),
             Err(id) => id,
         };
@@ -249,7 +259,7 @@ mod tests {
             (vec![page(&["a"], more), page(&["a"], more)], PageError::Cycle),
             (vec![page(&["a"], more), page(&["b"], more), page(&["a"], more)], PageError::Cycle),
             (vec!["<html>".into()], PageError::NotJson),
-            (vec![r#"{"error":{}}"#.into()], PageError::NotAPage),
+            (vec![r#"{"error":{}}"#.into()], PageError::IsError(None)),
         ] {
             assert_eq!(push_all(&bodies), Err(error), "{bodies:?}");
         }

@@ -41,6 +41,8 @@ impl PageResponse {
         let reason = match fault {
             PageError::NotJson
             | PageError::NotAPage
+            | PageError::IsError(_)
+            | PageError::NotAList(_)
             | PageError::NoContent
             | PageError::TooLarge => FailureReason::Decode,
             _ => FailureReason::Pagination,

@@ -10,6 +10,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::PageError;
+use super::error::known_code;
 use crate::inventory::{Certificate, INSTANTS, Identified, Project, UnixSeconds};
 
 /// An object of a list.
@@ -34,7 +35,11 @@ pub struct Decoded<T> {
 #[derive(Deserialize)]
 pub(super) struct Page<'a> {
     #[serde(borrow)]
-    pub(super) data: Vec<&'a RawValue>,
+    object: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<Vec<&'a RawValue>>,
     /// Missing in a page that does not prove whether it is the last.
     pub(super) has_more: Option<bool>,
     #[serde(borrow)]
@@ -47,10 +52,24 @@ impl<'a> Page<'a> {
         if text.trim_ascii_start().starts_with('[') {
             return Err(PageError::NotAPage);
         }
-        serde_json::from_str(text).map_err(|error| match error.classify() {
+        let page: Self = serde_json::from_str(text).map_err(|error| match error.classify() {
             Category::Data => PageError::NotAPage,
             Category::Io | Category::Syntax | Category::Eof => PageError::NotJson,
-        })
+        })?;
+        if page.error.is_some() {
+            return Err(PageError::IsError(known_code(text.as_bytes())));
+        }
+        // The documentation requires it, but a page that lacks it contradicts nothing.
+        if let Some(object) = page.object.filter(|object| object.get() != r#""list""#) {
+            let known =
+                OTHER_OBJECTS.into_iter().find(|known| object.get() == format!("{known:?}"));
+            return Err(PageError::NotAList(known));
+        }
+        page.data.is_some().then_some(page).ok_or(PageError::NotAPage)
+    }
+
+    pub(super) fn entries(&self) -> &[&'a RawValue] {
+        self.data.as_deref().unwrap_or_default()
     }
 
     /// The identifier of the last object, if the page gives one that can be read.
@@ -58,6 +77,16 @@ impl<'a> Page<'a> {
         identifier(self.last_id?.get()).ok()
     }
 }
+
+/// What else an answer may say that it is (`object`). Only these are repeated: they are documented, and so no part of a key.
+const OTHER_OBJECTS: [&str; 6] = [
+    "certificate",
+    "error",
+    "organization.certificate",
+    "organization.project",
+    "organization.project.certificate",
+    "page",
+];
 
 /// A body as text. JSON is UTF-8, but one broken string must not cost its page: each sequence that is not UTF-8 becomes
 /// half a surrogate pair, which [`text`] replaces and counts.
@@ -511,8 +540,12 @@ mod tests {
     fn bytes_that_are_not_utf8_cost_their_field_alone() {
         let body = b"{\"data\":[{\"id\":\"a\xff\"},{\"id\":\"b\",\"name\":\"b\xf0\x9f\x98c\"}],\"first_id\":\"a\xff\",\"has_more\":false}";
         let text = as_text(body);
-        let entries: Vec<_> =
-            Page::parse(&text).unwrap().data.into_iter().map(Project::decode).collect();
+        let entries: Vec<_> = Page::parse(&text)
+            .unwrap()
+            .entries()
+            .iter()
+            .map(|entry| Project::decode(entry))
+            .collect();
         let named = Project { id: "b".into(), name: Some("b\u{fffd}c".into()), archived: false };
         assert_eq!(
             entries,
@@ -537,6 +570,16 @@ mod tests {
             (r#"{"data":null,"has_more":false}"#, PageError::NotAPage),
             (r#"{"data":{},"has_more":false}"#, PageError::NotAPage),
             (r#"{"data":[],"has_more":"no"}"#, PageError::NotAPage),
+            (r#"{"object":null,"error":null,"has_more":false}"#, PageError::NotAPage),
+            (r#"{"object":"page","data":[]}"#, PageError::NotAList(Some("page"))),
+            (r#"{"object":"sk-admin-abc","data":[]}"#, PageError::NotAList(None)),
+            (r#"{"object":{},"data":[]}"#, PageError::NotAList(None)),
+            (
+                r#"{"object":"error","data":[],"error":{"code":"server_error"}}"#,
+                PageError::IsError(Some("server_error")),
+            ),
+            (r#"{"object":"list","data":[],"error":{"code":"x"}}"#, PageError::IsError(None)),
+            (r#"{"data":[],"error":false}"#, PageError::IsError(None)),
         ] {
             assert_eq!(Page::parse(body).err(), Some(error), "{body}");
         }

@@ -4,6 +4,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
 
 use crate::api::{Api, Then, certificate, entry, list_page};
@@ -101,6 +102,39 @@ async fn body_that_is_no_page_is_a_decode_failure() {
         async |(what, body)| assert_answer_fails(what, text(body), "decode").await,
     )
     .await;
+}
+
+#[tokio::test]
+async fn list_that_is_said_to_be_something_else_deletes_nothing() {
+    let last = |mut page: Value, field: &str, value: Value| {
+        page[field] = value;
+        text(&page)
+    };
+    let empty = || list_page(&[], false);
+    all(
+        [
+            (last(empty(), "error", json!({"code": "server_error"})), "an error (server_error)"),
+            (last(empty(), "error", json!({"code": KEY})), "an error reason="),
+            (last(empty(), "error", json!("no")), "an error reason="),
+            (last(empty(), "object", json!("page")), "not a list (page)"),
+            (last(empty(), "object", json!(KEY)), "not a list reason="),
+            (last(empty(), "object", json!(7)), "not a list reason="),
+            (text(r#"{"error":{"code":"server_error"}}"#), "an error (server_error)"),
+        ],
+        async |(answer, fault)| {
+            let api = Script::of([text(&whole_page()), answer]).await;
+            let exporter = api.often().start().await;
+            let page = exporter.page_after_polls(2).await;
+            assert!(!page.is_up(), "{fault}");
+            assert_eq!((page.certificates(), page.reasons()), (vec!["cert_a"], vec!["decode"]));
+            exporter.line_saying(fault).await;
+        },
+    )
+    .await;
+    for (field, value) in [("error", Value::Null), ("object", Value::Null)] {
+        let (page, _) = one_poll(Script::of([last(empty(), field, value)]).await.once()).await;
+        assert!(page.is_up(), "{field}");
+    }
 }
 
 #[tokio::test]

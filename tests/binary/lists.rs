@@ -189,7 +189,7 @@ async fn entry_that_comes_twice_is_shown_once_and_counted() {
 
 #[tokio::test]
 async fn unknown_fields_and_values_are_no_fault() {
-    let body = r#"{"object":"list of the future","first_id":"\ud800","surprise":[1e400,{"a":{"a":[]}}],"has_more":false,
+    let body = r#"{"object":"list","first_id":"\ud800","surprise":[1e400,{"a":{"a":[]}}],"has_more":false,
         "data":[{"object":"organization.certificate.v2","id":"a","name":null,"active":false,"created_at":null,
                  "later":1e999,"certificate_details":{"valid_at":null,"content":"-----BEGIN","serial":7}}]}"#;
     let page = polled(&Script::of([text(body)]).await).await;
