@@ -58,10 +58,11 @@ impl Error {
         Self { retryable: true, ..Self::new(FailureReason::Network, message) }
     }
 
-    /// A response that is not a success.
+    /// A response that is not a 200.
     pub(super) fn status(status: StatusCode, code: Option<&'static str>) -> Self {
         let code_suffix = code.map(|code| format!(", {code}")).unwrap_or_default();
-        let message = format!("answered {status}{code_suffix}");
+        let expected = if status.is_success() { " instead of 200 OK" } else { "" };
+        let message = format!("answered {status}{expected}{code_suffix}");
         Self { status: Some(status.as_u16()), ..Self::new(reason(status, code), message) }
     }
 
@@ -200,6 +201,8 @@ fn reason(status: StatusCode, code: Option<&'static str>) -> FailureReason {
         401 | 403 if code.is_some_and(|code| KNOWN_CODES[..MTLS_CODES].contains(&code)) => {
             FailureReason::MtlsRequired
         }
+        // A part, a copy that something in between has changed, or nothing.
+        200..=299 => FailureReason::Decode,
         401 => FailureReason::Unauthorized,
         403 => FailureReason::Forbidden,
         429 => FailureReason::RateLimited,
@@ -254,6 +257,7 @@ mod tests {
             ),
             (403, r#"{"error":{"code":null}}"#, FailureReason::Forbidden),
             (400, r#"{"error":{"code":"certificate_required"}}"#, FailureReason::Client),
+            (206, "", FailureReason::Decode),
             (302, "", FailureReason::Client),
             (404, "", FailureReason::Client),
             (429, "", FailureReason::RateLimited),

@@ -24,7 +24,7 @@ const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
 /// Caps a pause, since `Instant + Duration` may overflow. No poll is longer.
 const MAX_POLL: Duration = Duration::from_secs(86_400);
 
-/// A success, read whole.
+/// A 200, read whole.
 #[derive(Debug)]
 pub(super) struct PageResponse {
     pub(super) body: Vec<u8>,
@@ -188,7 +188,7 @@ impl Session<'_> {
         self.compare_clocks(date);
         let request_id = error::request_id(response.headers(), secret);
         let foreign = error::foreign(response.headers(), secret);
-        let body = if status.is_success() {
+        let body = if status == StatusCode::OK {
             timeout_at(deadline, read(&mut response, MAX_BODY_BYTES))
                 .await
                 .map_err(timed_out)
@@ -228,7 +228,7 @@ impl Session<'_> {
     }
 }
 
-/// The error of a response that is not a success.
+/// The error of a response that is not a 200.
 async fn classify(
     response: &mut Response,
     date: Option<SystemTime>,

@@ -34,10 +34,11 @@ async fn assert_fails(what: &str, launch: Launch, reason: &str) -> Ended {
     ended
 }
 
-async fn assert_answer_fails(what: &str, answer: ResponseTemplate, reason: &str) {
+async fn assert_answer_fails(what: &str, answer: ResponseTemplate, reason: &str) -> Ended {
     let api = Script::of([answer]).await;
-    assert_fails(what, api.once(), reason).await;
+    let ended = assert_fails(what, api.once(), reason).await;
     assert_eq!(api.count(), 1, "{what}: asked again");
+    ended
 }
 
 fn whole_page() -> String {
@@ -72,7 +73,6 @@ async fn error_is_counted_by_its_status_and_documented_code() {
         assert_answer_fails(&format!("{status} {code:?}"), error(status, code), reason).await;
     })
     .await;
-    assert_answer_fails("a success without a body", ResponseTemplate::new(204), "decode").await;
 }
 
 #[tokio::test]
@@ -88,6 +88,17 @@ async fn redirect_is_not_followed() {
 }
 
 #[tokio::test]
+async fn only_a_200_is_a_whole_answer() {
+    all([203, 204, 205, 206, 226], async |status| {
+        let page = ResponseTemplate::new(status).set_body_raw(whole_page(), "application/json");
+        let page = page.insert_header("content-range", "bytes 0-99/9999");
+        let ended = assert_answer_fails(&status.to_string(), page, "decode").await;
+        assert!(ended.stderr.contains(&format!("answered {status} ")), "{}", ended.stderr);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn body_that_is_no_page_is_a_decode_failure() {
     let page = whole_page();
     all(
@@ -99,7 +110,7 @@ async fn body_that_is_no_page_is_a_decode_failure() {
             ("a page cut short", &page[..page.len() - 2]),
             ("deeper than any stack", &"[".repeat(1 << 20)),
         ],
-        async |(what, body)| assert_answer_fails(what, text(body), "decode").await,
+        async |(what, body)| drop(assert_answer_fails(what, text(body), "decode").await),
     )
     .await;
 }
