@@ -1,5 +1,5 @@
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -75,22 +75,44 @@ pub(crate) fn unchanged_or<T: PartialEq>(before: Option<&Arc<T>>, now: T) -> Arc
 /// state file may be anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Malformed(BTreeMap<Cow<'static, str>, u64>);
+pub struct Malformed {
+    counts: BTreeMap<Cow<'static, str>, u64>,
+    /// The first few by their identifiers, for the log. Not kept across restarts.
+    #[serde(skip)]
+    first: BTreeSet<(Option<Box<str>>, &'static str)>,
+}
 
 impl Malformed {
+    /// As many entries are named, at most.
+    pub(crate) const MAX_NAMED: usize = 5;
+
     /// Counts one more entry. Field names come from this program, never from a response: they are logged.
     pub fn add(&mut self, field: &'static str) {
-        *self.0.entry(Cow::Borrowed(field)).or_default() += 1;
+        *self.counts.entry(Cow::Borrowed(field)).or_default() += 1;
+    }
+
+    /// The same for an entry that is to be named. Its identifier is missing if it cannot be read.
+    pub fn add_entry(&mut self, id: Option<&str>, field: &'static str) {
+        self.add(field);
+        self.first.insert((id.map(Into::into), field));
+        if self.first.len() > Self::MAX_NAMED {
+            self.first.pop_last();
+        }
     }
 
     pub fn count(&self) -> u64 {
-        self.0.values().copied().fold(0, u64::saturating_add)
+        self.counts.values().copied().fold(0, u64::saturating_add)
+    }
+
+    /// The identifiers of the first few, and the field at fault of each.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (Option<&str>, &'static str)> {
+        self.first.iter().map(|(id, field)| (id.as_deref(), *field))
     }
 
     /// Adds the counts of another list.
     pub fn merge(&mut self, other: &Self) {
-        for (field, count) in &other.0 {
-            let sum = self.0.entry(field.clone()).or_default();
+        for (field, count) in &other.counts {
+            let sum = self.counts.entry(field.clone()).or_default();
             *sum = sum.saturating_add(*count);
         }
     }
@@ -99,10 +121,10 @@ impl Malformed {
 /// `active (2), id (1)`, or `none`.
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
+        if self.counts.is_empty() {
             return f.write_str("none");
         }
-        for (index, (field, count)) in self.0.iter().enumerate() {
+        for (index, (field, count)) in self.counts.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             write!(f, "{comma}{field} ({count})")?;
         }
@@ -156,5 +178,22 @@ mod tests {
         }
         malformed.merge(&malformed.clone());
         assert_eq!((malformed.count(), malformed.to_string().as_str()), (6, "active (2), id (4)"));
+    }
+
+    #[test]
+    fn the_first_few_malformed_entries_are_named_in_whatever_order_they_come() {
+        let ids: Vec<_> = (0..9).map(|number: u8| number.to_string()).collect();
+        let malformed = |ids: &mut dyn Iterator<Item = &String>| {
+            let mut malformed = Malformed::default();
+            ids.for_each(|id| malformed.add_entry(Some(id), "name"));
+            malformed.add_entry(None, "id");
+            malformed
+        };
+        let one = malformed(&mut ids.iter());
+        assert_eq!(one, malformed(&mut ids.iter().rev()));
+        let id = |id| (Some(id), "name");
+        let named: Vec<_> = one.named().collect();
+        assert_eq!(named, [(None, "id"), id("0"), id("1"), id("2"), id("3")]);
+        assert_eq!(one.count(), 10);
     }
 }

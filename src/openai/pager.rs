@@ -103,11 +103,7 @@ impl<'a, T: Entry> Pager<'a, T> {
         let text = as_text(body);
         let page = Page::parse(&text)?;
         let has_more = page.has_more.ok_or(PageError::NoHasMore)?;
-        for entry in page.entries() {
-            if let Some(field) = self.keep(T::decode(entry)) {
-                self.malformed.add(field);
-            }
-        }
+        page.entries().iter().for_each(|entry| self.keep(T::decode(entry)));
         self.pages += 1;
         let next = if has_more {
             Next::After(self.cursor(&page)?)
@@ -153,15 +149,20 @@ impl<'a, T: Entry> Pager<'a, T> {
         Listing { hidden, ..Listing::new(read, self.malformed) }
     }
 
-    /// Keeps an entry, with the key redacted from its name. Returns the field at fault, if there is one.
-    fn keep(&mut self, Decoded { item, fault }: Decoded<T>) -> Option<&'static str> {
+    /// Keeps an entry, with the key redacted from its name. An identifier that holds the key counts as unreadable.
+    fn keep(&mut self, Decoded { item, fault }: Decoded<T>) {
         let secret = self.secret.expose_secret();
         let has_secret = |text: &str| secret.len() >= MIN_SECRET_LEN && text.contains(secret);
+        let has_secret_id = match &item {
+            Ok(item) => has_secret(item.id()),
+            Err(id) => id.as_deref().is_some_and(has_secret),
+        };
+        let (item, fault) = if has_secret_id { (Err(None), Some("id")) } else { (item, fault) };
+        if let Some(fault) = fault {
+            let id = item.as_ref().map_or_else(Option::as_deref, |item| Some(item.id()));
+            self.malformed.add_entry(id, fault);
+        }
         match item {
-            Ok(item) if has_secret(item.id()) => {
-                self.unidentified += 1;
-                return Some("id");
-            }
             Ok(mut item) => {
                 if let Some(name) = item.name_mut().as_mut().filter(|name| has_secret(name)) {
                     *name = name.replace(secret, "[redacted]").into();
@@ -176,7 +177,6 @@ impl<'a, T: Entry> Pager<'a, T> {
             }
             Err(None) => self.unidentified += 1,
         }
-        fault
     }
 
     /// After which object the list goes on: `last_id`, or the last object of the page.
@@ -343,10 +343,12 @@ mod tests {
     #[test]
     fn key_is_cut_out_of_names_and_is_no_identifier() {
         let body = page(&["a", "x-sk-admin-abc"], r#""has_more":false"#)
-            .replace(r#""name":"a""#, r#""name":"<sk-admin-\u0061bc>""#);
-        let list = list(body.as_bytes()).unwrap();
-        assert_eq!(list.items[0].name.as_deref(), Some("<[redacted]>"));
-        assert_eq!((list.items.len(), list.malformed.to_string().as_str()), (1, "id (1)"));
+            .replace(r#""name":"a""#, r#""name":"<sk-admin-\u0061bc>""#)
+            .replace(r#""data":["#, &format!(r#""data":[{},"#, odd("y-sk-admin-abc")));
+        let Listing { items, malformed, hidden, .. } = list(body.as_bytes()).unwrap();
+        assert_eq!(items[0].name.as_deref(), Some("<[redacted]>"));
+        assert_eq!((items.len(), hidden, malformed.to_string().as_str()), (1, 2, "id (2)"));
+        assert_eq!(malformed.named().collect::<Vec<_>>(), [(None, "id")]);
     }
 
     #[test]

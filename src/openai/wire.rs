@@ -267,21 +267,15 @@ fn instant(json: &str) -> Field<UnixSeconds> {
         .ok_or(None)
 }
 
-/// `valid_at` and `expires_at`; by default neither can be read.
-#[derive(Default)]
-struct Validity {
-    valid_at: Option<UnixSeconds>,
-    expires_at: Option<UnixSeconds>,
-    is_readable: bool,
-}
+/// `valid_at` and `expires_at`, and the first of them that cannot be read.
+type Validity = (Option<UnixSeconds>, Option<UnixSeconds>, Option<&'static str>);
 
 fn validity(json: &str) -> Field<Validity> {
     let mut details = Fields::of(json);
     let (valid_at, expires_at) =
         (details.optional("valid_at", instant), details.optional("expires_at", instant));
-    let is_readable = details.fault.is_none();
-    let validity = Validity { valid_at, expires_at, is_readable };
-    if is_readable { Ok(validity) } else { Err(Some(validity)) }
+    let is_object = details.fault != Some(NOT_AN_OBJECT);
+    is_object.then_some((valid_at, expires_at, details.fault)).ok_or(None)
 }
 
 /// The PEM in the answer that shows the certificate `id`.
@@ -303,8 +297,8 @@ impl Entry for Certificate {
         let active = fields.required("active", boolean);
         let name = fields.optional("name", text);
         let created_at = fields.optional("created_at", instant);
-        let Validity { valid_at, expires_at, is_readable } =
-            fields.required("certificate_details", validity).unwrap_or_default();
+        let details = fields.required("certificate_details", validity);
+        let (valid_at, expires_at, date_at_fault) = details.unwrap_or((None, None, fields.fault));
         let item = match (id, active) {
             (Some(id), Some(active)) => Ok(Self {
                 id,
@@ -314,11 +308,11 @@ impl Entry for Certificate {
                 valid_at,
                 expires_at,
                 expires_at_from_pem: false,
-                has_unreadable_date: !is_readable,
+                has_unreadable_date: date_at_fault.is_some(),
             }),
             (id, _) => Err(id),
         };
-        Decoded { item, fault: fields.fault }
+        Decoded { item, fault: fields.fault.or(date_at_fault) }
     }
 
     fn name_mut(&mut self) -> &mut Option<Box<str>> {
@@ -421,14 +415,9 @@ mod tests {
             (details, "null", "certificate_details", dated(None, None)),
             (details, "[2,3]", "certificate_details", dated(None, None)),
             (details, r#""none""#, "certificate_details", dated(None, None)),
-            (
-                r#""expires_at":3"#,
-                r#""expires_at":"soon""#,
-                "certificate_details",
-                dated(Some(2), None),
-            ),
-            (r#""valid_at":2"#, r#""valid_at":0.5"#, "certificate_details", dated(None, Some(3))),
-            (r#""expires_at":3"#, r#""valid_at":3"#, "certificate_details", dated(None, None)),
+            (r#""expires_at":3"#, r#""expires_at":"soon""#, "expires_at", dated(Some(2), None)),
+            (r#""valid_at":2"#, r#""valid_at":0.5"#, "valid_at", dated(None, Some(3))),
+            (r#""expires_at":3"#, r#""valid_at":3"#, "valid_at", dated(None, None)),
         ] {
             assert_eq!(edited(from, to), Decoded { item: Ok(left), fault: Some(field) }, "{to}");
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::inventory::{
-    Certificate, Change, Inventory, Listing, ProjectList, Snapshot, Thresholds,
+    Certificate, Change, Inventory, Listing, Malformed, ProjectList, Snapshot, Thresholds,
 };
 use crate::openai::Endpoint;
 use crate::poll_state::{FailedList, FailureReason, ListName, PollResult, PollState};
@@ -144,13 +144,8 @@ fn failures(failed: &[FailedList]) {
 
 /// What is wrong with the lists, if that has changed.
 fn list_faults(now: &Inventory, before: Option<&Arc<Inventory>>) {
-    let (malformed, duplicates) = (now.malformed(), now.duplicates());
-    if before.map_or(malformed.count() > 0, |before| before.malformed() != malformed) {
-        tracing::warn!(
-            count = malformed.count(),
-            "list entries that could not be read in full, by fault: {malformed}"
-        );
-    }
+    malformed_entries(now, before);
+    let duplicates = now.duplicates();
     if duplicates != before.map_or(0, |before| before.duplicates()) {
         tracing::warn!(count = duplicates, "list entries that came twice, each shown once");
     }
@@ -165,6 +160,59 @@ fn list_faults(now: &Inventory, before: Option<&Arc<Inventory>>) {
             count,
             "poll.project_include and poll.project_exclude leave out every project"
         );
+    }
+}
+
+/// What could not be read, if that has changed: the first few entries, and how many there are by fault.
+fn malformed_entries(now: &Inventory, before: Option<&Arc<Inventory>>) {
+    let (malformed, named) = (now.malformed(), MalformedEntry::first_few(now));
+    if malformed.count() == 0 {
+        if before.is_some_and(|before| before.malformed().count() > 0) {
+            tracing::info!("all list entries can be read again");
+        }
+        return;
+    }
+    if before.is_some_and(|before| {
+        before.malformed() == malformed && MalformedEntry::first_few(before) == named
+    }) {
+        return;
+    }
+    for MalformedEntry { list, project_id, entry_id, fault } in named {
+        tracing::warn!(list, project_id, entry_id, fault, "a list entry cannot be read in full");
+    }
+    tracing::warn!(
+        count = malformed.count(),
+        "list entries that could not be read in full, by fault: {malformed}"
+    );
+}
+
+/// An entry that could not be read in full.
+#[derive(PartialEq)]
+struct MalformedEntry<'a> {
+    list: &'static str,
+    /// Of a list of a project.
+    project_id: Option<&'a str>,
+    /// Missing if it cannot be read.
+    entry_id: Option<&'a str>,
+    fault: &'static str,
+}
+
+impl<'a> MalformedEntry<'a> {
+    /// The first few of all lists.
+    fn first_few(inventory: &'a Inventory) -> Vec<Self> {
+        let of = |list, project_id, malformed: &'a Malformed| {
+            let entry = move |(entry_id, fault)| Self { list, project_id, entry_id, fault };
+            malformed.named().map(entry)
+        };
+        let of_projects =
+            inventory.projects().iter().flat_map(|ProjectList { project, certificates }| {
+                of("project", Some(&*project.id), &certificates.malformed)
+            });
+        of("organization", None, &inventory.organization().malformed)
+            .chain(of("projects", None, &inventory.lists().project_faults.malformed))
+            .chain(of_projects)
+            .take(Malformed::MAX_NAMED)
+            .collect()
     }
 }
 

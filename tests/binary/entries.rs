@@ -210,7 +210,7 @@ async fn known_entry_keeps_a_date_that_cannot_be_read() {
     for (name, value) in [(ENFORCED, 1.0), (VALID, 0.0), (RUNWAY_END, 2.0), (UNKNOWN_EXPIRY, 0.0)] {
         assert_eq!(page.find(name, &ORGANIZATION), Some(value), "{name}");
     }
-    exporter.line_saying("by fault: certificate_details (1)").await;
+    exporter.line_saying("by fault: expires_at (1)").await;
     assert_eq!(exporter.log_lines("certificate given other dates"), [""; 0]);
 }
 
