@@ -44,13 +44,27 @@ impl Certificate {
         self.expires_at_from_pem = self.expires_at.is_none() && before.expires_at_from_pem;
         self.valid_at = self.valid_at.or(before.valid_at);
         self.expires_at = self.expires_at.or(before.expires_at);
-        let lacks_date = self.valid_at.is_none() || self.expires_at.is_none();
-        self.has_unreadable_date = before.has_unreadable_date && lacks_date;
+        self.has_unreadable_date = before.has_unreadable_date && self.lacks_date();
+    }
+
+    pub(super) fn lacks_date(&self) -> bool {
+        self.valid_at.is_none() || self.expires_at.is_none()
     }
 }
 
 impl Identified for Certificate {
     fn id(&self) -> &str {
         &self.id
+    }
+
+    fn take_worse(&mut self, other: &Self) -> bool {
+        let facts = |it: &Self| (it.active, it.valid_at, it.expires_at, it.has_unreadable_date);
+        let contradicts = facts(self) != facts(other);
+        self.active |= other.active;
+        self.valid_at = self.valid_at.max(other.valid_at);
+        self.expires_at = [self.expires_at, other.expires_at].into_iter().flatten().min();
+        self.has_unreadable_date |= other.has_unreadable_date;
+        self.has_unreadable_date &= self.lacks_date();
+        contradicts
     }
 }

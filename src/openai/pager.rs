@@ -127,10 +127,15 @@ impl<'a, T: Entry> Pager<'a, T> {
     /// date, is as the list had it `before`, if it did. While more entries are hidden than before, and some of them have no readable identifier, nothing
     /// is gone: they may be what is missing.
     pub fn finish(self, before: Option<&Listing<T>>) -> Listing<T> {
-        let last_good = self.unreadable.iter().filter_map(|id| before?.get(id).cloned());
-        let mut read: Vec<_> = last_good.collect();
-        let mut hidden = self.unidentified + (self.unreadable.len() - read.len()) as u64;
-        // Later, and so kept by the list in place of last good ones.
+        let unreadable: HashSet<&str> = self.unreadable.iter().map(|id| &**id).collect();
+        let came_again = self.items.iter().map(T::id).filter(|id| unreadable.contains(id));
+        let came_again: HashSet<&str> = came_again.collect();
+        let known: Vec<_> = self.unreadable.iter().filter_map(|id| before?.get(id)).collect();
+        let mut hidden = self.unidentified + (self.unreadable.len() - known.len()) as u64;
+        // What came again whole is as it came.
+        let last_good = known.iter().filter(|item| !came_again.contains(item.id()));
+        let mut read: Vec<T> = last_good.copied().cloned().collect();
+        let duplicates = (known.len() - read.len()) as u64;
         read.extend(self.items.into_iter().map(|mut item| {
             if let Some(earlier) = before.and_then(|before| before.get(item.id())) {
                 item.keep_dates(earlier);
@@ -146,7 +151,8 @@ impl<'a, T: Entry> Pager<'a, T> {
             hidden -= more.min(missing.len() as u64);
             read.extend(missing);
         }
-        Listing { hidden, ..Listing::new(read, self.malformed) }
+        let list = Listing::new(read, self.malformed);
+        Listing { hidden, duplicates: list.duplicates + duplicates, ..list }
     }
 
     /// Keeps an entry, with the key redacted from its name. An identifier that holds the key counts as unreadable.

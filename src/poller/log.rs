@@ -149,11 +149,6 @@ fn list_faults(now: &Inventory, before: Option<&Arc<Inventory>>) {
     if duplicates != before.map_or(0, |before| before.duplicates()) {
         tracing::warn!(count = duplicates, "list entries that came twice, each shown once");
     }
-    contradictions(now.organization(), before.map(|before| &**before.organization()), None);
-    for ProjectList { project, certificates } in now.projects() {
-        let earlier = before.and_then(|before| Some(&*before.project(&project.id)?.1.certificates));
-        contradictions(certificates, earlier, Some(&project.id));
-    }
     if now.selects_no_project() && !before.is_some_and(|before| before.selects_no_project()) {
         let count = now.lists().project_faults.unselected;
         tracing::warn!(
@@ -213,26 +208,6 @@ impl<'a> MalformedEntry<'a> {
             .chain(of_projects)
             .take(Malformed::MAX_NAMED)
             .collect()
-    }
-}
-
-/// Certificates that a list has twice and not alike, if it did not before.
-fn contradictions(
-    now: &Listing<Certificate>,
-    before: Option<&Listing<Certificate>>,
-    project_id: Option<&str>,
-) {
-    let is_known = |id| before.is_some_and(|before| before.contradicted.contains(id));
-    let ids = now.contradicted.iter().filter(|id| !is_known(*id));
-    for certificate in ids.filter_map(|id| now.get(id)) {
-        tracing::warn!(
-            project_id,
-            certificate_id = &*certificate.id,
-            certificate_name = certificate.name.as_deref(),
-            active = certificate.active,
-            expires_at_unix_seconds = certificate.expires_at,
-            "a list has this certificate twice, and not alike: the later entry counts, which is this one"
-        );
     }
 }
 
@@ -424,25 +399,6 @@ mod tests {
             let message = json!("poll.projects is set, but the API lists no project");
             assert_eq!(lines.iter().any(|line| line["message"] == message), told, "{lines:?}");
         }
-    }
-
-    #[test]
-    fn contradicting_entries_are_told_once_with_the_one_that_counts() {
-        let twice =
-            vec![certificate("a").dated(None, Some(5)), certificate("a").dated(None, Some(9))];
-        let (once, twice) =
-            (snapshot(&[vec![certificate("a")], vec![]]), snapshot(&[vec![], twice]));
-        let told = |before| {
-            let lines = logged(Some(&twice), before, vec![]);
-            lines.into_iter().find(|line| line["message"].as_str().unwrap().contains("not alike"))
-        };
-        let line = told(Some(&once)).unwrap();
-        assert_eq!(
-            (&line["level"], &line["project_id"], &line["certificate_id"]),
-            (&json!("WARN"), &json!("proj_0"), &json!("a"))
-        );
-        assert_eq!((&line["active"], &line["expires_at_unix_seconds"]), (&json!(true), &json!(9)));
-        assert_eq!(told(Some(&twice)), None);
     }
 
     #[test]
