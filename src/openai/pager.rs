@@ -29,6 +29,9 @@ pub enum Next {
     /// Nowhere, but an empty last page contradicts the one before, which said that more follow. An object may have been
     /// deleted while it was the cursor, or the server takes each full page for a sign of more: a second walk tells.
     CompleteUnproven,
+    /// Nowhere, but an object came on more than one page: where pages have shifted while they were read, another may have come
+    /// on none.
+    CompleteShifted,
 }
 
 /// Why a page is refused, and its list with it.
@@ -78,6 +81,10 @@ pub struct Pager<'a, T> {
     unidentified: u64,
     text_bytes: usize,
     cursors: HashSet<String>,
+    /// Identifiers of the pages before.
+    earlier: HashSet<Box<str>>,
+    /// Whether one of them came again.
+    is_shifted: bool,
     /// Pages pushed so far.
     pub(super) pages: usize,
 }
@@ -94,6 +101,8 @@ impl<'a, T: Entry> Pager<'a, T> {
             unidentified: 0,
             text_bytes: 0,
             cursors: HashSet::new(),
+            earlier: HashSet::new(),
+            is_shifted: false,
             pages: 0,
         }
     }
@@ -103,10 +112,19 @@ impl<'a, T: Entry> Pager<'a, T> {
         let text = as_text(body);
         let page = Page::parse(&text)?;
         let has_more = page.has_more.ok_or(PageError::NoHasMore)?;
+        let (items, unreadable) = (self.items.len(), self.unreadable.len());
         page.entries().iter().for_each(|entry| self.keep(T::decode(entry)));
+        let (items, unreadable) = (&self.items[items..], &self.unreadable[unreadable..]);
+        let ids = items.iter().map(T::id).chain(unreadable.iter().map(|id| &**id));
+        self.is_shifted |= ids.clone().any(|id| self.earlier.contains(id));
+        if has_more {
+            self.earlier.extend(ids.map(Into::into));
+        }
         self.pages += 1;
         let next = if has_more {
             Next::After(self.cursor(&page)?)
+        } else if self.is_shifted {
+            Next::CompleteShifted
         } else if page.entries().is_empty() && self.pages > 1 {
             Next::CompleteUnproven
         } else {
@@ -230,6 +248,14 @@ mod tests {
         pager.push(body).map(|_| pager.finish(None))
     }
 
+    /// What is read of a page that can be read, after it has been read before.
+    fn list_after_itself(body: &[u8]) -> Listing<Certificate> {
+        let (secret, before) = (SecretString::from(KEY), list(body).unwrap());
+        let mut pager = Pager::new(&secret);
+        pager.push(body).unwrap();
+        pager.finish(Some(&before))
+    }
+
     fn odd(id: &str) -> String {
         format!(r#"{{"id":"{id}","active":"yes"}}"#)
     }
@@ -283,6 +309,26 @@ mod tests {
             (vec![one.clone(), end.clone()], Next::CompleteUnproven),
             (vec![more("a"), end.clone()], Next::CompleteUnproven),
             (vec![one, more("b"), end], Next::CompleteUnproven),
+        ] {
+            assert_eq!(push_all(&bodies), Ok(next), "{bodies:?}");
+        }
+    }
+
+    #[test]
+    fn object_that_comes_on_two_pages_is_the_sign_of_a_shift() {
+        let more = |ids: &[&str], cursor: &str| {
+            page(ids, &format!(r#""has_more":true,"last_id":"{cursor}""#))
+        };
+        let last = |ids: &[&str]| page(ids, r#""has_more":false"#);
+        let odd = |body: String| body.replace(r#""active":true"#, r#""active":7"#);
+        for (bodies, next) in [
+            (vec![last(&["a", "a"])], Next::Complete),
+            (vec![more(&["a", "a"], "1"), last(&["b", "b"])], Next::Complete),
+            (vec![more(&["a"], "1"), last(&["b", "a"])], Next::CompleteShifted),
+            (vec![more(&["a"], "1"), more(&["a"], "2"), last(&["b"])], Next::CompleteShifted),
+            (vec![more(&["a"], "1"), more(&["a"], "2"), last(&[])], Next::CompleteShifted),
+            (vec![odd(more(&["a"], "1")), last(&["a"])], Next::CompleteShifted),
+            (vec![more(&["a"], "1"), odd(last(&["a"]))], Next::CompleteShifted),
         ] {
             assert_eq!(push_all(&bodies), Ok(next), "{bodies:?}");
         }
@@ -552,6 +598,8 @@ mod tests {
                 Ok(Listing { items, duplicates, hidden, .. }) => {
                     let shape: Shape = serde_json::from_str(&as_text(&body)).unwrap();
                     prop_assert_eq!(items.len() as u64 + duplicates + hidden, shape.data.len() as u64);
+                    let again = list_after_itself(&body);
+                    prop_assert_eq!(&again.items, &items, "read once more, it changes nothing");
                     for item in &items {
                         prop_assert!(!item.id.is_empty() && !item.id.contains(KEY), "{:?}", item);
                         prop_assert!(!item.name.as_deref().unwrap_or_default().contains(KEY), "{:?}", item);
