@@ -36,15 +36,16 @@ impl Certificate {
         self.has_unreadable_date = false;
     }
 
-    /// Takes the dates of an earlier read where this one's cannot be read.
-    pub(crate) fn keep_dates(&mut self, before: &Self) {
-        if !self.has_unreadable_date {
-            return;
-        }
+    /// Takes the dates of an earlier read where this one's cannot be read or are missing, since no request changes a date.
+    /// Returns whether the list has stopped giving `expires_at`.
+    pub(crate) fn keep_dates(&mut self, before: &Self) -> bool {
+        let is_missing = self.expires_at.is_none() && !self.has_unreadable_date;
+        let was_listed = before.expires_at.is_some() && !before.expires_at_from_pem;
         self.expires_at_from_pem = self.expires_at.is_none() && before.expires_at_from_pem;
         self.valid_at = self.valid_at.or(before.valid_at);
         self.expires_at = self.expires_at.or(before.expires_at);
-        self.has_unreadable_date = before.has_unreadable_date && self.lacks_date();
+        self.has_unreadable_date &= before.has_unreadable_date && self.lacks_date();
+        is_missing && was_listed
     }
 
     pub(super) fn lacks_date(&self) -> bool {

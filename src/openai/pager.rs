@@ -19,6 +19,9 @@ const MAX_TEXT_BYTES: usize = 16 << 20;
 /// No real key is shorter; cutting a shorter one out of names would only garble them.
 const MIN_SECRET_LEN: usize = 8;
 
+/// The fault of an entry whose end is as it was last read.
+const END_WITHHELD: &str = "expires_at missing, but known from before";
+
 /// Where a list goes on.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
@@ -154,9 +157,11 @@ impl<'a, T: Entry> Pager<'a, T> {
         let last_good = known.iter().filter(|item| !came_again.contains(item.id()));
         let mut read: Vec<T> = last_good.copied().cloned().collect();
         let duplicates = (known.len() - read.len()) as u64;
+        let mut malformed = self.malformed;
         read.extend(self.items.into_iter().map(|mut item| {
-            if let Some(earlier) = before.and_then(|before| before.get(item.id())) {
-                item.keep_dates(earlier);
+            let earlier = before.and_then(|before| before.get(item.id()));
+            if earlier.is_some_and(|earlier| item.keep_dates(earlier)) {
+                malformed.add_entry(Some(item.id()), END_WITHHELD);
             }
             item
         }));
@@ -169,7 +174,7 @@ impl<'a, T: Entry> Pager<'a, T> {
             hidden -= more.min(missing.len() as u64);
             read.extend(missing);
         }
-        let list = Listing::new(read, self.malformed);
+        let list = Listing::new(read, malformed);
         Listing { hidden, duplicates: list.duplicates + duplicates, ..list }
     }
 
@@ -462,16 +467,42 @@ mod tests {
         for (details, expected) in [
             (&[soon][..], (Some(2), None, true)),
             (&[soon, soon], (Some(2), None, true)),
-            (&[soon, none], (None, None, false)),
+            (&[soon, none], (Some(2), None, false)),
             (&[soon, both, soon], (Some(2), Some(3), false)),
             (&[both, soon, "null", "7"], (Some(2), Some(3), false)),
             (&[both, r#"{"valid_at":"now","expires_at":4}"#], (Some(2), Some(4), false)),
             (&[soon, r#"{"valid_at":"now","expires_at":4}"#], (Some(2), Some(4), false)),
             // What was missing is missing still.
             (&[none, soon], (Some(2), None, false)),
-            (&[both, none], (None, None, false)),
+            // What was there is there still.
+            (&[both, none], (Some(2), Some(3), false)),
+            (&[both, none, none], (Some(2), Some(3), false)),
+            (&[none, both], (Some(2), Some(3), false)),
         ] {
             assert_eq!(read(details), expected, "{details:?}");
+        }
+    }
+
+    #[test]
+    fn end_that_is_not_given_any_more_is_malformed_unless_the_list_never_gave_it() {
+        let entry = |details: &str| {
+            format!(r#"{{"id":"a","active":true,"certificate_details":{details}}}"#)
+        };
+        let ends = list_after(&[entry(r#"{"valid_at":2,"expires_at":3}"#)], &Listing::default());
+        let mut ends_by_pem = ends.clone();
+        ends_by_pem.items[0].expires_at_from_pem = true;
+        for (before, details, faults) in [
+            (&ends, "{}", "expires_at missing, but known from before (1)"),
+            (&ends, r#"{"expires_at":"soon"}"#, "expires_at (1)"),
+            (&ends, r#"{"expires_at":3}"#, "none"),
+            (&ends_by_pem, "{}", "none"),
+        ] {
+            let Listing { items, malformed, .. } = list_after(&[entry(details)], before);
+            assert_eq!(
+                (&items, malformed.to_string().as_str()),
+                (&before.items, faults),
+                "{details}"
+            );
         }
     }
 

@@ -19,8 +19,11 @@ pub trait Entry: Identified + Clone + PartialEq {
 
     fn name_mut(&mut self) -> &mut Option<Box<str>>;
 
-    /// Takes the dates that cannot be read from an earlier read, if it has such dates.
-    fn keep_dates(&mut self, _before: &Self) {}
+    /// Takes the dates that it has not, or that cannot be read, from an earlier read. Returns whether the list has stopped
+    /// giving one that matters.
+    fn keep_dates(&mut self, _before: &Self) -> bool {
+        false
+    }
 }
 
 /// An entry, as far as it can be read.
@@ -319,8 +322,8 @@ impl Entry for Certificate {
         &mut self.name
     }
 
-    fn keep_dates(&mut self, before: &Self) {
-        self.keep_dates(before);
+    fn keep_dates(&mut self, before: &Self) -> bool {
+        self.keep_dates(before)
     }
 }
 

@@ -215,6 +215,24 @@ async fn known_entry_keeps_a_date_that_cannot_be_read() {
 }
 
 #[tokio::test]
+async fn known_entry_keeps_an_end_that_is_not_given_any_more() {
+    let expired = expiring(&json!(2));
+    let without = entry_with("a", json!({"certificate_details": {}}));
+    let pages = [list_page(&[expired], false), list_page(&[without], false)];
+    let api = Script::of_pages(&pages).await;
+    let exporter = api.often().start().await;
+    exporter.page_after_polls(1).await;
+    let page = exporter.page_after_more_polls(3).await;
+    assert_eq!((page.of("a", NOT_AFTER), page.malformed(), page.is_up()), (Some(2.0), 1.0, true));
+    for (name, value) in [(ENFORCED, 1.0), (VALID, 0.0), (RUNWAY_END, 2.0), (UNKNOWN_EXPIRY, 0.0)] {
+        assert_eq!(page.find(name, &ORGANIZATION), Some(value), "{name}");
+    }
+    let named = exporter.log_lines("a list entry cannot be read in full");
+    assert_eq!(named.len(), 1, "{named:?}");
+    assert!(named[0].contains("\"a\"") && named[0].contains("expires_at"), "{named:?}");
+}
+
+#[tokio::test]
 async fn worse_facts_count_of_an_entry_that_comes_twice_and_contradicts_itself() {
     let certificate = |active: bool, begin: Value, end: Value| {
         let details = json!({"valid_at": begin, "expires_at": end});
