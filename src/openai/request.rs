@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flate2::read::MultiGzDecoder;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap};
+use reqwest::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, HeaderMap};
 use reqwest::{Response, StatusCode};
 use secrecy::ExposeSecret as _;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -182,9 +182,12 @@ impl Session<'_> {
         let timed_out = |_| self.timed_out(own_deadline);
         let secret = self.key.expose_secret();
         let request = http.get(url.clone()).bearer_auth(secret).header(ACCEPT_ENCODING, "gzip");
+        // A cache on the way must not answer with what it has kept.
+        let request = request.header(CACHE_CONTROL, "no-cache");
         let sent = timeout_at(deadline, request.send()).await.map_err(timed_out)?;
         let mut response = sent.map_err(Error::network)?;
-        let (status, date) = (response.status(), retry::date(response.headers()));
+        let date = retry::date(response.headers(), SystemTime::now());
+        let status = response.status();
         self.compare_clocks(date);
         let request_id = error::request_id(response.headers(), secret);
         let foreign = error::foreign(response.headers(), secret);

@@ -27,6 +27,7 @@ async fn two_hundred_and_fifty_arrive_in_three_requests() {
             concat!("openai-cert-exporter/", env!("CARGO_PKG_VERSION"))
         );
         assert_eq!(header("authorization"), format!("Bearer {KEY}"));
+        assert_eq!(header("cache-control"), "no-cache");
         assert_eq!(request.headers.get_all("authorization").iter().count(), 1);
     }
     for name in [
