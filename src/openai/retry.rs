@@ -13,7 +13,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(8);
 const JITTER: f64 = 0.25;
 
 /// Whether the same request may succeed later.
-pub(super) fn may_pass(status: StatusCode) -> bool {
+fn may_pass(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 409 | 429) || status.is_server_error()
 }
 

@@ -171,9 +171,18 @@ async fn page_is_read_in_whatever_coding_it_is_said_to_be() {
         assert_eq!(api.requests().await[0].headers["accept-encoding"], "gzip");
     })
     .await;
-    for coding in ["br", "gzip, gzip"] {
+    let long = "x".repeat(33);
+    for (coding, named) in [
+        ("br", "in the coding br,"),
+        ("identity, gzip, zstd", "in the coding gzip+zstd,"),
+        ("gzip, gzip", "in the coding gzip+gzip,"),
+        (&long, "in a coding other"),
+        ("\"br\"", "in a coding other"),
+        (KEY, "in a coding other"),
+    ] {
         let answer = bytes(gzip.clone()).insert_header("content-encoding", coding);
-        assert_answer_fails(coding, answer, "decode").await;
+        let ended = assert_answer_fails(coding, answer, "decode").await;
+        assert!(ended.stderr.contains(named), "{coding}: {}", ended.stderr);
     }
 }
 
@@ -210,6 +219,7 @@ async fn message_says_who_answered_and_what_to_do() {
         ),
         (markup(404), " answered 404 Not Found; not an answer of the API (text/html)"),
         (error(404, None), " answered 404 Not Found"),
+        (error(520, None), " answered 520"),
         (
             redirect("https://login.test/?next=/"),
             " answered 302 Found; a redirect to login.test, which is not followed",

@@ -164,8 +164,9 @@ async fn date_to_wait_for_is_by_the_clock_of_the_api() {
 #[tokio::test]
 async fn answer_that_is_final_puts_no_poll_off() {
     let wait = |status| ResponseTemplate::new(status).insert_header("retry-after", "3000");
-    all([302, 401, 403, 404], async |status| {
-        let api = Script::of([wait(status)]).await;
+    let final_by_header = wait(503).insert_header("x-should-retry", "false");
+    all([wait(302), wait(401), wait(403), wait(404), final_by_header], async |answer| {
+        let api = Script::of([answer]).await;
         api.often().start().await.page_after_polls(2).await;
     })
     .await;
