@@ -157,7 +157,7 @@ pub struct FailedList {
     pub status: Option<u16>,
     /// What OpenAI's support asks for.
     pub request_id: Option<Box<str>>,
-    /// For people. Of what an upstream said it repeats documented error codes, a media type and a redirect's host alone.
+    /// For people. Of what an upstream said it repeats documented names, a media type, a coding and a redirect's host alone.
     pub message: Box<str>,
 }
 

@@ -36,21 +36,36 @@ impl Certificate {
         self.has_unreadable_date = false;
     }
 
-    /// Takes the dates of an earlier read where this one's cannot be read.
-    pub(crate) fn keep_dates(&mut self, before: &Self) {
-        if !self.has_unreadable_date {
-            return;
-        }
+    /// Takes the dates of an earlier read where this one's cannot be read or are missing, since no request changes a date.
+    /// Returns whether the list has stopped giving `expires_at`.
+    pub(crate) fn keep_dates(&mut self, before: &Self) -> bool {
+        let is_missing = self.expires_at.is_none() && !self.has_unreadable_date;
+        let was_listed = before.expires_at.is_some() && !before.expires_at_from_pem;
         self.expires_at_from_pem = self.expires_at.is_none() && before.expires_at_from_pem;
         self.valid_at = self.valid_at.or(before.valid_at);
         self.expires_at = self.expires_at.or(before.expires_at);
-        let lacks_date = self.valid_at.is_none() || self.expires_at.is_none();
-        self.has_unreadable_date = before.has_unreadable_date && lacks_date;
+        self.has_unreadable_date &= before.has_unreadable_date && self.lacks_date();
+        is_missing && was_listed
+    }
+
+    pub(super) fn lacks_date(&self) -> bool {
+        self.valid_at.is_none() || self.expires_at.is_none()
     }
 }
 
 impl Identified for Certificate {
     fn id(&self) -> &str {
         &self.id
+    }
+
+    fn take_worse(&mut self, other: &Self) -> bool {
+        let facts = |it: &Self| (it.active, it.valid_at, it.expires_at, it.has_unreadable_date);
+        let contradicts = facts(self) != facts(other);
+        self.active |= other.active;
+        self.valid_at = self.valid_at.max(other.valid_at);
+        self.expires_at = [self.expires_at, other.expires_at].into_iter().flatten().min();
+        self.has_unreadable_date |= other.has_unreadable_date;
+        self.has_unreadable_date &= self.lacks_date();
+        contradicts
     }
 }

@@ -74,8 +74,7 @@ impl Lists {
         dates_in_pem: impl Fn(&str) -> Option<(UnixSeconds, UnixSeconds)>,
     ) {
         for list in self.all_mut() {
-            let lacks_date = |it: &Certificate| it.valid_at.is_none() || it.expires_at.is_none();
-            let missing = list.items.iter().enumerate().filter(|(_, it)| lacks_date(it));
+            let missing = list.items.iter().enumerate().filter(|(_, it)| it.lacks_date());
             let found =
                 missing.filter_map(|(position, it)| Some((position, dates_in_pem(&it.id)?)));
             // Changed only if there is something to change: readers share it.

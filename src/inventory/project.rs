@@ -17,6 +17,12 @@ impl Identified for Project {
     fn id(&self) -> &str {
         &self.id
     }
+
+    fn take_worse(&mut self, other: &Self) -> bool {
+        let contradicts = self.archived != other.archived;
+        self.archived &= other.archived;
+        contradicts
+    }
 }
 
 impl Project {

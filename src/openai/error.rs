@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::poll_state::FailureReason;
 
-/// Why a list could not be read. It repeats nothing of a response's body but documented error codes, since a body may
+/// Why a list could not be read. It repeats nothing of a response's body but documented codes and types, since a body may
 /// repeat the key that was sent; nor of its head but identifiers that do not.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -58,10 +58,13 @@ impl Error {
         Self { retryable: true, ..Self::new(FailureReason::Network, message) }
     }
 
-    /// A response that is not a success.
+    /// A response that is not a 200.
     pub(super) fn status(status: StatusCode, code: Option<&'static str>) -> Self {
         let code_suffix = code.map(|code| format!(", {code}")).unwrap_or_default();
-        let message = format!("answered {status}{code_suffix}");
+        let expected = if status.is_success() { " instead of 200 OK" } else { "" };
+        let (number, meaning) = (status.as_u16(), status.canonical_reason());
+        let meaning = meaning.map(|it| format!(" {it}")).unwrap_or_default();
+        let message = format!("answered {number}{meaning}{expected}{code_suffix}");
         Self { status: Some(status.as_u16()), ..Self::new(reason(status, code), message) }
     }
 
@@ -143,7 +146,7 @@ pub(super) fn redirect(response: &Response, secret: &str) -> Option<String> {
 
 /// What a server calls something, unless it has a character that does not belong in one line of a log, or part of
 /// `secret`.
-fn identifier(text: &str, secret: &str) -> Option<Box<str>> {
+pub(super) fn identifier(text: &str, secret: &str) -> Option<Box<str>> {
     /// Longer than any known one.
     const MAX_LEN: usize = 128;
     let is_plain =
@@ -200,6 +203,8 @@ fn reason(status: StatusCode, code: Option<&'static str>) -> FailureReason {
         401 | 403 if code.is_some_and(|code| KNOWN_CODES[..MTLS_CODES].contains(&code)) => {
             FailureReason::MtlsRequired
         }
+        // A part, a copy that something in between has changed, or nothing.
+        200..=299 => FailureReason::Decode,
         401 => FailureReason::Unauthorized,
         403 => FailureReason::Forbidden,
         429 => FailureReason::RateLimited,
@@ -254,6 +259,7 @@ mod tests {
             ),
             (403, r#"{"error":{"code":null}}"#, FailureReason::Forbidden),
             (400, r#"{"error":{"code":"certificate_required"}}"#, FailureReason::Client),
+            (206, "", FailureReason::Decode),
             (302, "", FailureReason::Client),
             (404, "", FailureReason::Client),
             (429, "", FailureReason::RateLimited),
@@ -271,6 +277,8 @@ mod tests {
     fn message_repeats_documented_codes_only() {
         let message =
             |body: &[u8]| Error::status(StatusCode::FORBIDDEN, known_code(body)).to_string();
+        let nameless = StatusCode::from_u16(520).unwrap();
+        assert_eq!(Error::status(nameless, None).to_string(), "answered 520");
         assert_eq!(
             message(br#"{"error":{"code":"insufficient_permissions"}}"#),
             "answered 403 Forbidden, insufficient_permissions"

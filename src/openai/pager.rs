@@ -19,6 +19,9 @@ const MAX_TEXT_BYTES: usize = 16 << 20;
 /// No real key is shorter; cutting a shorter one out of names would only garble them.
 const MIN_SECRET_LEN: usize = 8;
 
+/// The fault of an entry whose end is as it was last read.
+const END_WITHHELD: &str = "expires_at missing, but known from before";
+
 /// Where a list goes on.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
@@ -29,6 +32,9 @@ pub enum Next {
     /// Nowhere, but an empty last page contradicts the one before, which said that more follow. An object may have been
     /// deleted while it was the cursor, or the server takes each full page for a sign of more: a second walk tells.
     CompleteUnproven,
+    /// Nowhere, but an object came on more than one page: where pages have shifted while they were read, another may have come
+    /// on none.
+    CompleteShifted,
 }
 
 /// Why a page is refused, and its list with it.
@@ -38,6 +44,12 @@ pub enum PageError {
     NotJson,
     #[error("the answer is not a list page")]
     NotAPage,
+    /// With its documented code.
+    #[error("the answer is an error{}", named(*.0))]
+    IsError(Option<&'static str>),
+    /// With its documented object type.
+    #[error("the answer is not a list{}", named(*.0))]
+    NotAList(Option<&'static str>),
     #[error(
         "the answer has no PEM of the certificate that was asked for (certificate_details.content)"
     )]
@@ -56,6 +68,10 @@ pub enum PageError {
     TooLong,
 }
 
+fn named(what: Option<&str>) -> String {
+    what.map(|what| format!(" ({what})")).unwrap_or_default()
+}
+
 /// A list, read up to some page.
 #[derive(Debug)]
 pub struct Pager<'a, T> {
@@ -68,6 +84,10 @@ pub struct Pager<'a, T> {
     unidentified: u64,
     text_bytes: usize,
     cursors: HashSet<String>,
+    /// Identifiers of the pages before.
+    earlier: HashSet<Box<str>>,
+    /// Whether one of them came again.
+    is_shifted: bool,
     /// Pages pushed so far.
     pub(super) pages: usize,
 }
@@ -84,6 +104,8 @@ impl<'a, T: Entry> Pager<'a, T> {
             unidentified: 0,
             text_bytes: 0,
             cursors: HashSet::new(),
+            earlier: HashSet::new(),
+            is_shifted: false,
             pages: 0,
         }
     }
@@ -93,15 +115,20 @@ impl<'a, T: Entry> Pager<'a, T> {
         let text = as_text(body);
         let page = Page::parse(&text)?;
         let has_more = page.has_more.ok_or(PageError::NoHasMore)?;
-        for entry in &page.data {
-            if let Some(field) = self.keep(T::decode(entry)) {
-                self.malformed.add(field);
-            }
+        let (items, unreadable) = (self.items.len(), self.unreadable.len());
+        page.entries().iter().for_each(|entry| self.keep(T::decode(entry)));
+        let (items, unreadable) = (&self.items[items..], &self.unreadable[unreadable..]);
+        let ids = items.iter().map(T::id).chain(unreadable.iter().map(|id| &**id));
+        self.is_shifted |= ids.clone().any(|id| self.earlier.contains(id));
+        if has_more {
+            self.earlier.extend(ids.map(Into::into));
         }
         self.pages += 1;
         let next = if has_more {
             Next::After(self.cursor(&page)?)
-        } else if page.data.is_empty() && self.pages > 1 {
+        } else if self.is_shifted {
+            Next::CompleteShifted
+        } else if page.entries().is_empty() && self.pages > 1 {
             Next::CompleteUnproven
         } else {
             Next::Complete
@@ -121,13 +148,20 @@ impl<'a, T: Entry> Pager<'a, T> {
     /// date, is as the list had it `before`, if it did. While more entries are hidden than before, and some of them have no readable identifier, nothing
     /// is gone: they may be what is missing.
     pub fn finish(self, before: Option<&Listing<T>>) -> Listing<T> {
-        let last_good = self.unreadable.iter().filter_map(|id| before?.get(id).cloned());
-        let mut read: Vec<_> = last_good.collect();
-        let mut hidden = self.unidentified + (self.unreadable.len() - read.len()) as u64;
-        // Later, and so kept by the list in place of last good ones.
+        let unreadable: HashSet<&str> = self.unreadable.iter().map(|id| &**id).collect();
+        let came_again = self.items.iter().map(T::id).filter(|id| unreadable.contains(id));
+        let came_again: HashSet<&str> = came_again.collect();
+        let known: Vec<_> = self.unreadable.iter().filter_map(|id| before?.get(id)).collect();
+        let mut hidden = self.unidentified + (self.unreadable.len() - known.len()) as u64;
+        // What came again whole is as it came.
+        let last_good = known.iter().filter(|item| !came_again.contains(item.id()));
+        let mut read: Vec<T> = last_good.copied().cloned().collect();
+        let duplicates = (known.len() - read.len()) as u64;
+        let mut malformed = self.malformed;
         read.extend(self.items.into_iter().map(|mut item| {
-            if let Some(earlier) = before.and_then(|before| before.get(item.id())) {
-                item.keep_dates(earlier);
+            let earlier = before.and_then(|before| before.get(item.id()));
+            if earlier.is_some_and(|earlier| item.keep_dates(earlier)) {
+                malformed.add_entry(Some(item.id()), END_WITHHELD);
             }
             item
         }));
@@ -140,18 +174,24 @@ impl<'a, T: Entry> Pager<'a, T> {
             hidden -= more.min(missing.len() as u64);
             read.extend(missing);
         }
-        Listing { hidden, ..Listing::new(read, self.malformed) }
+        let list = Listing::new(read, malformed);
+        Listing { hidden, duplicates: list.duplicates + duplicates, ..list }
     }
 
-    /// Keeps an entry, with the key redacted from its name. Returns the field at fault, if there is one.
-    fn keep(&mut self, Decoded { item, fault }: Decoded<T>) -> Option<&'static str> {
+    /// Keeps an entry, with the key redacted from its name. An identifier that holds the key counts as unreadable.
+    fn keep(&mut self, Decoded { item, fault }: Decoded<T>) {
         let secret = self.secret.expose_secret();
         let has_secret = |text: &str| secret.len() >= MIN_SECRET_LEN && text.contains(secret);
+        let has_secret_id = match &item {
+            Ok(item) => has_secret(item.id()),
+            Err(id) => id.as_deref().is_some_and(has_secret),
+        };
+        let (item, fault) = if has_secret_id { (Err(None), Some("id")) } else { (item, fault) };
+        if let Some(fault) = fault {
+            let id = item.as_ref().map_or_else(Option::as_deref, |item| Some(item.id()));
+            self.malformed.add_entry(id, fault);
+        }
         match item {
-            Ok(item) if has_secret(item.id()) => {
-                self.unidentified += 1;
-                return Some("id");
-            }
             Ok(mut item) => {
                 if let Some(name) = item.name_mut().as_mut().filter(|name| has_secret(name)) {
                     *name = name.replace(secret, "[redacted]").into();
@@ -166,12 +206,11 @@ impl<'a, T: Entry> Pager<'a, T> {
             }
             Err(None) => self.unidentified += 1,
         }
-        fault
     }
 
     /// After which object the list goes on: `last_id`, or the last object of the page.
     fn cursor(&mut self, page: &Page<'_>) -> Result<String, PageError> {
-        let last = || match T::decode(page.data.last()?).item {
+        let last = || match T::decode(page.entries().last()?).item {
             Ok(last) => Some(last.id().into()),
             Err(id) => id,
         };
@@ -214,6 +253,14 @@ mod tests {
         pager.push(body).map(|_| pager.finish(None))
     }
 
+    /// What is read of a page that can be read, after it has been read before.
+    fn list_after_itself(body: &[u8]) -> Listing<Certificate> {
+        let (secret, before) = (SecretString::from(KEY), list(body).unwrap());
+        let mut pager = Pager::new(&secret);
+        pager.push(body).unwrap();
+        pager.finish(Some(&before))
+    }
+
     fn odd(id: &str) -> String {
         format!(r#"{{"id":"{id}","active":"yes"}}"#)
     }
@@ -249,7 +296,7 @@ mod tests {
             (vec![page(&["a"], more), page(&["a"], more)], PageError::Cycle),
             (vec![page(&["a"], more), page(&["b"], more), page(&["a"], more)], PageError::Cycle),
             (vec!["<html>".into()], PageError::NotJson),
-            (vec![r#"{"error":{}}"#.into()], PageError::NotAPage),
+            (vec![r#"{"error":{}}"#.into()], PageError::IsError(None)),
         ] {
             assert_eq!(push_all(&bodies), Err(error), "{bodies:?}");
         }
@@ -267,6 +314,26 @@ mod tests {
             (vec![one.clone(), end.clone()], Next::CompleteUnproven),
             (vec![more("a"), end.clone()], Next::CompleteUnproven),
             (vec![one, more("b"), end], Next::CompleteUnproven),
+        ] {
+            assert_eq!(push_all(&bodies), Ok(next), "{bodies:?}");
+        }
+    }
+
+    #[test]
+    fn object_that_comes_on_two_pages_is_the_sign_of_a_shift() {
+        let more = |ids: &[&str], cursor: &str| {
+            page(ids, &format!(r#""has_more":true,"last_id":"{cursor}""#))
+        };
+        let last = |ids: &[&str]| page(ids, r#""has_more":false"#);
+        let odd = |body: String| body.replace(r#""active":true"#, r#""active":7"#);
+        for (bodies, next) in [
+            (vec![last(&["a", "a"])], Next::Complete),
+            (vec![more(&["a", "a"], "1"), last(&["b", "b"])], Next::Complete),
+            (vec![more(&["a"], "1"), last(&["b", "a"])], Next::CompleteShifted),
+            (vec![more(&["a"], "1"), more(&["a"], "2"), last(&["b"])], Next::CompleteShifted),
+            (vec![more(&["a"], "1"), more(&["a"], "2"), last(&[])], Next::CompleteShifted),
+            (vec![odd(more(&["a"], "1")), last(&["a"])], Next::CompleteShifted),
+            (vec![more(&["a"], "1"), odd(last(&["a"]))], Next::CompleteShifted),
         ] {
             assert_eq!(push_all(&bodies), Ok(next), "{bodies:?}");
         }
@@ -333,10 +400,12 @@ mod tests {
     #[test]
     fn key_is_cut_out_of_names_and_is_no_identifier() {
         let body = page(&["a", "x-sk-admin-abc"], r#""has_more":false"#)
-            .replace(r#""name":"a""#, r#""name":"<sk-admin-\u0061bc>""#);
-        let list = list(body.as_bytes()).unwrap();
-        assert_eq!(list.items[0].name.as_deref(), Some("<[redacted]>"));
-        assert_eq!((list.items.len(), list.malformed.to_string().as_str()), (1, "id (1)"));
+            .replace(r#""name":"a""#, r#""name":"<sk-admin-\u0061bc>""#)
+            .replace(r#""data":["#, &format!(r#""data":[{},"#, odd("y-sk-admin-abc")));
+        let Listing { items, malformed, hidden, .. } = list(body.as_bytes()).unwrap();
+        assert_eq!(items[0].name.as_deref(), Some("<[redacted]>"));
+        assert_eq!((items.len(), hidden, malformed.to_string().as_str()), (1, 2, "id (2)"));
+        assert_eq!(malformed.named().collect::<Vec<_>>(), [(None, "id")]);
     }
 
     #[test]
@@ -398,16 +467,42 @@ mod tests {
         for (details, expected) in [
             (&[soon][..], (Some(2), None, true)),
             (&[soon, soon], (Some(2), None, true)),
-            (&[soon, none], (None, None, false)),
+            (&[soon, none], (Some(2), None, false)),
             (&[soon, both, soon], (Some(2), Some(3), false)),
             (&[both, soon, "null", "7"], (Some(2), Some(3), false)),
             (&[both, r#"{"valid_at":"now","expires_at":4}"#], (Some(2), Some(4), false)),
             (&[soon, r#"{"valid_at":"now","expires_at":4}"#], (Some(2), Some(4), false)),
             // What was missing is missing still.
             (&[none, soon], (Some(2), None, false)),
-            (&[both, none], (None, None, false)),
+            // What was there is there still.
+            (&[both, none], (Some(2), Some(3), false)),
+            (&[both, none, none], (Some(2), Some(3), false)),
+            (&[none, both], (Some(2), Some(3), false)),
         ] {
             assert_eq!(read(details), expected, "{details:?}");
+        }
+    }
+
+    #[test]
+    fn end_that_is_not_given_any_more_is_malformed_unless_the_list_never_gave_it() {
+        let entry = |details: &str| {
+            format!(r#"{{"id":"a","active":true,"certificate_details":{details}}}"#)
+        };
+        let ends = list_after(&[entry(r#"{"valid_at":2,"expires_at":3}"#)], &Listing::default());
+        let mut ends_by_pem = ends.clone();
+        ends_by_pem.items[0].expires_at_from_pem = true;
+        for (before, details, faults) in [
+            (&ends, "{}", "expires_at missing, but known from before (1)"),
+            (&ends, r#"{"expires_at":"soon"}"#, "expires_at (1)"),
+            (&ends, r#"{"expires_at":3}"#, "none"),
+            (&ends_by_pem, "{}", "none"),
+        ] {
+            let Listing { items, malformed, .. } = list_after(&[entry(details)], before);
+            assert_eq!(
+                (&items, malformed.to_string().as_str()),
+                (&before.items, faults),
+                "{details}"
+            );
         }
     }
 
@@ -534,6 +629,8 @@ mod tests {
                 Ok(Listing { items, duplicates, hidden, .. }) => {
                     let shape: Shape = serde_json::from_str(&as_text(&body)).unwrap();
                     prop_assert_eq!(items.len() as u64 + duplicates + hidden, shape.data.len() as u64);
+                    let again = list_after_itself(&body);
+                    prop_assert_eq!(&again.items, &items, "read once more, it changes nothing");
                     for item in &items {
                         prop_assert!(!item.id.is_empty() && !item.id.contains(KEY), "{:?}", item);
                         prop_assert!(!item.name.as_deref().unwrap_or_default().contains(KEY), "{:?}", item);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flate2::read::MultiGzDecoder;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap};
+use reqwest::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, HeaderMap};
 use reqwest::{Response, StatusCode};
 use secrecy::ExposeSecret as _;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -21,10 +21,12 @@ use crate::poll_state::FailureReason;
 const MAX_BODY_BYTES: usize = 8 << 20;
 /// A larger body of an error is discarded: it is not the API's, and the status says enough.
 const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
+/// Longer ones are not repeated in a message.
+const MAX_CODINGS_LEN: usize = 32;
 /// Caps a pause, since `Instant + Duration` may overflow. No poll is longer.
 const MAX_POLL: Duration = Duration::from_secs(86_400);
 
-/// A success, read whole.
+/// A 200, read whole.
 #[derive(Debug)]
 pub(super) struct PageResponse {
     pub(super) body: Vec<u8>,
@@ -41,6 +43,8 @@ impl PageResponse {
         let reason = match fault {
             PageError::NotJson
             | PageError::NotAPage
+            | PageError::IsError(_)
+            | PageError::NotAList(_)
             | PageError::NoContent
             | PageError::TooLarge => FailureReason::Decode,
             _ => FailureReason::Pagination,
@@ -82,10 +86,13 @@ impl Session<'_> {
             }
             let left = self.deadline.saturating_duration_since(Instant::now());
             if error.retry_after.is_some_and(|wait| wait >= left) {
-                let wait = wait.as_secs();
-                let message = format!(
-                    "{error}, with a Retry-After of {wait} s, longer than the poll has left"
-                );
+                let wait = if wait > MAX_POLL {
+                    "more than a day".into()
+                } else {
+                    format!("{} s", wait.as_secs())
+                };
+                let message =
+                    format!("{error}, with a Retry-After of {wait}, longer than the poll has left");
                 return Err(Error { reason: FailureReason::RateLimited, message, ..error });
             }
             if wait >= left || retries == self.client.api.max_retries {
@@ -180,14 +187,17 @@ impl Session<'_> {
         let timed_out = |_| self.timed_out(own_deadline);
         let secret = self.key.expose_secret();
         let request = http.get(url.clone()).bearer_auth(secret).header(ACCEPT_ENCODING, "gzip");
+        // A cache on the way must not answer with what it has kept.
+        let request = request.header(CACHE_CONTROL, "no-cache");
         let sent = timeout_at(deadline, request.send()).await.map_err(timed_out)?;
         let mut response = sent.map_err(Error::network)?;
-        let (status, date) = (response.status(), retry::date(response.headers()));
+        let date = retry::date(response.headers(), SystemTime::now());
+        let status = response.status();
         self.compare_clocks(date);
         let request_id = error::request_id(response.headers(), secret);
         let foreign = error::foreign(response.headers(), secret);
-        let body = if status.is_success() {
-            timeout_at(deadline, read(&mut response, MAX_BODY_BYTES))
+        let body = if status == StatusCode::OK {
+            timeout_at(deadline, read(&mut response, MAX_BODY_BYTES, secret))
                 .await
                 .map_err(timed_out)
                 .and_then(|read| read)
@@ -226,7 +236,7 @@ impl Session<'_> {
     }
 }
 
-/// The error of a response that is not a success.
+/// The error of a response that is not a 200.
 async fn classify(
     response: &mut Response,
     date: Option<SystemTime>,
@@ -235,14 +245,13 @@ async fn classify(
 ) -> Error {
     let status = response.status();
     let retryable = retry::is_retryable(status, response.headers());
-    // What no wait mends puts nothing off: once people have mended it, the next poll should see that at once.
-    let may_wait = retryable || retry::may_pass(status);
     let now = date.unwrap_or_else(SystemTime::now);
-    let retry_after = retry::retry_after(response.headers(), now).filter(|_| may_wait);
+    // What no wait mends puts nothing off: once people have mended it, the next poll should see that at once.
+    let retry_after = retry::retry_after(response.headers(), now).filter(|_| retryable);
     let redirect = error::redirect(response, secret);
     let foreign = error::foreign(response.headers(), secret);
     // The code only refines what the status says, so a body that cannot be read is no error of its own.
-    let body = timeout_at(deadline, read(response, MAX_ERROR_BODY_BYTES)).await;
+    let body = timeout_at(deadline, read(response, MAX_ERROR_BODY_BYTES, secret)).await;
     let body = body.ok().and_then(Result::ok).unwrap_or_default();
     let (code, not_found) =
         (error::known_code(&body), status == StatusCode::NOT_FOUND && error::is_of_api(&body));
@@ -254,13 +263,18 @@ async fn classify(
 }
 
 /// A body, decompressed, of at most `limit` bytes.
-async fn read(response: &mut Response, limit: usize) -> Result<Vec<u8>, Error> {
+async fn read(response: &mut Response, limit: usize, secret: &str) -> Result<Vec<u8>, Error> {
     let status = Some(response.status().as_u16());
     let undecodable =
         |message: String| Error { status, ..Error::new(FailureReason::Decode, message) };
     let too_large = || undecodable(format!("gave an answer larger than {} MiB", limit >> 20));
-    let is_gzip = is_gzip(response.headers())
-        .ok_or_else(|| undecodable("gave an answer in a coding other than gzip".into()))?;
+    let is_gzip = is_gzip(response.headers()).map_err(|codings| {
+        let named = error::identifier(&codings, secret).filter(|it| it.len() <= MAX_CODINGS_LEN);
+        undecodable(match named {
+            Some(codings) => format!("gave an answer in the coding {codings}, which is not gzip"),
+            None => "gave an answer in a coding other than gzip".into(),
+        })
+    })?;
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(Error::network)? {
         if body.len() + chunk.len() > limit {
@@ -292,16 +306,17 @@ fn without_byte_order_mark(mut body: Vec<u8>) -> Vec<u8> {
     body
 }
 
-/// Whether a body is compressed with gzip; `None`: it is in another coding.
-fn is_gzip(headers: &HeaderMap) -> Option<bool> {
+/// Whether a body is compressed with gzip; the error is the other codings that it is in.
+fn is_gzip(headers: &HeaderMap) -> Result<bool, String> {
     let values =
         headers.get_all(CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("?"));
-    let codings = values.flat_map(|value| value.split(',')).map(str::trim);
-    let mut codings = codings.filter(|coding| !matches!(*coding, "" | "identity"));
-    match (codings.next().map(str::to_ascii_lowercase).as_deref(), codings.next()) {
-        (None, _) => Some(false),
-        (Some("gzip" | "x-gzip"), None) => Some(true),
-        _ => None,
+    let codings =
+        values.flat_map(|value| value.split(',')).map(|it| it.trim().to_ascii_lowercase());
+    let codings: Vec<_> = codings.filter(|coding| !matches!(&**coding, "" | "identity")).collect();
+    match codings.join("+").as_str() {
+        "" => Ok(false),
+        "gzip" | "x-gzip" => Ok(true),
+        other => Err(other.into()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use reqwest::StatusCode;
-use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AGE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 
 /// The longest wait before the first retry. It doubles with each further one, up to [`MAX_BACKOFF`].
 const REQUEST_BACKOFF: Duration = Duration::from_millis(500);
@@ -13,7 +13,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(8);
 const JITTER: f64 = 0.25;
 
 /// Whether the same request may succeed later.
-pub(super) fn may_pass(status: StatusCode) -> bool {
+fn may_pass(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 409 | 429) || status.is_server_error()
 }
 
@@ -30,9 +30,21 @@ pub(super) fn is_retryable(status: StatusCode, headers: &HeaderMap) -> bool {
     }
 }
 
-/// When the server answered, by its own clock.
-pub(super) fn date(headers: &HeaderMap) -> Option<SystemTime> {
-    httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()
+/// A `Date` further than this from the clock of this machine is no clock's: TLS would have failed with such a clock.
+const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(366 * 86_400);
+
+/// What the clock of the server shows at `now` by that of this machine: `Date`, and `Age` later if a cache has kept the
+/// response. `None` if it is missing or absurd.
+pub(super) fn date(headers: &HeaderMap, now: SystemTime) -> Option<SystemTime> {
+    let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
+    let age = headers.get(AGE).and_then(|age| age.to_str().ok()?.trim().parse::<u32>().ok());
+    let date = date + Duration::from_secs(age.unwrap_or_default().into());
+    let offset = date.duration_since(now).unwrap_or_else(|earlier| earlier.duration());
+    if offset > MAX_CLOCK_OFFSET {
+        tracing::debug!("the Date of a response is ignored, since it is more than a year away");
+        return None;
+    }
+    Some(date)
 }
 
 /// `retry-after-ms` first, then `Retry-After` as seconds, which may have a fraction, or as an HTTP date. `None` if they
@@ -95,6 +107,38 @@ mod tests {
             assert!(!is_retryable(status, &headers(&[("x-should-retry", "false")])), "{status}");
             let overridden = is_retryable(status, &headers(&[("x-should-retry", "true")]));
             assert_eq!(overridden, status != StatusCode::UNAUTHORIZED, "{status}");
+        }
+    }
+
+    #[test]
+    fn clock_of_the_server_is_ahead_of_the_date_of_a_kept_response() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777); // Sun, 06 Nov 1994 08:49:37 GMT
+        let date =
+            |pairs: &[_]| {
+                let offset = date(&headers(pairs), now)?.duration_since(now);
+                Some(offset.map_or_else(
+                    |earlier| -earlier.duration().as_secs_f64(),
+                    |it| it.as_secs_f64(),
+                ))
+            };
+        let ten = ("date", "Sun, 06 Nov 1994 08:49:27 GMT");
+        for (pairs, offset) in [
+            (&[][..], None),
+            (&[("date", "now")], None),
+            (&[ten], Some(-10.0)),
+            (&[ten, ("age", " 10 ")], Some(0.0)),
+            (&[ten, ("age", "-10")], Some(-10.0)),
+            (&[ten, ("age", "4294967296")], Some(-10.0)),
+            (&[ten, ("age", "4294967295")], None),
+            (&[("date", "Sat, 06 Nov 1993 08:49:37 GMT")], Some(-365.0 * 86_400.0)),
+            (
+                &[("date", "Sat, 06 Nov 1993 08:49:37 GMT"), ("age", "60")],
+                Some(60.0 - 365.0 * 86_400.0),
+            ),
+            (&[("date", "Thu, 04 Nov 1993 08:49:37 GMT")], None),
+            (&[("date", "Fri, 31 Dec 9999 23:59:59 GMT"), ("age", "4294967295")], None),
+        ] {
+            assert_eq!(date(pairs), offset, "{pairs:?}");
         }
     }
 

@@ -10,6 +10,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::PageError;
+use super::error::known_code;
 use crate::inventory::{Certificate, INSTANTS, Identified, Project, UnixSeconds};
 
 /// An object of a list.
@@ -18,8 +19,11 @@ pub trait Entry: Identified + Clone + PartialEq {
 
     fn name_mut(&mut self) -> &mut Option<Box<str>>;
 
-    /// Takes the dates that cannot be read from an earlier read, if it has such dates.
-    fn keep_dates(&mut self, _before: &Self) {}
+    /// Takes the dates that it has not, or that cannot be read, from an earlier read. Returns whether the list has stopped
+    /// giving one that matters.
+    fn keep_dates(&mut self, _before: &Self) -> bool {
+        false
+    }
 }
 
 /// An entry, as far as it can be read.
@@ -34,7 +38,11 @@ pub struct Decoded<T> {
 #[derive(Deserialize)]
 pub(super) struct Page<'a> {
     #[serde(borrow)]
-    pub(super) data: Vec<&'a RawValue>,
+    object: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<Vec<&'a RawValue>>,
     /// Missing in a page that does not prove whether it is the last.
     pub(super) has_more: Option<bool>,
     #[serde(borrow)]
@@ -47,10 +55,24 @@ impl<'a> Page<'a> {
         if text.trim_ascii_start().starts_with('[') {
             return Err(PageError::NotAPage);
         }
-        serde_json::from_str(text).map_err(|error| match error.classify() {
+        let page: Self = serde_json::from_str(text).map_err(|error| match error.classify() {
             Category::Data => PageError::NotAPage,
             Category::Io | Category::Syntax | Category::Eof => PageError::NotJson,
-        })
+        })?;
+        if page.error.is_some() {
+            return Err(PageError::IsError(known_code(text.as_bytes())));
+        }
+        // The documentation requires it, but a page that lacks it contradicts nothing.
+        if let Some(object) = page.object.filter(|object| object.get() != r#""list""#) {
+            let known =
+                OTHER_OBJECTS.into_iter().find(|known| object.get() == format!("{known:?}"));
+            return Err(PageError::NotAList(known));
+        }
+        page.data.is_some().then_some(page).ok_or(PageError::NotAPage)
+    }
+
+    pub(super) fn entries(&self) -> &[&'a RawValue] {
+        self.data.as_deref().unwrap_or_default()
     }
 
     /// The identifier of the last object, if the page gives one that can be read.
@@ -58,6 +80,16 @@ impl<'a> Page<'a> {
         identifier(self.last_id?.get()).ok()
     }
 }
+
+/// What else an answer may say that it is (`object`). Only these are repeated: they are documented, and so no part of a key.
+const OTHER_OBJECTS: [&str; 6] = [
+    "certificate",
+    "error",
+    "organization.certificate",
+    "organization.project",
+    "organization.project.certificate",
+    "page",
+];
 
 /// A body as text. JSON is UTF-8, but one broken string must not cost its page: each sequence that is not UTF-8 becomes
 /// half a surrogate pair, which [`text`] replaces and counts.
@@ -238,21 +270,15 @@ fn instant(json: &str) -> Field<UnixSeconds> {
         .ok_or(None)
 }
 
-/// `valid_at` and `expires_at`; by default neither can be read.
-#[derive(Default)]
-struct Validity {
-    valid_at: Option<UnixSeconds>,
-    expires_at: Option<UnixSeconds>,
-    is_readable: bool,
-}
+/// `valid_at` and `expires_at`, and the first of them that cannot be read.
+type Validity = (Option<UnixSeconds>, Option<UnixSeconds>, Option<&'static str>);
 
 fn validity(json: &str) -> Field<Validity> {
     let mut details = Fields::of(json);
     let (valid_at, expires_at) =
         (details.optional("valid_at", instant), details.optional("expires_at", instant));
-    let is_readable = details.fault.is_none();
-    let validity = Validity { valid_at, expires_at, is_readable };
-    if is_readable { Ok(validity) } else { Err(Some(validity)) }
+    let is_object = details.fault != Some(NOT_AN_OBJECT);
+    is_object.then_some((valid_at, expires_at, details.fault)).ok_or(None)
 }
 
 /// The PEM in the answer that shows the certificate `id`.
@@ -274,8 +300,8 @@ impl Entry for Certificate {
         let active = fields.required("active", boolean);
         let name = fields.optional("name", text);
         let created_at = fields.optional("created_at", instant);
-        let Validity { valid_at, expires_at, is_readable } =
-            fields.required("certificate_details", validity).unwrap_or_default();
+        let details = fields.required("certificate_details", validity);
+        let (valid_at, expires_at, date_at_fault) = details.unwrap_or((None, None, fields.fault));
         let item = match (id, active) {
             (Some(id), Some(active)) => Ok(Self {
                 id,
@@ -285,19 +311,19 @@ impl Entry for Certificate {
                 valid_at,
                 expires_at,
                 expires_at_from_pem: false,
-                has_unreadable_date: !is_readable,
+                has_unreadable_date: date_at_fault.is_some(),
             }),
             (id, _) => Err(id),
         };
-        Decoded { item, fault: fields.fault }
+        Decoded { item, fault: fields.fault.or(date_at_fault) }
     }
 
     fn name_mut(&mut self) -> &mut Option<Box<str>> {
         &mut self.name
     }
 
-    fn keep_dates(&mut self, before: &Self) {
-        self.keep_dates(before);
+    fn keep_dates(&mut self, before: &Self) -> bool {
+        self.keep_dates(before)
     }
 }
 
@@ -392,14 +418,9 @@ mod tests {
             (details, "null", "certificate_details", dated(None, None)),
             (details, "[2,3]", "certificate_details", dated(None, None)),
             (details, r#""none""#, "certificate_details", dated(None, None)),
-            (
-                r#""expires_at":3"#,
-                r#""expires_at":"soon""#,
-                "certificate_details",
-                dated(Some(2), None),
-            ),
-            (r#""valid_at":2"#, r#""valid_at":0.5"#, "certificate_details", dated(None, Some(3))),
-            (r#""expires_at":3"#, r#""valid_at":3"#, "certificate_details", dated(None, None)),
+            (r#""expires_at":3"#, r#""expires_at":"soon""#, "expires_at", dated(Some(2), None)),
+            (r#""valid_at":2"#, r#""valid_at":0.5"#, "valid_at", dated(None, Some(3))),
+            (r#""expires_at":3"#, r#""valid_at":3"#, "valid_at", dated(None, None)),
         ] {
             assert_eq!(edited(from, to), Decoded { item: Ok(left), fault: Some(field) }, "{to}");
         }
@@ -511,8 +532,12 @@ mod tests {
     fn bytes_that_are_not_utf8_cost_their_field_alone() {
         let body = b"{\"data\":[{\"id\":\"a\xff\"},{\"id\":\"b\",\"name\":\"b\xf0\x9f\x98c\"}],\"first_id\":\"a\xff\",\"has_more\":false}";
         let text = as_text(body);
-        let entries: Vec<_> =
-            Page::parse(&text).unwrap().data.into_iter().map(Project::decode).collect();
+        let entries: Vec<_> = Page::parse(&text)
+            .unwrap()
+            .entries()
+            .iter()
+            .map(|entry| Project::decode(entry))
+            .collect();
         let named = Project { id: "b".into(), name: Some("b\u{fffd}c".into()), archived: false };
         assert_eq!(
             entries,
@@ -537,6 +562,16 @@ mod tests {
             (r#"{"data":null,"has_more":false}"#, PageError::NotAPage),
             (r#"{"data":{},"has_more":false}"#, PageError::NotAPage),
             (r#"{"data":[],"has_more":"no"}"#, PageError::NotAPage),
+            (r#"{"object":null,"error":null,"has_more":false}"#, PageError::NotAPage),
+            (r#"{"object":"page","data":[]}"#, PageError::NotAList(Some("page"))),
+            (r#"{"object":"sk-admin-abc","data":[]}"#, PageError::NotAList(None)),
+            (r#"{"object":{},"data":[]}"#, PageError::NotAList(None)),
+            (
+                r#"{"object":"error","data":[],"error":{"code":"server_error"}}"#,
+                PageError::IsError(Some("server_error")),
+            ),
+            (r#"{"object":"list","data":[],"error":{"code":"x"}}"#, PageError::IsError(None)),
+            (r#"{"data":[],"error":false}"#, PageError::IsError(None)),
         ] {
             assert_eq!(Page::parse(body).err(), Some(error), "{body}");
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::inventory::{
-    Certificate, Change, Inventory, Listing, ProjectList, Snapshot, Thresholds,
+    Certificate, Change, Inventory, Listing, Malformed, ProjectList, Snapshot, Thresholds,
 };
 use crate::openai::Endpoint;
 use crate::poll_state::{FailedList, FailureReason, ListName, PollResult, PollState};
@@ -144,20 +144,10 @@ fn failures(failed: &[FailedList]) {
 
 /// What is wrong with the lists, if that has changed.
 fn list_faults(now: &Inventory, before: Option<&Arc<Inventory>>) {
-    let (malformed, duplicates) = (now.malformed(), now.duplicates());
-    if before.map_or(malformed.count() > 0, |before| before.malformed() != malformed) {
-        tracing::warn!(
-            count = malformed.count(),
-            "list entries that could not be read in full, by fault: {malformed}"
-        );
-    }
+    malformed_entries(now, before);
+    let duplicates = now.duplicates();
     if duplicates != before.map_or(0, |before| before.duplicates()) {
         tracing::warn!(count = duplicates, "list entries that came twice, each shown once");
-    }
-    contradictions(now.organization(), before.map(|before| &**before.organization()), None);
-    for ProjectList { project, certificates } in now.projects() {
-        let earlier = before.and_then(|before| Some(&*before.project(&project.id)?.1.certificates));
-        contradictions(certificates, earlier, Some(&project.id));
     }
     if now.selects_no_project() && !before.is_some_and(|before| before.selects_no_project()) {
         let count = now.lists().project_faults.unselected;
@@ -168,23 +158,56 @@ fn list_faults(now: &Inventory, before: Option<&Arc<Inventory>>) {
     }
 }
 
-/// Certificates that a list has twice and not alike, if it did not before.
-fn contradictions(
-    now: &Listing<Certificate>,
-    before: Option<&Listing<Certificate>>,
-    project_id: Option<&str>,
-) {
-    let is_known = |id| before.is_some_and(|before| before.contradicted.contains(id));
-    let ids = now.contradicted.iter().filter(|id| !is_known(*id));
-    for certificate in ids.filter_map(|id| now.get(id)) {
-        tracing::warn!(
-            project_id,
-            certificate_id = &*certificate.id,
-            certificate_name = certificate.name.as_deref(),
-            active = certificate.active,
-            expires_at_unix_seconds = certificate.expires_at,
-            "a list has this certificate twice, and not alike: the later entry counts, which is this one"
-        );
+/// What could not be read, if that has changed: the first few entries, and how many there are by fault.
+fn malformed_entries(now: &Inventory, before: Option<&Arc<Inventory>>) {
+    let (malformed, named) = (now.malformed(), MalformedEntry::first_few(now));
+    if malformed.count() == 0 {
+        if before.is_some_and(|before| before.malformed().count() > 0) {
+            tracing::info!("all list entries can be read again");
+        }
+        return;
+    }
+    if before.is_some_and(|before| {
+        before.malformed() == malformed && MalformedEntry::first_few(before) == named
+    }) {
+        return;
+    }
+    for MalformedEntry { list, project_id, entry_id, fault } in named {
+        tracing::warn!(list, project_id, entry_id, fault, "a list entry cannot be read in full");
+    }
+    tracing::warn!(
+        count = malformed.count(),
+        "list entries that could not be read in full, by fault: {malformed}"
+    );
+}
+
+/// An entry that could not be read in full.
+#[derive(PartialEq)]
+struct MalformedEntry<'a> {
+    list: &'static str,
+    /// Of a list of a project.
+    project_id: Option<&'a str>,
+    /// Missing if it cannot be read.
+    entry_id: Option<&'a str>,
+    fault: &'static str,
+}
+
+impl<'a> MalformedEntry<'a> {
+    /// The first few of all lists.
+    fn first_few(inventory: &'a Inventory) -> Vec<Self> {
+        let of = |list, project_id, malformed: &'a Malformed| {
+            let entry = move |(entry_id, fault)| Self { list, project_id, entry_id, fault };
+            malformed.named().map(entry)
+        };
+        let of_projects =
+            inventory.projects().iter().flat_map(|ProjectList { project, certificates }| {
+                of("project", Some(&*project.id), &certificates.malformed)
+            });
+        of("organization", None, &inventory.organization().malformed)
+            .chain(of("projects", None, &inventory.lists().project_faults.malformed))
+            .chain(of_projects)
+            .take(Malformed::MAX_NAMED)
+            .collect()
     }
 }
 
@@ -376,25 +399,6 @@ mod tests {
             let message = json!("poll.projects is set, but the API lists no project");
             assert_eq!(lines.iter().any(|line| line["message"] == message), told, "{lines:?}");
         }
-    }
-
-    #[test]
-    fn contradicting_entries_are_told_once_with_the_one_that_counts() {
-        let twice =
-            vec![certificate("a").dated(None, Some(5)), certificate("a").dated(None, Some(9))];
-        let (once, twice) =
-            (snapshot(&[vec![certificate("a")], vec![]]), snapshot(&[vec![], twice]));
-        let told = |before| {
-            let lines = logged(Some(&twice), before, vec![]);
-            lines.into_iter().find(|line| line["message"].as_str().unwrap().contains("not alike"))
-        };
-        let line = told(Some(&once)).unwrap();
-        assert_eq!(
-            (&line["level"], &line["project_id"], &line["certificate_id"]),
-            (&json!("WARN"), &json!("proj_0"), &json!("a"))
-        );
-        assert_eq!((&line["active"], &line["expires_at_unix_seconds"]), (&json!(true), &json!(9)));
-        assert_eq!(told(Some(&twice)), None);
     }
 
     #[test]

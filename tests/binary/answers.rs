@@ -4,6 +4,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
 
 use crate::api::{Api, Then, certificate, entry, list_page};
@@ -33,10 +34,11 @@ async fn assert_fails(what: &str, launch: Launch, reason: &str) -> Ended {
     ended
 }
 
-async fn assert_answer_fails(what: &str, answer: ResponseTemplate, reason: &str) {
+async fn assert_answer_fails(what: &str, answer: ResponseTemplate, reason: &str) -> Ended {
     let api = Script::of([answer]).await;
-    assert_fails(what, api.once(), reason).await;
+    let ended = assert_fails(what, api.once(), reason).await;
     assert_eq!(api.count(), 1, "{what}: asked again");
+    ended
 }
 
 fn whole_page() -> String {
@@ -71,7 +73,6 @@ async fn error_is_counted_by_its_status_and_documented_code() {
         assert_answer_fails(&format!("{status} {code:?}"), error(status, code), reason).await;
     })
     .await;
-    assert_answer_fails("a success without a body", ResponseTemplate::new(204), "decode").await;
 }
 
 #[tokio::test]
@@ -87,6 +88,17 @@ async fn redirect_is_not_followed() {
 }
 
 #[tokio::test]
+async fn only_a_200_is_a_whole_answer() {
+    all([203, 204, 205, 206, 226], async |status| {
+        let page = ResponseTemplate::new(status).set_body_raw(whole_page(), "application/json");
+        let page = page.insert_header("content-range", "bytes 0-99/9999");
+        let ended = assert_answer_fails(&status.to_string(), page, "decode").await;
+        assert!(ended.stderr.contains(&format!("answered {status} ")), "{}", ended.stderr);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn body_that_is_no_page_is_a_decode_failure() {
     let page = whole_page();
     all(
@@ -98,9 +110,42 @@ async fn body_that_is_no_page_is_a_decode_failure() {
             ("a page cut short", &page[..page.len() - 2]),
             ("deeper than any stack", &"[".repeat(1 << 20)),
         ],
-        async |(what, body)| assert_answer_fails(what, text(body), "decode").await,
+        async |(what, body)| drop(assert_answer_fails(what, text(body), "decode").await),
     )
     .await;
+}
+
+#[tokio::test]
+async fn list_that_is_said_to_be_something_else_deletes_nothing() {
+    let last = |mut page: Value, field: &str, value: Value| {
+        page[field] = value;
+        text(&page)
+    };
+    let empty = || list_page(&[], false);
+    all(
+        [
+            (last(empty(), "error", json!({"code": "server_error"})), "an error (server_error)"),
+            (last(empty(), "error", json!({"code": KEY})), "an error reason="),
+            (last(empty(), "error", json!("no")), "an error reason="),
+            (last(empty(), "object", json!("page")), "not a list (page)"),
+            (last(empty(), "object", json!(KEY)), "not a list reason="),
+            (last(empty(), "object", json!(7)), "not a list reason="),
+            (text(r#"{"error":{"code":"server_error"}}"#), "an error (server_error)"),
+        ],
+        async |(answer, fault)| {
+            let api = Script::of([text(&whole_page()), answer]).await;
+            let exporter = api.often().start().await;
+            let page = exporter.page_after_polls(2).await;
+            assert!(!page.is_up(), "{fault}");
+            assert_eq!((page.certificates(), page.reasons()), (vec!["cert_a"], vec!["decode"]));
+            exporter.line_saying(fault).await;
+        },
+    )
+    .await;
+    for (field, value) in [("error", Value::Null), ("object", Value::Null)] {
+        let (page, _) = one_poll(Script::of([last(empty(), field, value)]).await.once()).await;
+        assert!(page.is_up(), "{field}");
+    }
 }
 
 #[tokio::test]
@@ -126,9 +171,18 @@ async fn page_is_read_in_whatever_coding_it_is_said_to_be() {
         assert_eq!(api.requests().await[0].headers["accept-encoding"], "gzip");
     })
     .await;
-    for coding in ["br", "gzip, gzip"] {
+    let long = "x".repeat(33);
+    for (coding, named) in [
+        ("br", "in the coding br,"),
+        ("identity, gzip, zstd", "in the coding gzip+zstd,"),
+        ("gzip, gzip", "in the coding gzip+gzip,"),
+        (&long, "in a coding other"),
+        ("\"br\"", "in a coding other"),
+        (KEY, "in a coding other"),
+    ] {
         let answer = bytes(gzip.clone()).insert_header("content-encoding", coding);
-        assert_answer_fails(coding, answer, "decode").await;
+        let ended = assert_answer_fails(coding, answer, "decode").await;
+        assert!(ended.stderr.contains(named), "{coding}: {}", ended.stderr);
     }
 }
 
@@ -165,6 +219,7 @@ async fn message_says_who_answered_and_what_to_do() {
         ),
         (markup(404), " answered 404 Not Found; not an answer of the API (text/html)"),
         (error(404, None), " answered 404 Not Found"),
+        (error(520, None), " answered 520"),
         (
             redirect("https://login.test/?next=/"),
             " answered 302 Found; a redirect to login.test, which is not followed",

@@ -124,6 +124,23 @@ async fn clock_is_compared_with_that_of_the_api() {
         }
     })
     .await;
+    // Kept by a cache for ten days; of a year that no clock shows.
+    let aged = |age: &str| dated(0, 10).insert_header("age", age);
+    let cases = [
+        (aged("864100"), Some(0.0)),
+        (aged("-864100"), Some(864_100.0)),
+        (aged("99999999999999999999"), Some(864_100.0)),
+        (dated(400, 0), None),
+        (dated(0, 400), None),
+        (dated(0, 0).insert_header("age", "4294967295"), None),
+    ];
+    all(cases, async |(answer, offset)| {
+        let page = Script::of([answer]).await.once().start().await.page_after_polls(1).await;
+        let seen = page.find(OFFSET, &[]);
+        assert_eq!(seen.is_some(), offset.is_some(), "{seen:?} instead of {offset:?}");
+        assert!((seen.unwrap_or_default() - offset.unwrap_or_default()).abs() < 60.0, "{seen:?}");
+    })
+    .await;
     let nobody = Launch::once("http://127.0.0.1:1/v1").start().await;
     assert_eq!(nobody.page_after_polls(1).await.find(OFFSET, &[]), None);
 }
@@ -147,8 +164,9 @@ async fn date_to_wait_for_is_by_the_clock_of_the_api() {
 #[tokio::test]
 async fn answer_that_is_final_puts_no_poll_off() {
     let wait = |status| ResponseTemplate::new(status).insert_header("retry-after", "3000");
-    all([302, 401, 403, 404], async |status| {
-        let api = Script::of([wait(status)]).await;
+    let final_by_header = wait(503).insert_header("x-should-retry", "false");
+    all([wait(302), wait(401), wait(403), wait(404), final_by_header], async |answer| {
+        let api = Script::of([answer]).await;
         api.often().start().await.page_after_polls(2).await;
     })
     .await;

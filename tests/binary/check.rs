@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::api::{
     Answer, Api, DAY, DemoCertificate, List, Request, Then, With as _, certificate, certificates,
-    now, organization, project,
+    entry_with, list_page, now, organization, project,
 };
 use crate::binary::{Ended, KEY, Launch};
 use crate::page::Page;
@@ -460,4 +460,15 @@ async fn state_file_of_the_daemon_is_left_alone() {
 async fn logs_are_told_to_who_asks_for_them() {
     let ended = check(certificates(1), &["--log.level=info"]).await;
     assert!(ended.stderr.contains("poll succeeded"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn entry_that_contradicts_itself_is_a_warning() {
+    let details = |days: i64| json!({"valid_at": 5, "expires_at": now() + days * DAY});
+    let twice =
+        [300, 100].map(|days| entry_with("a", json!({"certificate_details": details(days)})));
+    let api = Script::of_pages(&[list_page(&twice, false)]).await;
+    let ended = launch(&api.base_url(), &[]).until_it_ends().await;
+    assert_eq!(ended.code(), Some(1), "{}", ended.stdout);
+    assert!(ended.stdout.contains("1 list entry could not be read in full"), "{}", ended.stdout);
 }

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::{entry, entry_with, list_page};
+use crate::api::{DAY, entry, entry_with, list_page, now};
 use crate::page::Page;
 use crate::script::{Script, bytes};
 
@@ -210,8 +210,58 @@ async fn known_entry_keeps_a_date_that_cannot_be_read() {
     for (name, value) in [(ENFORCED, 1.0), (VALID, 0.0), (RUNWAY_END, 2.0), (UNKNOWN_EXPIRY, 0.0)] {
         assert_eq!(page.find(name, &ORGANIZATION), Some(value), "{name}");
     }
-    exporter.line_saying("by fault: certificate_details (1)").await;
+    exporter.line_saying("by fault: expires_at (1)").await;
     assert_eq!(exporter.log_lines("certificate given other dates"), [""; 0]);
+}
+
+#[tokio::test]
+async fn known_entry_keeps_an_end_that_is_not_given_any_more() {
+    let expired = expiring(&json!(2));
+    let without = entry_with("a", json!({"certificate_details": {}}));
+    let pages = [list_page(&[expired], false), list_page(&[without], false)];
+    let api = Script::of_pages(&pages).await;
+    let exporter = api.often().start().await;
+    exporter.page_after_polls(1).await;
+    let page = exporter.page_after_more_polls(3).await;
+    assert_eq!((page.of("a", NOT_AFTER), page.malformed(), page.is_up()), (Some(2.0), 1.0, true));
+    for (name, value) in [(ENFORCED, 1.0), (VALID, 0.0), (RUNWAY_END, 2.0), (UNKNOWN_EXPIRY, 0.0)] {
+        assert_eq!(page.find(name, &ORGANIZATION), Some(value), "{name}");
+    }
+    let named = exporter.log_lines("a list entry cannot be read in full");
+    assert_eq!(named.len(), 1, "{named:?}");
+    assert!(named[0].contains("\"a\"") && named[0].contains("expires_at"), "{named:?}");
+}
+
+#[tokio::test]
+async fn worse_facts_count_of_an_entry_that_comes_twice_and_contradicts_itself() {
+    let certificate = |active: bool, begin: Value, end: Value| {
+        let details = json!({"valid_at": begin, "expires_at": end});
+        entry_with("a", json!({"active": active, "certificate_details": details}))
+    };
+    let (near, far) = (json!(now() + 3 * DAY), json!(now() + 300 * DAY));
+    let cases = [
+        ("the end", true, json!(5), json!(5), near.clone(), far.clone()),
+        ("whether it is active", false, json!(5), json!(5), near.clone(), near.clone()),
+        ("whether it ends", true, json!(5), json!(5), near.clone(), Value::Null),
+        ("the begin", true, json!(4), json!(5), near.clone(), near.clone()),
+        ("whether it begins", true, Value::Null, json!(5), near.clone(), near.clone()),
+    ];
+    for (what, active, begin, other_begin, end, other_end) in cases {
+        let one = certificate(active, begin, end);
+        let other = certificate(true, other_begin, other_end);
+        for twice in [[one.clone(), other.clone()], [other, one]] {
+            let api = Script::of_pages(&[list_page(&twice, false)]).await;
+            let exporter = api.once().start().await;
+            let page = exporter.page_after_polls(1).await;
+            assert_eq!((page.malformed(), page.is_up()), (1.0, true), "{what}");
+            assert_eq!(page.of("a", "openai_certificate_active"), Some(1.0), "{what}");
+            assert_eq!(page.of("a", NOT_AFTER), near.as_f64(), "{what}");
+            let begin = page.of("a", "openai_certificate_not_before_timestamp_seconds");
+            assert_eq!(begin, Some(5.0), "{what}");
+            let line = exporter.line_saying("a list entry cannot be read in full").await;
+            assert!(line.contains("\"a\"") && line.contains("contradict"), "{line}");
+        }
+    }
 }
 
 #[tokio::test]

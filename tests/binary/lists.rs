@@ -27,6 +27,7 @@ async fn two_hundred_and_fifty_arrive_in_three_requests() {
             concat!("openai-cert-exporter/", env!("CARGO_PKG_VERSION"))
         );
         assert_eq!(header("authorization"), format!("Bearer {KEY}"));
+        assert_eq!(header("cache-control"), "no-cache");
         assert_eq!(request.headers.get_all("authorization").iter().count(), 1);
     }
     for name in [
@@ -177,9 +178,9 @@ async fn endless_list_ends_after_two_thousand_pages() {
 
 #[tokio::test]
 async fn entry_that_comes_twice_is_shown_once_and_counted() {
-    let mut first = list_page(&[entry("a"), entry("b"), entry("a")], true);
-    first["last_id"] = "b".into();
-    let last = list_page(&[entry_with("b", json!({"name": "the later one"})), entry("c")], false);
+    let renamed = entry_with("b", json!({"name": "the later one"}));
+    let first = list_page(&[entry("a"), entry("b"), entry("a"), renamed], true);
+    let last = list_page(&[entry("c")], false);
     let page = polled(&Script::of_pages(&[first, last]).await).await;
     assert_eq!((page.certificates(), page.malformed()), (vec!["a", "b", "c"], 0.0));
     assert_eq!(page.one("openai_cert_exporter_duplicate_certificates"), 2.0);
@@ -188,8 +189,37 @@ async fn entry_that_comes_twice_is_shown_once_and_counted() {
 }
 
 #[tokio::test]
+async fn entry_that_comes_again_on_a_later_page_is_the_sign_of_a_shift_and_takes_another_walk() {
+    let more = |ids: &[&str]| list_page(&ids.iter().map(|id| entry(id)).collect::<Vec<_>>(), true);
+    let last = |ids: &[&str]| list_page(&ids.iter().map(|id| entry(id)).collect::<Vec<_>>(), false);
+    let odd = |id: &str| json!({"id": id, "active": 7});
+    for (what, pages, ids) in [
+        (
+            "no shift again",
+            vec![more(&["a"]), last(&["a"]), more(&["a"]), last(&["b"])],
+            vec!["a", "b"],
+        ),
+        ("one page", vec![more(&["b"]), last(&["b"]), last(&["b", "c"])], vec!["b", "c"]),
+        ("the same", vec![more(&["b"]), last(&["b"]), more(&["b"]), last(&["b"])], vec![]),
+        ("another", vec![more(&["b"]), last(&["b"]), more(&["a", "b"]), last(&["b", "c"])], vec![]),
+        ("no end", vec![more(&["b"]), last(&["b"]), more(&["b"]), last(&[])], vec![]),
+        (
+            "an entry that cannot be read",
+            vec![more(&["b"]), list_page(&[odd("b")], false), more(&["b"]), last(&["c"])],
+            vec!["b", "c"],
+        ),
+    ] {
+        let api = Script::of_pages(&pages).await;
+        let page = polled(&api).await;
+        assert_eq!((page.is_up(), page.certificates()), (!ids.is_empty(), ids.clone()), "{what}");
+        let reasons = if ids.is_empty() { vec!["pagination"] } else { vec![] };
+        assert_eq!((page.reasons(), api.count()), (reasons, pages.len()), "{what}");
+    }
+}
+
+#[tokio::test]
 async fn unknown_fields_and_values_are_no_fault() {
-    let body = r#"{"object":"list of the future","first_id":"\ud800","surprise":[1e400,{"a":{"a":[]}}],"has_more":false,
+    let body = r#"{"object":"list","first_id":"\ud800","surprise":[1e400,{"a":{"a":[]}}],"has_more":false,
         "data":[{"object":"organization.certificate.v2","id":"a","name":null,"active":false,"created_at":null,
                  "later":1e999,"certificate_details":{"valid_at":null,"content":"-----BEGIN","serial":7}}]}"#;
     let page = polled(&Script::of([text(body)]).await).await;

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::api::{Answer, Api, With as _, certificate, entry, entry_with, list_page};
-use crate::binary::{Exporter, Launch, free_address};
+use crate::api::{Answer, Api, List, With as _, certificate, entry, entry_with, list_page};
+use crate::binary::{Exporter, KEY, Launch, free_address};
 use crate::script::{Script, error, text};
 
 /// An exporter that logs as it does by default, but in this format.
@@ -79,13 +79,18 @@ async fn each_poll_is_one_line() {
         [
             "serving /metrics",
             "how the API is reached",
+            "a list entry cannot be read in full",
             "list entries that could not be read in full, by fault: not an object (1)",
             "list entries that came twice, each shown once",
             "shutting down",
         ]
     );
-    assert_eq!((&others[2]["level"], &others[2]["count"]), (&json!("WARN"), &json!(1)));
+    let expected = json!({
+        "level": "WARN", "message": "a list entry cannot be read in full", "list": "organization", "fault": "not an object",
+    });
+    assert_eq!(others[2], expected);
     assert_eq!((&others[3]["level"], &others[3]["count"]), (&json!("WARN"), &json!(1)));
+    assert_eq!((&others[4]["level"], &others[4]["count"]), (&json!("WARN"), &json!(1)));
 }
 
 #[tokio::test]
@@ -201,20 +206,70 @@ async fn malformed_entries_are_told_once_per_change() {
     exporter.page_after_more_polls(2).await;
     api.answers_well();
     exporter.page_after_more_polls(2).await;
-    let told =
-        lines_saying(&exporter.stop().await.stderr, "list entries that could not be read in full");
-    let told: Vec<_> = told
-        .iter()
-        .map(|line| (line["count"].as_u64().unwrap(), line["message"].as_str().unwrap()))
-        .collect();
+    let log = exporter.stop().await.stderr;
+    let counted = |count: u64, faults: &str| {
+        let message = format!("list entries that could not be read in full, by fault: {faults}");
+        json!({"level": "WARN", "message": message, "count": count})
+    };
+    let told = lines_saying(&log, "list entries");
+    assert_eq!(told, [counted(2, "active (2)"), counted(2, "active (1), name (1)")]);
+    let named = |id: &str, fault: &str| {
+        json!({
+            "level": "WARN", "message": "a list entry cannot be read in full", "list": "organization", "entry_id": id,
+            "fault": fault,
+        })
+    };
     assert_eq!(
-        told,
+        lines_saying(&log, "a list entry"),
+        [named("b", "active"), named("c", "active"), named("b", "active"), named("c", "name")]
+    );
+    let well = json!({"level": "INFO", "message": "all list entries can be read again"});
+    assert_eq!(lines_saying(&log, "all list entries"), [well]);
+}
+
+#[tokio::test]
+async fn malformed_entries_are_named_with_their_list_and_few_of_many() {
+    let odd = |id: &str| json!({"id": id, "name": 7, "active": true, "certificate_details": {}});
+    let many: Vec<_> = (0..20).map(|number| odd(&format!("{number:02}"))).collect();
+    let project = |id: &str| json!({"id": id, "name": "P"});
+    let api = Api::listing(vec![]).await.answering(move |request| {
+        Some(Answer::body(&match &request.list {
+            List::Certificates => list_page(
+                &[
+                    odd(KEY),
+                    entry_with("soon", json!({"certificate_details": {"expires_at": "soon"}})),
+                ],
+                false,
+            ),
+            List::Projects => list_page(&[project("p"), json!({"id": "q", "name": []})], false),
+            List::Of(id) if id == "p" => list_page(&many, false),
+            _ => list_page(&[], false),
+        }))
+    });
+    let exporter = logging(api.often().projects(), "json").start().await;
+    exporter.page_after_polls(3).await;
+    let log = exporter.stop().await.stderr;
+    let mut named = lines_saying(&log, "a list entry");
+    for line in &mut named {
+        line.as_object_mut()
+            .unwrap()
+            .retain(|field, _| !["level", "message"].contains(&field.as_str()));
+    }
+    let of_p =
+        |id: &str| json!({"list": "project", "project_id": "p", "entry_id": id, "fault": "name"});
+    assert_eq!(
+        named,
         [
-            (2, "list entries that could not be read in full, by fault: active (2)"),
-            (2, "list entries that could not be read in full, by fault: active (1), name (1)"),
-            (0, "list entries that could not be read in full, by fault: none"),
+            json!({"list": "organization", "fault": "id"}),
+            json!({"list": "organization", "entry_id": "soon", "fault": "expires_at"}),
+            json!({"list": "projects", "entry_id": "q", "fault": "name"}),
+            of_p("00"),
+            of_p("01"),
         ]
     );
+    let counts =
+        "list entries that could not be read in full, by fault: expires_at (1), id (1), name (21)";
+    assert_eq!(lines_saying(&log, "list entries")[0]["message"], counts);
 }
 
 #[tokio::test]

@@ -127,11 +127,12 @@ async fn wait_longer_than_the_poll_ends_it_at_once_and_holds_the_next() {
 
 #[tokio::test]
 async fn no_wait_holds_polls_for_more_than_an_hour() {
-    all(["86400", "99999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"], async |absurd| {
+    all(["86401", "99999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"], async |absurd| {
         let api =
             Script::of([ResponseTemplate::new(429).insert_header("retry-after", absurd)]).await;
         let exporter = api.often().start().await;
         assert_eq!(exporter.page_after_polls(1).await.failures(), [("rate_limited", 1.0)].into());
+        exporter.line_saying("with a Retry-After of more than a day, longer than").await;
         let line = exporter.line_saying("next poll").await;
         let seconds: f64 = line.rsplit_once("in_seconds=").unwrap().1.parse().unwrap();
         assert!((3_599.0..3_602.0).contains(&seconds), "{absurd}: {line}");

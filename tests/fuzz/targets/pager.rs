@@ -48,13 +48,17 @@ impl Page {
         Value::from(page).to_string().into()
     }
 
-    /// What must follow from it, after pages with these `cursors`.
+    /// What must follow from it, after pages with these `cursors`, and with this one's identifiers if `is_shifted`.
     fn expected(
         &self,
         is_first: bool,
+        is_shifted: bool,
         cursors: &mut BTreeSet<String>,
     ) -> Result<Next, PageError> {
         if !self.has_more.ok_or(PageError::NoHasMore)? {
+            if is_shifted {
+                return Ok(Next::CompleteShifted);
+            }
             let is_empty = self.ids.is_empty() && !self.ends_badly;
             let is_proven = is_first || !is_empty;
             return Ok(if is_proven { Next::Complete } else { Next::CompleteUnproven });
@@ -70,16 +74,18 @@ fuzz_target!(|bytes: &[u8]| {
     let secret = SecretString::default();
     let mut pager = Pager::<Certificate>::new(&secret);
     let (mut cursors, mut ids, mut malformed) = (BTreeSet::new(), BTreeSet::new(), 0);
+    let mut is_shifted = false;
     for (index, page) in bytes.as_chunks::<3>().0.iter().map(Page::of).enumerate() {
         let next = pager.push(&page.body());
-        assert_eq!(next, page.expected(index == 0, &mut cursors));
+        is_shifted |= page.ids.iter().any(|id| ids.contains(id));
+        assert_eq!(next, page.expected(index == 0, is_shifted, &mut cursors));
         if next.is_ok() {
             ids.extend(page.ids.iter().cloned());
             malformed += u64::from(page.ends_badly);
         }
         match next {
             Ok(Next::After(_)) => {}
-            Ok(Next::Complete | Next::CompleteUnproven) => {
+            Ok(Next::Complete | Next::CompleteUnproven | Next::CompleteShifted) => {
                 let list = pager.finish(None);
                 assert_eq!(
                     list.items.iter().map(|item| item.id.to_string()).collect::<BTreeSet<_>>(),
