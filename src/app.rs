@@ -82,7 +82,7 @@ impl App {
         let reloading = Reloading::new(config, client, client_metrics, web_security, &registry)?;
         let exposition = Arc::new(Exposition::new(registry)?);
         let probes = probe_server.map(|server| (server, web::probes(state.clone())));
-        let router = web::router(exposition, state, web_metrics);
+        let router = web::router(exposition, state, web_metrics, reloading.successful.clone());
         Ok(Self { poller, server, router, probes, reloading })
     }
 

@@ -261,8 +261,9 @@ impl Poller {
         log::poll(&state, snapshot.as_deref(), before.as_deref());
         if let (Some(file), Some(snapshot)) = (&mut self.state_file, snapshot) {
             let contents = &self.contents;
-            state.state_write_failures +=
-                u64::from(!file.save(&snapshot, contents, state.last_success_at).await);
+            let saved = file.save(&snapshot, contents, state.last_success_at).await;
+            state.state_write_failures += u64::from(saved.is_err());
+            state.state_file_fault = saved.err();
         }
         self.state.send_replace(Arc::new(state));
     }

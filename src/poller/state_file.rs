@@ -112,13 +112,13 @@ impl StateFile {
         }
     }
 
-    /// Returns whether it is on disk. Why not is logged.
+    /// Returns why it is not on disk, if it is not. That is logged too.
     pub(super) async fn save(
         &mut self,
         snapshot: &Snapshot,
         contents: &Arc<Contents>,
         last_success_at: Option<f64>,
-    ) -> bool {
+    ) -> Result<(), Box<str>> {
         let path = Arc::clone(&self.path);
         let state = SavedState::new(&self.base_url, snapshot, contents, last_success_at);
         let held = Arc::clone(&self.lock);
@@ -128,10 +128,11 @@ impl StateFile {
                 save(&path, &state)
             })
             .await;
-        if let Err(error) = &saved {
-            tracing::warn!(path = %self.path.display(), "the state file cannot be written: {error}");
-        }
-        saved.is_ok()
+        saved.map_err(|error| {
+            let path = self.path.display();
+            tracing::warn!(%path, "the state file cannot be written: {error}");
+            format!("{path}: {error}").into()
+        })
     }
 
     /// Runs file I/O, which a broken disk may block for ever, on a thread of its own.
@@ -522,12 +523,12 @@ mod tests {
         assert_eq!(hung.unwrap_err().kind(), ErrorKind::TimedOut);
         tokio::time::resume();
         let snapshot = snapshot(&[vec![]]);
-        assert!(!state_file.save(&snapshot, &Arc::default(), None).await);
+        assert!(state_file.save(&snapshot, &Arc::default(), None).await.is_err());
         drop(release);
         while state_file.last.strong_count() > 0 {
             tokio::task::yield_now().await;
         }
-        assert!(state_file.save(&snapshot, &Arc::default(), None).await);
+        assert_eq!(state_file.save(&snapshot, &Arc::default(), None).await, Ok(()));
         assert!(state_file.load().await.unwrap().is_some());
     }
 

@@ -216,6 +216,9 @@ async fn path_that_cannot_be_written_stops_no_poll_and_is_counted() {
         assert_eq!((page.is_up(), page.certificates().len()), (true, 3), "{what}");
         assert_eq!(page.one(WRITE_FAILURES), page.polls(), "{what}");
         assert!(!exporter.log_lines("the state file cannot be written").is_empty(), "{what}");
+        let shown = exporter.get("/").await.text().await.unwrap();
+        assert!(shown.contains("The state file cannot be written."), "{what}: {shown}");
+        assert!(shown.contains(&format!("{what}: ")), "{what}: {shown}");
         assert_eq!(exporter.status("/healthz").await, 200, "{what}");
     })
     .await;
@@ -362,9 +365,15 @@ async fn folder_that_comes_back_is_written_to_again() {
     exporter.page_after_polls(1).await;
     std::fs::rename(&folder, &away).unwrap();
     exporter.page_when("a write fails", |page| page.one(WRITE_FAILURES) >= 1.0).await;
+    let is_said = async || {
+        let page = exporter.get("/").await.text().await.unwrap();
+        page.contains("The state file cannot be written.")
+    };
+    until("the status page says so", async || is_said().await.then_some(())).await;
     std::fs::rename(&away, &folder).unwrap();
     std::fs::remove_file(&path).unwrap();
     until("it is written again", async || path.is_file().then_some(())).await;
+    until("the banner is gone", async || (!is_said().await).then_some(())).await;
 }
 
 /// A sample: the moments of the kills are spread over a poll and the write after it, but nothing makes sure that each step of
