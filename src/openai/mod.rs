@@ -14,6 +14,7 @@ mod proxy;
 mod request;
 mod retry;
 mod roots;
+mod tls_files;
 mod transport;
 mod wire;
 
@@ -22,8 +23,9 @@ pub use error::Error;
 pub use metrics::Metrics;
 pub use pager::{Next, PageError, Pager};
 pub(crate) use progress::Progress;
+pub(crate) use tls_files::certificate_counts;
 pub use transport::ClientError;
-pub(crate) use transport::certificate_counts;
+pub(crate) use transport::Presented;
 pub use wire::{Decoded, Entry};
 
 /// What was requested, as the label `endpoint` and the log name it.

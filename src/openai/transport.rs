@@ -5,13 +5,12 @@
 use std::env::var_os;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::net::ToSocketAddrs as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{ClientBuilder, redirect, retry};
-use secrecy::zeroize::Zeroizing;
 use tokio::time::Instant;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -21,12 +20,12 @@ use x509_parser::parse_x509_certificate;
 use super::error::error_chain;
 use super::proxy::Proxy;
 use super::roots::SystemRoots;
+use super::tls_files::{TlsFiles, identity};
 use super::{Client, Metrics};
 use crate::blocking::{BoundedIo, IO_TIMEOUT, try_spawn};
+use crate::clients::Chain;
 use crate::config::{Api, ConfigError};
-use crate::pem::{self, Certificates, PairError, PemError};
 use crate::poll_state::ApiConnection;
-use crate::regular_file;
 
 /// Some services in front of an API add dozens of headers; the library takes 100 by default.
 const MAX_HEADERS: usize = 256;
@@ -50,6 +49,8 @@ pub(super) struct Transport {
     /// None if no connection speaks TLS, or `api.ca_file` holds the roots.
     system_roots: Option<SystemRoots>,
     tls: Mutex<Tls>,
+    /// Why the files, as they were for the last poll, are not in use.
+    fault: Mutex<Option<Box<str>>>,
     io: BoundedIo,
     /// What is being read or was read last, as messages name it.
     reading: Mutex<String>,
@@ -63,9 +64,16 @@ struct Tls {
     roots: String,
     /// When the client certificate expires, in seconds since the epoch; none without one.
     not_after: Option<i64>,
+    /// The client certificate as one of a client; none without one.
+    presented: Option<Presented>,
+    /// Why the files that were read last are not these.
+    refused: Option<Box<str>>,
     /// Digest of the files when last read, usable or not; none if they could not be read.
     seen: Option<u64>,
 }
+
+/// What is presented to the API, or why it cannot be judged as a client's.
+pub(crate) type Presented = Result<Arc<Chain>, Box<str>>;
 
 impl Transport {
     pub(super) fn new(api: &Api) -> Result<Self, ClientError> {
@@ -79,7 +87,8 @@ impl Transport {
         let files = TlsFiles::read(api, &reading)?;
         let seen = Some(digest(&files, system_roots.as_ref()));
         let tls = Mutex::new(configure(&files, system_roots.as_ref(), seen)?);
-        let transport = Self { proxy, system_roots, tls, io: BoundedIo::default(), reading };
+        let (fault, io) = (Mutex::default(), BoundedIo::default());
+        let transport = Self { proxy, system_roots, tls, fault, io, reading };
         // It fails here, if at all.
         transport.connector(api).connect().map_err(|error| ClientError(error_chain(&error)))?;
         Ok(transport)
@@ -108,8 +117,8 @@ impl Transport {
         lock(&self.tls)
     }
 
-    /// Takes the files over if they have changed and can be used. Blocks.
-    fn reload(&self, api: &Api) {
+    /// Takes the files over if they have changed and can be used. Returns why those read last are not in use. Blocks.
+    fn reload(&self, api: &Api) -> Option<Box<str>> {
         // Before the lock: a file system may hang.
         let files = TlsFiles::read(api, &self.reading);
         let system_roots = self.system_roots.as_ref();
@@ -118,18 +127,26 @@ impl Transport {
             *lock(&self.reading) = roots;
         }
         let seen = files.as_ref().ok().map(|files| digest(files, system_roots));
-        if std::mem::replace(&mut self.tls().seen, seen) == seen {
-            return;
+        let mut tls = self.tls();
+        if std::mem::replace(&mut tls.seen, seen) == seen {
+            if let Err(error) = &files {
+                tls.refused = Some(error.0.as_str().into());
+            }
+            return tls.refused.clone();
         }
+        drop(tls);
         match files.and_then(|files| configure(&files, system_roots, seen)) {
             Ok(tls) => {
                 *self.tls() = tls;
                 tracing::info!("the files for TLS to the API have changed and are in use");
+                None
             }
             Err(error) => {
                 tracing::warn!(
                     "the files for TLS to the API have changed and cannot be used; keeping the previous ones: {error}"
                 );
+                self.tls().refused = Some(error.0.into());
+                self.tls().refused.clone()
             }
         }
     }
@@ -148,7 +165,7 @@ impl Client {
     }
 
     /// What makes the connections of a poll, with the files as they are now. While they cannot be used, or if reading
-    /// them takes too long, with those before.
+    /// them takes too long, with those before: see [`Client::tls_fault`].
     pub(super) async fn connector(self: &Arc<Self>, deadline: Instant) -> Connector {
         let Self { api, transport, .. } = &**self;
         if transport.system_roots.is_some()
@@ -157,15 +174,28 @@ impl Client {
         {
             let client = Arc::clone(self);
             let reload = move || client.transport.reload(&client.api);
-            if let Err(error) = transport.io.run(deadline, reload).await {
-                let file = lock(&transport.reading).clone();
+            let fault = transport.io.run(deadline, reload).await.unwrap_or_else(|error| {
+                let fault = format!("{}: {error}", lock(&transport.reading));
                 tracing::warn!(
-                    "the files for TLS to the API cannot be read again; keeping the previous ones: {file}: {error}"
+                    "the files for TLS to the API cannot be read again; keeping the previous ones: {fault}"
                 );
-            }
+                Some(fault.into())
+            });
+            *lock(&transport.fault) = fault;
         }
-        self.metrics.client_certificate(transport.tls().not_after);
+        self.metrics.tls(transport.tls().not_after, self.tls_fault().is_none());
         transport.connector(api)
+    }
+
+    /// Why the files for TLS, as they were for the last session, are not in use, but those before; none if they are.
+    pub(crate) fn tls_fault(&self) -> Option<Box<str>> {
+        lock(&self.transport.fault).clone()
+    }
+
+    /// The file of the client certificate, and what of it is in use; none without one.
+    pub(crate) fn presented(&self) -> Option<(&Path, Presented)> {
+        let file = self.api.client_cert_file.as_deref()?;
+        Some((file, self.transport.tls().presented.clone()?))
     }
 
     /// How the API is reached, for people.
@@ -240,17 +270,19 @@ fn configure(
         .with_safe_default_protocol_versions()
         .map_err(unusable)?
         .with_root_certificates(store);
-    let (mut config, not_after) = match (&files.client_cert, &files.client_key) {
+    let (mut config, not_after, presented) = match (&files.client_cert, &files.client_key) {
         (Some(cert), Some(key)) => {
             let pair = identity(cert, key)?;
             let not_after = not_after(&pair);
             let resolver = Arc::new(SingleCertAndKey::from(pair));
-            (builder.with_client_cert_resolver(resolver), not_after)
+            let presented = Chain::from_pem(&cert.content).map(Arc::new);
+            let presented = presented.map_err(|error| error.to_string().into());
+            (builder.with_client_cert_resolver(resolver), not_after, Some(presented))
         }
-        _ => (builder.with_no_client_auth(), None),
+        _ => (builder.with_no_client_auth(), None, None),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Tls { config, roots, not_after, seen })
+    Ok(Tls { config, roots, not_after, presented, refused: None, seen })
 }
 
 /// Differs if a file does. Blocks, for a moment only: the files of TLS have been read.
@@ -261,99 +293,14 @@ fn digest(files: &TlsFiles, system_roots: Option<&SystemRoots>) -> u64 {
     BuildHasherDefault::<DefaultHasher>::new().hash_one((contents, system_roots))
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What each file of certificates holds, a line each.
-pub(crate) fn certificate_counts(api: &Api) -> Result<Vec<String>, ClientError> {
-    let TlsFiles { ca, client_cert, .. } = TlsFiles::read(api, &Mutex::default())?;
-    let line = |file: TlsFile| {
-        let held = pem::count(&file.certificates()?);
-        Ok(format!("{}: {} holds {held}", file.key, file.path.display()))
-    };
-    ca.into_iter().chain(client_cert).map(line).collect()
-}
-
-/// The certificate authorities, client certificate and key, as far as configured.
-struct TlsFiles {
-    ca: Option<TlsFile>,
-    client_cert: Option<TlsFile>,
-    client_key: Option<TlsFile>,
-}
-
-struct TlsFile {
-    /// The key of the configuration that names it.
-    key: &'static str,
-    path: PathBuf,
-    content: Zeroizing<Vec<u8>>,
-}
-
-/// More than any list of authorities that a person maintains.
-const MAX_KIB: u64 = 4096;
-
-impl TlsFiles {
-    /// Says in `reading` which file is being read.
-    fn read(api: &Api, reading: &Mutex<String>) -> Result<Self, ClientError> {
-        let read = |key: &'static str, path: &Option<PathBuf>| {
-            let Some(path) = path else { return Ok(None) };
-            *lock(reading) = format!("{key}: {}", path.display());
-            TlsFile::read(key, path).map(Some)
-        };
-        Ok(Self {
-            ca: read("api.ca_file", &api.ca_file)?,
-            client_cert: read("api.client_cert_file", &api.client_cert_file)?,
-            client_key: read("api.client_key_file", &api.client_key_file)?,
-        })
-    }
-}
-
-/// What is presented to the API: a chain and the key of its first certificate.
-fn identity(cert: &TlsFile, key: &TlsFile) -> Result<CertifiedKey, ClientError> {
-    let chain = cert.certificates()?;
-    let private_key = pem::private_key(&key.content).map_err(|error| key.refuse(&error))?;
-    pem::pair(&chain, &private_key).map_err(|error| match error {
-        PairError::Certificate(error) => cert.refuse(&error),
-        PairError::Key(error) => key.refuse(&error),
-        PairError::Mismatch => ClientError(format!(
-            "{}: {} is not the key of the first certificate in {}",
-            key.key,
-            key.path.display(),
-            cert.path.display()
-        )),
-    })
 }
 
 /// `notAfter` of the certificate that is presented, in seconds since the epoch.
 fn not_after(pair: &CertifiedKey) -> Option<i64> {
     let (_, leaf) = parse_x509_certificate(pair.cert.first()?).ok()?;
     Some(leaf.validity().not_after.timestamp())
-}
-
-impl TlsFile {
-    fn read(key: &'static str, path: &Path) -> Result<Self, ClientError> {
-        match regular_file::read(path, MAX_KIB) {
-            Ok(content) => Ok(Self { key, path: path.into(), content: content.into() }),
-            Err(error) => {
-                Err(ClientError(format!("{key}: {} cannot be read: {error}", path.display())))
-            }
-        }
-    }
-
-    fn refuse(&self, fault: &PemError) -> ClientError {
-        ClientError(format!("{}: {} {fault}", self.key, self.path.display()))
-    }
-
-    fn certificates(&self) -> Result<Certificates, ClientError> {
-        pem::certificates(&self.content).map_err(|error| self.refuse(&error))
-    }
-
-    /// Its certificates as trusted roots, and what they are in words.
-    fn roots(&self) -> Result<(RootCertStore, String), ClientError> {
-        let roots = pem::roots(&self.certificates()?).map_err(|error| self.refuse(&error))?;
-        let place = format!("{} of {}: {}", roots.len(), self.key, self.path.display());
-        Ok((roots, place))
-    }
 }
 
 #[cfg(test)]
@@ -394,6 +341,7 @@ mod tests {
         drop(guard);
         let what = "the files for TLS to the API cannot be read again; keeping the previous ones";
         let fault = format!("api.ca_file: {}: the file system does not respond", file.display());
+        assert_eq!(client.tls_fault(), Some(fault.as_str().into()));
         assert_eq!(io::read_to_string(log).unwrap(), format!(" WARN {what}: {fault}\n"));
     }
 

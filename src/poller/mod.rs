@@ -26,7 +26,7 @@ use crate::config::{ClientConfig, Config, Credentials};
 use crate::inventory::{RotationGroup, Snapshot, unix_now};
 use crate::openai::{Client, Error};
 use crate::poll_state::{FailureReason, ListName, PollResult, PollState, PollTiming};
-use clients::{ClientJudge, log_changes};
+use clients::{ClientJudge, log_changes, own_client};
 use collect::{CollectOptions, Collected, ProjectFilter, SlowFailures};
 use schedule::Schedule;
 use state_file::StateFile;
@@ -68,8 +68,9 @@ impl PollerConfig {
     pub fn new(client: Arc<Client>, config: &Config, credentials: Credentials) -> Self {
         let Config { poll, certificates, .. } = config;
         let (include, exclude) = (poll.project_include.clone(), poll.project_exclude.clone());
-        let configured_clients = config.all_clients();
-        let content = certificates.content || !configured_clients.is_empty();
+        let configured_clients = config.clients.clone();
+        let any_client = !configured_clients.is_empty() || config.api.client_cert_file.is_some();
+        let content = certificates.content || any_client;
         let options = CollectOptions {
             projects: poll.projects.then_some(ProjectFilter { include, exclude }),
             content,
@@ -141,8 +142,8 @@ impl Poller {
         let logged_at = unix_now();
         if let Some(judge) = &config.clients {
             let inventory = state.snapshot.as_ref().map(|snapshot| Arc::clone(&snapshot.inventory));
-            let now = Instant::now();
-            state.clients = judge.judge(None, Arc::clone(&contents), inventory, now).await;
+            let (own, now) = (config.client.presented().map(own_client), Instant::now());
+            state.clients = judge.judge(None, own, Arc::clone(&contents), inventory, now).await;
             log_changes(state.clients.as_deref(), logged_at, None);
         }
         let (state, receiver) = watch::channel(Arc::new(state));
@@ -218,6 +219,7 @@ impl Poller {
                 self.publish(|state| {
                     state.clock_offset = session.clock_offset().or(state.clock_offset);
                     state.connection = Some(Arc::new(client.connection()));
+                    state.tls_fault = client.tls_fault();
                 });
                 log::clock(self.state.borrow().clock_error(), was_wrong);
                 collected
@@ -236,10 +238,11 @@ impl Poller {
         snapshot: Option<&Arc<Snapshot>>,
         deadline: Instant,
     ) -> Option<Arc<Assessment>> {
-        let judge = self.config.clients.as_ref()?;
+        let PollerConfig { client, clients: judge, .. } = &self.config;
+        let (judge, own) = (judge.as_ref()?, client.presented().map(own_client));
         let (before, contents) = (self.state.borrow().clients.clone(), Arc::clone(&self.contents));
         let inventory = snapshot.map(|snapshot| Arc::clone(&snapshot.inventory));
-        let clients = judge.judge(before.clone(), contents, inventory, deadline).await;
+        let clients = judge.judge(before.clone(), own, contents, inventory, deadline).await;
         let now = self.state.borrow().earliest_time(unix_now());
         let seen_at = std::mem::replace(&mut self.logged_at, now);
         log_changes(clients.as_deref(), now, before.as_deref().map(|before| (before, seen_at)));
@@ -360,7 +363,7 @@ mod tests {
         let known = |config: &PollerConfig| format!("{:?}", config.clients);
         let before = config("projects = '^prod-'");
         let judge = before.clients.as_ref().unwrap();
-        judge.judge(None, Arc::default(), None, Instant::now()).await;
+        judge.judge(None, None, Arc::default(), None, Instant::now()).await;
         let (read, mut same, mut other) =
             (known(&before), config("projects = '^prod-'"), config("projects = '^test-'"));
         assert_ne!(known(&same), read);
