@@ -301,7 +301,7 @@ mod tests {
     use super::*;
     use crate::blocking::IO_TIMEOUT;
     use crate::config::{ConfigFile, Layers, Loaded};
-    use crate::fixture::{NOW, authority, certificate, snapshot};
+    use crate::fixture::{authority, certificate, snapshot};
     use crate::openai::Metrics;
     use crate::poll_state::FailedList;
 
@@ -388,9 +388,11 @@ mod tests {
             request_id: None,
             message: "".into(),
         };
-        let result =
-            |failed| PollResult { ended_at: NOW as f64 + 0.5, duration: Duration::ZERO, failed };
+        let then = unix_now().floor() - 1_000.0;
+        let result = |failed| PollResult { ended_at: then + 0.5, duration: Duration::ZERO, failed };
         let mut read = Snapshot::clone(&snapshot(&[vec![certificate("a")], vec![], vec![]]));
+        read.organization_read_at = then;
+        (read.projects_listed_at, read.projects_read_at) = (Some(then), vec![then; 2]);
         first.record(Some(Arc::new(read.clone())), None, result(vec![])).await;
         // The same lists again, but for one that cannot be read.
         read.organization_read_at += 300.0;
@@ -405,12 +407,9 @@ mod tests {
         assert_eq!(restored.inventory.lists(), read.inventory.lists());
         assert_eq!(
             (restored.organization_read_at, &restored.projects_read_at),
-            (NOW as f64 + 300.0, &read.projects_read_at)
+            (then + 300.0, &read.projects_read_at)
         );
-        assert_eq!(
-            (state.last_success_at, state.oldest_read_at()),
-            (Some(NOW as f64 + 0.5), Some(NOW as f64))
-        );
+        assert_eq!((state.last_success_at, state.oldest_read_at()), (Some(then + 0.5), Some(then)));
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::blocking::try_spawn;
 use crate::clients::Contents;
-use crate::inventory::{Lists, Snapshot};
+use crate::inventory::{Lists, Snapshot, unix_now};
 use crate::{atomic_file, regular_file};
 
 const VERSION: u32 = 2;
@@ -101,7 +101,18 @@ impl StateFile {
             }
         });
         match loaded.await {
-            Ok(saved) => Ok(saved),
+            Ok(None) => Ok(None),
+            Ok(Some(mut saved)) => {
+                let path = self.path.display();
+                if let Some(seconds_ahead) = saved.limit_to(unix_now()) {
+                    tracing::warn!(
+                        %path,
+                        seconds_ahead,
+                        "the state file is dated in the future: what it holds counts as read now"
+                    );
+                }
+                Ok(Some(saved))
+            }
             Err(error) if error.kind() == ErrorKind::InvalidInput => {
                 Err(StateFileError::NotRegular(Arc::clone(&self.path)))
             }
@@ -174,6 +185,19 @@ impl SavedState {
             lists,
             contents: Arc::clone(contents),
         }
+    }
+
+    /// Takes instants after `now` as `now`, since a clock was wrong and nothing would ever be stale. Returns by how many
+    /// seconds the latest was ahead, if one was.
+    fn limit_to(&mut self, now: f64) -> Option<f64> {
+        let Self { last_success_at, projects_listed_at, projects_read_at, .. } = self;
+        let dates = [last_success_at, projects_listed_at].into_iter().flatten();
+        let mut ahead = 0.0_f64;
+        for date in dates.chain(projects_read_at).chain([&mut self.organization_read_at]) {
+            ahead = ahead.max(*date - now);
+            *date = date.min(now);
+        }
+        (ahead > 0.0).then_some(ahead)
     }
 
     /// Whether it is what [`Lists`] and a snapshot promise to be.
@@ -392,6 +416,19 @@ mod tests {
         assert!(!earlier.contains("unread") && !earlier.contains("hidden"));
         let lists = load(&file(&folder, earlier.as_bytes()), BASE_URL).unwrap().lists;
         assert_eq!((lists.projects, lists.unread), (state().lists.projects, vec![]));
+    }
+
+    #[test]
+    fn nothing_is_read_later_than_now() {
+        let now = NOW as f64;
+        let past = SavedState { projects_listed_at: Some(now - 1.0), ..state() };
+        let mut read = SavedState { last_success_at: Some(now - 1.0), ..past };
+        let before = content(&read);
+        assert_eq!((read.limit_to(now), content(&read)), (None, before));
+        read.projects_read_at[0] = now + 90.0;
+        assert_eq!(read.limit_to(now), Some(90.0));
+        assert_eq!(read.projects_read_at, [now, now - DAY as f64]);
+        assert_eq!(read.limit_to(now), None);
     }
 
     #[test]

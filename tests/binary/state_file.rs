@@ -63,6 +63,18 @@ impl State {
         );
     }
 
+    /// Changes the file, with a first line that fits.
+    fn edit(&self, change: impl FnOnce(&mut Value)) {
+        let left = String::from_utf8(self.content()).unwrap();
+        let (_, content) = left.split_once('\n').unwrap();
+        let mut content: Value = serde_json::from_str(content).unwrap();
+        change(&mut content);
+        let content = content.to_string();
+        let crc32 = crc32fast::hash(content.as_bytes());
+        let header = json!({"version": 2, "bytes": content.len(), "crc32": crc32});
+        std::fs::write(self.path(), format!("{header}\n{content}")).unwrap();
+    }
+
     /// A file as an exporter has left it after a poll.
     async fn left_by_a_run(api: &Api) -> Self {
         let state = Self::new();
@@ -129,6 +141,32 @@ async fn failed_polls_leave_the_file_and_a_success_moves_it_on() {
     let success = exporter.page_when_up().await;
     assert!(success.one(LAST_SUCCESS) > failing.one(LAST_SUCCESS));
     assert_ne!(state.content(), left, "who saw the success finds it on disk");
+}
+
+#[tokio::test]
+async fn file_of_the_future_is_as_old_as_the_process_at_least() {
+    let api = api().await;
+    let state = State::left_by_a_run(&api).await;
+    let years = 3.0 * 365.0 * 86_400.0;
+    state.edit(|content| {
+        for field in ["last_success_at", "organization_read_at"] {
+            content[field] = json!(content[field].as_f64().unwrap() + years);
+        }
+    });
+    api.answers(|_| Some(Answer::status(500)));
+    let exporter = state.launch(&api).start().await;
+    let page = exporter.page_after_polls(1).await;
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+    let read_at = page.find("openai_mtls_read_timestamp_seconds", &[("scope", "organization")]);
+    assert!(page.one(LAST_SUCCESS) <= now && read_at.unwrap() <= now, "{}", page.text);
+    let lines = exporter.log_lines("the state file is dated in the future");
+    assert!(lines.len() == 1 && lines[0].contains("WARN"), "{}", exporter.log());
+    until("what is shown is stale", async || {
+        let polls = exporter.get("/api/v1/polls").await.text().await.unwrap();
+        let polls: Value = serde_json::from_str(&polls).unwrap();
+        (polls["stale"] == json!(true)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -325,14 +363,7 @@ async fn name_that_cannot_be_resolved_leaves_what_was_known() {
     let state = State::left_by_a_run(&api().await).await;
     // The same, as if it came from a host that has had a name.
     let unnamed = "http://exporter-test.invalid/v1";
-    let left = String::from_utf8(state.content()).unwrap();
-    let (_, content) = left.split_once('\n').unwrap();
-    let mut content: Value = serde_json::from_str(content).unwrap();
-    content["base_url"] = json!(unnamed);
-    let content = content.to_string();
-    let header =
-        json!({"version": 2, "bytes": content.len(), "crc32": crc32fast::hash(content.as_bytes())});
-    std::fs::write(state.path(), format!("{header}\n{content}")).unwrap();
+    state.edit(|content| content["base_url"] = json!(unnamed));
 
     let launch = Launch::often(unnamed).set("poll.state_file", state.path().to_str().unwrap());
     let launch = launch
