@@ -30,7 +30,7 @@ use clients::{ClientJudge, log_changes, own_client};
 use collect::{CollectOptions, Collected, ProjectFilter, SlowFailures};
 use schedule::Schedule;
 use state_file::StateFile;
-pub use state_file::{StateFileError, check_state_file};
+pub use state_file::{StateFileError, check_state_file, state_file_damage};
 
 /// The longest pause that the API may ask for: a mistake there must not stop polling for longer.
 const MAX_PAUSE: Duration = Duration::from_secs(3_600);

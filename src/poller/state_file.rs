@@ -15,6 +15,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
+use url::Url;
 
 use crate::blocking::try_spawn;
 use crate::clients::Contents;
@@ -44,6 +45,14 @@ pub fn check_state_file(path: &Path) -> Result<(), StateFileError> {
     require_regular(path).map_err(|_| StateFileError::NotRegular(path.into()))?;
     let replaceable = require_readable(path).and_then(|()| atomic_file::check(path));
     replaceable.map_err(|error| StateFileError::NotWritable(path.into(), error))
+}
+
+/// Why the content of the file would be set aside at the start, if it would.
+pub fn state_file_damage(path: &Path, base_url: &Url) -> Option<String> {
+    let error = load(path, base_url.as_str()).err()?;
+    let path = path.display();
+    (error.kind() == ErrorKind::InvalidData)
+        .then(|| format!("poll.state_file: {path} would be set aside: {error}"))
 }
 
 #[derive(Debug)]

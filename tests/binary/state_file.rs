@@ -213,6 +213,14 @@ async fn file_that_cannot_be_used_is_set_aside_and_stops_nothing() {
         std::fs::write(state.path(), &content).unwrap();
         // As of an earlier time; there is one name, so it makes way.
         std::fs::write(state.quarantined(), "older").unwrap();
+        let path = state.path().display().to_string();
+        let check = Launch::bare(&["check-config"]).env("OPENAI_ADMIN_KEY", KEY);
+        let check = check.env("OPENAI_BASE_URL", &api.base_url()).set("poll.state_file", &path);
+        let checked = check.until_it_ends().await;
+        let said = format!("# poll.state_file: {path} would be set aside: ");
+        let line = checked.stdout.lines().find(|line| line.starts_with(&said));
+        assert!(line.is_some_and(|line| line.contains(fault)), "{what}: {}", checked.stdout);
+        assert_eq!(checked.code(), Some(0), "{what}: {}", checked.stderr);
         let exporter = state.launch(&api).start().await;
         let warnings = exporter.log_lines("the state file is not used and is set aside");
         assert_eq!(warnings.len(), 1, "{what}: {}", exporter.log());
