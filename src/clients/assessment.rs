@@ -136,6 +136,16 @@ impl Assessment {
         scopes.flat_map(|scopes| self.clients.iter().filter(|it| scopes.of(it).is_empty()))
     }
 
+    /// Patterns that match no selected project that is known, each after the name of its client.
+    pub fn unmatched_patterns(&self) -> impl Iterator<Item = (&str, &str)> {
+        let patterns = self.clients.iter().flat_map(|client| {
+            client.projects.iter().flatten().map(|pattern| (&*client.name, pattern.as_str()))
+        });
+        let scopes = self.scopes.as_ref();
+        patterns
+            .filter(move |(_, pattern)| scopes.is_some_and(|scopes| !scopes.matches_any(pattern)))
+    }
+
     /// Whether any project is known. If none is, the list of projects has not been read: every organization has one.
     pub fn any_project(&self) -> bool {
         self.scopes.as_ref().is_some_and(ClientScopes::any_project)

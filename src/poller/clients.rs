@@ -110,7 +110,8 @@ fn not_read(configured: &ClientConfig, before: Option<&Assessment>, fault: &str)
     }
 }
 
-/// What is new about clients at `now`: files that cannot be used, and who is refused or let in again.
+/// What is new about clients at `now`: files that cannot be used, patterns that match nothing, and who is refused or let in
+/// again.
 pub(super) fn log_changes(
     assessment: Option<&Assessment>,
     now: f64,
@@ -126,6 +127,12 @@ pub(super) fn log_changes(
     for client in unscoped.difference(&unscoped_before) {
         let message = "no project that is monitored matches its patterns";
         tracing::warn!(client, "a client is judged nowhere: {message}");
+    }
+    let unmatched_before = before.map(|(before, _)| unmatched_patterns(before)).unwrap_or_default();
+    let unmatched = assessment.map(unmatched_patterns).unwrap_or_default();
+    for (client, pattern) in unmatched.difference(&unmatched_before) {
+        let what = "a pattern of its `projects` matches no project that is monitored";
+        tracing::warn!(client, pattern, "a client is judged in fewer projects: {what}");
     }
     let refused_before = before.map(|(before, at)| refused(before, at)).unwrap_or_default();
     let refused = assessment.map(|assessment| refused(assessment, now)).unwrap_or_default();
@@ -149,6 +156,13 @@ pub(super) fn log_changes(
 fn unscoped(assessment: &Assessment) -> BTreeSet<&str> {
     let unscoped = assessment.unscoped().filter(|_| assessment.any_project());
     unscoped.map(|client| &*client.name).collect()
+}
+
+/// Clients with patterns that match nothing, where another one matches.
+fn unmatched_patterns(assessment: &Assessment) -> BTreeSet<(&str, &str)> {
+    let unscoped = unscoped(assessment);
+    let unmatched = assessment.unmatched_patterns().filter(|_| assessment.any_project());
+    unmatched.filter(|(client, _)| !unscoped.contains(client)).collect()
 }
 
 fn failed_files(assessment: &Assessment) -> BTreeSet<(&str, &str, &str)> {

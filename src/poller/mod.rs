@@ -7,6 +7,7 @@ mod clients;
 mod collect;
 mod log;
 mod progress;
+mod project_filter;
 mod schedule;
 mod state_file;
 
@@ -27,7 +28,8 @@ use crate::inventory::{RotationGroup, Snapshot, unix_now};
 use crate::openai::{Client, Error};
 use crate::poll_state::{FailureReason, ListName, PollResult, PollState, PollTiming};
 use clients::{ClientJudge, log_changes, own_client};
-use collect::{CollectOptions, Collected, ProjectFilter, SlowFailures};
+use collect::{CollectOptions, Collected, SlowFailures};
+use project_filter::{ProjectFilter, UnmatchedPatterns};
 use schedule::Schedule;
 use state_file::StateFile;
 pub use state_file::{StateFileError, check_state_file, state_file_damage};
@@ -44,6 +46,8 @@ pub struct Poller {
     state_file: Option<StateFile>,
     state: watch::Sender<Arc<PollState>>,
     slow_failures: SlowFailures,
+    /// As they have been logged.
+    unmatched: UnmatchedPatterns,
     /// The anchors' PEM as far as it has been read.
     contents: Arc<Contents>,
     /// The instant, by the API's clock, as of which the log says who is refused.
@@ -147,8 +151,10 @@ impl Poller {
             log_changes(state.clients.as_deref(), logged_at, None);
         }
         let (state, receiver) = watch::channel(Arc::new(state));
-        let slow_failures = SlowFailures::new();
-        Ok((Self { config, state_file, state, slow_failures, contents, logged_at }, receiver))
+        let (slow_failures, unmatched) = (SlowFailures::new(), UnmatchedPatterns::new());
+        let poller =
+            Self { config, state_file, state, slow_failures, unmatched, contents, logged_at };
+        Ok((poller, receiver))
     }
 
     /// Polls until `shutdown`, first at once. Polls never overlap. A configuration that comes in through `reloads` holds from
@@ -198,9 +204,13 @@ impl Poller {
         self.set_liveness_deadline(deadline);
         self.publish(|state| state.next_poll_at = None);
         let before = self.state.borrow().snapshot.clone();
-        let Collected { snapshot, contents, failed, pause } =
+        let Collected { snapshot, contents, failed, unmatched, pause } =
             self.collect(deadline, before.as_deref()).await;
         self.contents = contents;
+        if let Some(unmatched) = unmatched {
+            log::unmatched_patterns(&unmatched, &self.unmatched);
+            self.unmatched = unmatched;
+        }
         let clients = self.judge_clients(snapshot.as_ref().or(before.as_ref()), deadline).await;
         let result = PollResult { ended_at: unix_now(), duration: started.elapsed(), failed };
         self.record(snapshot, clients, result).await;

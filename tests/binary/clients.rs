@@ -218,6 +218,23 @@ async fn client_that_is_judged_nowhere_is_a_warning() {
 }
 
 #[tokio::test]
+async fn pattern_of_a_client_that_matches_no_project_is_told_once() {
+    let anchor = Authority::new();
+    let clients = Clients::new(
+        "[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\nprojects = ['^prod-', '^cii-']\n",
+    );
+    clients.write("leaf.pem", leaf(&anchor, 10).certificate);
+    let mut has = organization(&anchor);
+    has.projects.push(project("prod-1", vec![]));
+    let api = Api::of(has).await;
+    let exporter = clients.in_use(api.often().projects()).start().await;
+    exporter.page_after_polls(3).await;
+    let lines = exporter.log_lines("matches no project that is monitored");
+    let names_both = |line: &String| line.contains("edge") && line.contains("^cii-");
+    assert!(lines.len() == 1 && lines.iter().all(names_both), "{lines:?}");
+}
+
+#[tokio::test]
 async fn projects_that_have_not_been_read_are_clients_projects_too() {
     let (anchor, other) = (Authority::new(), Authority::new());
     let clients = Clients::new(
