@@ -49,6 +49,8 @@ pub struct Judgement<'a> {
     /// None: the organization's own scope.
     pub project: Option<&'a Project>,
     pub acceptance: &'a Acceptance,
+    /// An anchor in effect whose certificate has not been read, if there is one.
+    pub unread: Option<&'a str>,
 }
 
 impl Assessment {
@@ -122,7 +124,8 @@ impl Assessment {
         let Judged { client, file, scope, acceptance } = self.judged.get(position)?;
         let client = &self.clients[*client];
         let project = self.scopes.as_ref()?.project(*scope);
-        Some(Judgement { client, file: &client.files[*file], project, acceptance })
+        let unread = self.enforced.get(scope).and_then(|enforced| enforced.unread().next());
+        Some(Judgement { client, file: &client.files[*file], project, acceptance, unread })
     }
 
     /// Each file in each of its scopes.

@@ -184,7 +184,7 @@ struct Place<'a> {
 /// Where clients are refused at an instant, or would be, and why.
 fn refused(assessment: &Assessment, at: f64) -> BTreeMap<Place<'_>, &'static str> {
     let refused =
-        assessment.iter().filter_map(|Judgement { client, file, project, acceptance }| {
+        assessment.iter().filter_map(|Judgement { client, file, project, acceptance, .. }| {
             let verdict = acceptance.at(whole_second(at));
             let reason = verdict.refusal.filter(|_| verdict.accepted == Some(false))?;
             let place = Place {

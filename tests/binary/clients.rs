@@ -16,6 +16,7 @@ use crate::api::{
 };
 use crate::binary::{Ended, Launch};
 use crate::page::Page;
+use crate::status_page::without_links;
 use crate::tls::{Authority, Pair};
 
 const ACCEPTED: &str = "openai_client_certificate_accepted";
@@ -396,6 +397,12 @@ async fn pem_that_cannot_be_read_costs_only_what_rests_on_it() {
     assert_eq!(page.reasons(), ["server"]);
     assert_eq!(of(&page, ACCEPTED, &clients.path("leaf.pem")), Some(1.0));
     assert_eq!(of(&page, ACCEPTED, &clients.path("other.pem")), None, "it cannot be known");
+    let shown = without_links(&exporter.get("/").await.text().await.unwrap());
+    let reason = "its certificate expires; whether it is let in until then is not known, since there is no readable PEM of";
+    assert!(shown.contains(&format!("{reason} name of cert_other")), "{shown}");
+    assert!(!shown.contains("its certificate has expired"), "{shown}");
+    let said = "Client other is not known to be let in, since there is no readable PEM of name of cert_other.";
+    assert!(shown.contains(said), "{shown}");
     let polls = exporter.get("/api/v1/polls").await.text().await.unwrap();
     let polls: Value = serde_json::from_str(&polls).unwrap();
     let failed = &polls["last_failure"]["failed_lists"][0];
