@@ -59,7 +59,13 @@ async fn what_was_never_read_is_a_warning_everywhere() {
             "the list of projects",
             0,
         ),
-        ("a project", one, "Project name of proj_001 has not been read yet", "project proj_001", 1),
+        (
+            "a project",
+            one,
+            "Project name of proj_001 has not been read yet",
+            "project name of proj_001 (proj_001)",
+            1,
+        ),
     ] {
         let forbidden = Answer::status(403).header("x-request-id", "req_7");
         let api = api().await.answering(move |request| fails(request).then(|| forbidden.clone()));
