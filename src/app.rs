@@ -82,7 +82,7 @@ impl App {
         let reloading = Reloading::new(config, client, client_metrics, web_security, &registry)?;
         let exposition = Arc::new(Exposition::new(registry)?);
         let probes = probe_server.map(|server| (server, web::probes(state.clone())));
-        let router = web::router(exposition, state, web_metrics);
+        let router = web::router(exposition, state, web_metrics, reloading.successful.clone());
         Ok(Self { poller, server, router, probes, reloading })
     }
 
@@ -92,6 +92,10 @@ impl App {
         let client = Client::new(&config.api, Arc::new(openai::Metrics::new(&Registry::new())?))?;
         config.poll.state_file.as_deref().map(poller::check_state_file).transpose()?;
         let mut lines = vec![format!("API: {}", client.connection())];
+        let state_file = config.poll.state_file.as_deref();
+        lines.extend(
+            state_file.and_then(|file| poller::state_file_damage(file, &config.api.base_url)),
+        );
         lines.extend(openai::certificate_counts(&config.api)?);
         if let Some(file) = config.web.config_file.as_deref() {
             let (security, _) = Security::load(file, web::Metrics::new(&Registry::new())?)?;

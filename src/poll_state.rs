@@ -42,6 +42,10 @@ pub struct PollState {
     pub clock_offset: Option<f64>,
     /// How the API is reached; none without a poller.
     pub connection: Option<Arc<ApiConnection>>,
+    /// Why the files for TLS to the API, as they are, are not in use, but those before; none if they are.
+    pub tls_fault: Option<Box<str>>,
+    /// Why the last snapshot is not in the state file; none if it is, or is not to be.
+    pub state_file_fault: Option<Box<str>>,
 }
 
 /// An offset that matters beside ends that are given to the second, and that no network explains, in seconds.
@@ -64,6 +68,8 @@ impl PollState {
             next_poll_at: None,
             clock_offset: None,
             connection: None,
+            tls_fault: None,
+            state_file_fault: None,
         }
     }
 

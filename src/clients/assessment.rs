@@ -49,6 +49,8 @@ pub struct Judgement<'a> {
     /// None: the organization's own scope.
     pub project: Option<&'a Project>,
     pub acceptance: &'a Acceptance,
+    /// An anchor in effect whose certificate has not been read, if there is one.
+    pub unread: Option<&'a str>,
 }
 
 impl Assessment {
@@ -122,7 +124,8 @@ impl Assessment {
         let Judged { client, file, scope, acceptance } = self.judged.get(position)?;
         let client = &self.clients[*client];
         let project = self.scopes.as_ref()?.project(*scope);
-        Some(Judgement { client, file: &client.files[*file], project, acceptance })
+        let unread = self.enforced.get(scope).and_then(|enforced| enforced.unread().next());
+        Some(Judgement { client, file: &client.files[*file], project, acceptance, unread })
     }
 
     /// Each file in each of its scopes.
@@ -134,6 +137,16 @@ impl Assessment {
     pub fn unscoped(&self) -> impl Iterator<Item = &Client> {
         let scopes = self.scopes.iter();
         scopes.flat_map(|scopes| self.clients.iter().filter(|it| scopes.of(it).is_empty()))
+    }
+
+    /// Patterns that match no selected project that is known, each after the name of its client.
+    pub fn unmatched_patterns(&self) -> impl Iterator<Item = (&str, &str)> {
+        let patterns = self.clients.iter().flat_map(|client| {
+            client.projects.iter().flatten().map(|pattern| (&*client.name, pattern.as_str()))
+        });
+        let scopes = self.scopes.as_ref();
+        patterns
+            .filter(move |(_, pattern)| scopes.is_some_and(|scopes| !scopes.matches_any(pattern)))
     }
 
     /// Whether any project is known. If none is, the list of projects has not been read: every organization has one.

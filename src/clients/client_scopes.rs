@@ -119,6 +119,11 @@ impl ClientScopes {
         !projects.is_empty() || !unread.is_empty() || project_faults.unselected > 0
     }
 
+    /// Whether a client's pattern matches a project.
+    pub(super) fn matches_any(&self, pattern: &str) -> bool {
+        self.matches.get(pattern).is_some_and(|positions| !positions.is_empty())
+    }
+
     fn projects(&self) -> impl Iterator<Item = Option<&Project>> {
         self.scopes.iter().map(|scope| scope.project(&self.inventory))
     }

@@ -69,17 +69,4 @@ impl Config {
         }
         Ok(())
     }
-
-    /// Every client, sorted by name, the exporter itself included if it has a certificate.
-    pub fn all_clients(&self) -> Vec<ClientConfig> {
-        let own = self.api.client_cert_file.iter().map(|path| ClientConfig {
-            name: OWN_CLIENT.into(),
-            certificate_files: vec![glob::Pattern::escape(&path.to_string_lossy())],
-            issuer_files: Vec::new(),
-            projects: None,
-        });
-        let mut clients: Vec<_> = self.clients.iter().cloned().chain(own).collect();
-        clients.sort_by(|a, b| a.name.cmp(&b.name));
-        clients
-    }
 }

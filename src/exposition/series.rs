@@ -72,7 +72,7 @@ impl Metric {
                 }
             }
             Series::ClientScopes(kind, value) => {
-                let Judgement { client, file, project, acceptance } =
+                let Judgement { client, file, project, acceptance, .. } =
                     state.clients.as_ref()?.get(row)?;
                 if file.kind == kind {
                     let [scope, id, name] = of_scope(project);
@@ -81,7 +81,7 @@ impl Metric {
                 }
             }
             Series::ClientRefusals => {
-                let Judgement { client, file, project, acceptance } =
+                let Judgement { client, file, project, acceptance, .. } =
                     state.clients.as_ref()?.get(row)?;
                 let refusal = acceptance.at(now).refusal;
                 if let Some(reason) = refusal.filter(|_| file.kind == FileKind::Certificate) {

@@ -1,9 +1,10 @@
 use std::time::Duration;
 
 use prometheus::{
-    Histogram, IntCounter, IntCounterVec, IntGaugeVec, Registry, register_histogram_with_registry,
-    register_int_counter_vec_with_registry, register_int_counter_with_registry,
-    register_int_gauge_vec_with_registry,
+    Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    register_histogram_with_registry, register_int_counter_vec_with_registry,
+    register_int_counter_with_registry, register_int_gauge_vec_with_registry,
+    register_int_gauge_with_registry,
 };
 
 use super::Endpoint;
@@ -16,6 +17,7 @@ pub struct Metrics {
     duration: Histogram,
     /// A vector without labels: a plain gauge would export 0 where no client certificate is configured.
     client_certificate_not_after: IntGaugeVec,
+    tls_in_use: IntGauge,
 }
 
 /// In seconds: from a fast response nearby to twice the default of `api.request_timeout`.
@@ -23,7 +25,15 @@ const DURATION_BUCKETS: [f64; 10] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 
 impl Metrics {
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let tls_in_use = register_int_gauge_with_registry!(
+            "openai_cert_exporter_api_tls_last_reload_successful",
+            "Whether the files for TLS to the OpenAI API, as they were read last, are in use: 1, also without such files, \
+             or 0.",
+            registry
+        )?;
+        tls_in_use.set(1);
         Ok(Self {
+            tls_in_use,
             // The library hashes label values joined without a separator. Endpoint names and codes are few and fixed, and
             // no two pairs join to the same text.
             requests: register_int_counter_vec_with_registry!(
@@ -53,8 +63,9 @@ impl Metrics {
         })
     }
 
-    /// The end of the client certificate in use; none without one.
-    pub(super) fn client_certificate(&self, not_after: Option<i64>) {
+    /// The end of the client certificate in use (none without one), and whether the files that were read last are in use.
+    pub(super) fn tls(&self, not_after: Option<i64>, is_last_in_use: bool) {
+        self.tls_in_use.set(is_last_in_use.into());
         let gauge = &self.client_certificate_not_after;
         match not_after {
             Some(not_after) => gauge.with_label_values::<&str>(&[]).set(not_after),

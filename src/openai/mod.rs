@@ -25,6 +25,7 @@ pub use pager::{Next, PageError, Pager};
 pub(crate) use progress::Progress;
 pub(crate) use tls_files::certificate_counts;
 pub use transport::ClientError;
+pub(crate) use transport::Presented;
 pub use wire::{Decoded, Entry};
 
 /// What was requested, as the label `endpoint` and the log name it.

@@ -5,6 +5,7 @@
 use std::env::var_os;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::net::ToSocketAddrs as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use super::roots::SystemRoots;
 use super::tls_files::{self, TlsFiles, lock};
 use super::{Client, Metrics};
 use crate::blocking::{BoundedIo, IO_TIMEOUT, try_spawn};
+use crate::clients::Chain;
 use crate::config::{Api, ConfigError};
 use crate::poll_state::ApiConnection;
 
@@ -46,6 +48,8 @@ pub(super) struct Transport {
     /// None if no connection speaks TLS, or `api.ca_file` holds the roots.
     system_roots: Option<SystemRoots>,
     tls: Mutex<Tls>,
+    /// Why the files, as they were for the last poll, are not in use.
+    fault: Mutex<Option<Box<str>>>,
     io: BoundedIo,
     /// What is being read or was read last, as messages name it.
     reading: Mutex<String>,
@@ -59,9 +63,16 @@ struct Tls {
     roots: String,
     /// When the client certificate expires, in seconds since the epoch; none without one.
     not_after: Option<i64>,
+    /// The client certificate as one of a client; none without one.
+    presented: Option<Presented>,
+    /// Why the files that were read last are not these.
+    refused: Option<Box<str>>,
     /// Digest of the files when last read, usable or not; none if they could not be read.
     seen: Option<u64>,
 }
+
+/// What is presented to the API, or why it cannot be judged as a client's.
+pub(crate) type Presented = Result<Arc<Chain>, Box<str>>;
 
 impl Transport {
     pub(super) fn new(api: &Api) -> Result<Self, ClientError> {
@@ -75,7 +86,8 @@ impl Transport {
         let files = TlsFiles::read(api, &reading)?;
         let seen = Some(digest(&files, system_roots.as_ref()));
         let tls = Mutex::new(configure(&files, system_roots.as_ref(), seen)?);
-        let transport = Self { proxy, system_roots, tls, io: BoundedIo::default(), reading };
+        let (fault, io) = (Mutex::default(), BoundedIo::default());
+        let transport = Self { proxy, system_roots, tls, fault, io, reading };
         // It fails here, if at all.
         transport.connector(api).connect().map_err(|error| ClientError(error_chain(&error)))?;
         Ok(transport)
@@ -104,8 +116,8 @@ impl Transport {
         lock(&self.tls)
     }
 
-    /// Takes the files over if they have changed and can be used. Blocks.
-    fn reload(&self, api: &Api) {
+    /// Takes the files over if they have changed and can be used. Returns why those read last are not in use. Blocks.
+    fn reload(&self, api: &Api) -> Option<Box<str>> {
         // Before the lock: a file system may hang.
         let files = TlsFiles::read(api, &self.reading);
         let system_roots = self.system_roots.as_ref();
@@ -114,18 +126,26 @@ impl Transport {
             *lock(&self.reading) = roots;
         }
         let seen = files.as_ref().ok().map(|files| digest(files, system_roots));
-        if std::mem::replace(&mut self.tls().seen, seen) == seen {
-            return;
+        let mut tls = self.tls();
+        if std::mem::replace(&mut tls.seen, seen) == seen {
+            if let Err(error) = &files {
+                tls.refused = Some(error.0.as_str().into());
+            }
+            return tls.refused.clone();
         }
+        drop(tls);
         match files.and_then(|files| configure(&files, system_roots, seen)) {
             Ok(tls) => {
                 *self.tls() = tls;
                 tracing::info!("the files for TLS to the API have changed and are in use");
+                None
             }
             Err(error) => {
                 tracing::warn!(
                     "the files for TLS to the API have changed and cannot be used; keeping the previous ones: {error}"
                 );
+                self.tls().refused = Some(error.0.into());
+                self.tls().refused.clone()
             }
         }
     }
@@ -144,7 +164,7 @@ impl Client {
     }
 
     /// What makes the connections of a poll, with the files as they are now. While they cannot be used, or if reading
-    /// them takes too long, with those before.
+    /// them takes too long, with those before: see [`Client::tls_fault`].
     pub(super) async fn connector(self: &Arc<Self>, deadline: Instant) -> Connector {
         let Self { api, transport, .. } = &**self;
         if transport.system_roots.is_some()
@@ -153,15 +173,28 @@ impl Client {
         {
             let client = Arc::clone(self);
             let reload = move || client.transport.reload(&client.api);
-            if let Err(error) = transport.io.run(deadline, reload).await {
-                let file = lock(&transport.reading).clone();
+            let fault = transport.io.run(deadline, reload).await.unwrap_or_else(|error| {
+                let fault = format!("{}: {error}", lock(&transport.reading));
                 tracing::warn!(
-                    "the files for TLS to the API cannot be read again; keeping the previous ones: {file}: {error}"
+                    "the files for TLS to the API cannot be read again; keeping the previous ones: {fault}"
                 );
-            }
+                Some(fault.into())
+            });
+            *lock(&transport.fault) = fault;
         }
-        self.metrics.client_certificate(transport.tls().not_after);
+        self.metrics.tls(transport.tls().not_after, self.tls_fault().is_none());
         transport.connector(api)
+    }
+
+    /// Why the files for TLS, as they were for the last session, are not in use, but those before; none if they are.
+    pub(crate) fn tls_fault(&self) -> Option<Box<str>> {
+        lock(&self.transport.fault).clone()
+    }
+
+    /// The file of the client certificate, and what of it is in use; none without one.
+    pub(crate) fn presented(&self) -> Option<(&Path, Presented)> {
+        let file = self.api.client_cert_file.as_deref()?;
+        Some((file, self.transport.tls().presented.clone()?))
     }
 
     /// How the API is reached, for people.
@@ -236,17 +269,19 @@ fn configure(
         .with_safe_default_protocol_versions()
         .map_err(unusable)?
         .with_root_certificates(store);
-    let (mut config, not_after) = match (&files.client_cert, &files.client_key) {
+    let (mut config, not_after, presented) = match (&files.client_cert, &files.client_key) {
         (Some(cert), Some(key)) => {
             let pair = tls_files::identity(cert, key)?;
             let not_after = tls_files::not_after(&pair);
             let resolver = Arc::new(SingleCertAndKey::from(pair));
-            (builder.with_client_cert_resolver(resolver), not_after)
+            let presented = Chain::from_pem(&cert.content).map(Arc::new);
+            let presented = presented.map_err(|error| error.to_string().into());
+            (builder.with_client_cert_resolver(resolver), not_after, Some(presented))
         }
-        _ => (builder.with_no_client_auth(), None),
+        _ => (builder.with_no_client_auth(), None, None),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Tls { config, roots, not_after, seen })
+    Ok(Tls { config, roots, not_after, presented, refused: None, seen })
 }
 
 /// Differs if a file does. Blocks, for a moment only: the files of TLS have been read.
@@ -295,6 +330,7 @@ mod tests {
         drop(guard);
         let what = "the files for TLS to the API cannot be read again; keeping the previous ones";
         let fault = format!("api.ca_file: {}: the file system does not respond", file.display());
+        assert_eq!(client.tls_fault(), Some(fault.as_str().into()));
         assert_eq!(io::read_to_string(log).unwrap(), format!(" WARN {what}: {fault}\n"));
     }
 

@@ -1,6 +1,7 @@
 //! The clients' part of a poll: their files are read, and all of it is judged, on a thread of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -8,9 +9,12 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::blocking::{spawn_blocking, try_spawn};
 use crate::client_files::ClientFiles;
-use crate::clients::{Assessment, Client, Contents, FailedFile, FileKind, Judgement, Signatures};
-use crate::config::ClientConfig;
+use crate::clients::{
+    Assessment, Client, ClientFile, Contents, FailedFile, FileKind, Judgement, Signatures,
+};
+use crate::config::{ClientConfig, OWN_CLIENT};
 use crate::inventory::{Inventory, whole_second};
+use crate::openai::Presented;
 
 /// How long the files may take although the poll's time is over: what is known of the API does not depend on them.
 const MIN_TIME: Duration = Duration::from_secs(5);
@@ -29,10 +33,12 @@ impl ClientJudge {
         Self { configured, files, signatures: Arc::default() }
     }
 
-    /// The assessment after a poll. A client whose files cannot be read in time has those of `before`.
+    /// The assessment after a poll, with the exporter itself as the client `own`. A client whose files cannot be read in time
+    /// has those of `before`.
     pub(super) async fn judge(
         &self,
         before: Option<Arc<Assessment>>,
+        own: Option<Client>,
         contents: Arc<Contents>,
         inventory: Option<Arc<Inventory>>,
         deadline: Instant,
@@ -41,6 +47,8 @@ impl ClientJudge {
         for configured in self.configured.iter().skip(clients.len()) {
             clients.push(not_read(configured, before.as_deref(), &fault));
         }
+        clients.extend(own);
+        clients.sort_by(|a, b| a.name.cmp(&b.name));
         let (signatures, last) = (Arc::clone(&self.signatures), before.clone());
         let judged = spawn_blocking(move || {
             let inventory = inventory.as_ref();
@@ -75,6 +83,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The exporter as a client of the API: by what it presents, whatever the file holds by now.
+pub(super) fn own_client((file, presented): (&Path, Presented)) -> Client {
+    let path: Arc<str> = file.to_string_lossy().into();
+    let (files, failed) = match presented {
+        Ok(chain) => (vec![ClientFile { path, kind: FileKind::Certificate, chain }], Vec::new()),
+        Err(message) => (Vec::new(), vec![FailedFile { path, message }]),
+    };
+    Client { name: OWN_CLIENT.into(), projects: None, files, failed }
+}
+
 /// A client with the files that were known `before`, each of its patterns counted as failed.
 fn not_read(configured: &ClientConfig, before: Option<&Assessment>, fault: &str) -> Client {
     let known = before.iter().flat_map(|before| before.clients());
@@ -92,7 +110,8 @@ fn not_read(configured: &ClientConfig, before: Option<&Assessment>, fault: &str)
     }
 }
 
-/// What is new about clients at `now`: files that cannot be used, and who is refused or let in again.
+/// What is new about clients at `now`: files that cannot be used, patterns that match nothing, and who is refused or let in
+/// again.
 pub(super) fn log_changes(
     assessment: Option<&Assessment>,
     now: f64,
@@ -108,6 +127,12 @@ pub(super) fn log_changes(
     for client in unscoped.difference(&unscoped_before) {
         let message = "no project that is monitored matches its patterns";
         tracing::warn!(client, "a client is judged nowhere: {message}");
+    }
+    let unmatched_before = before.map(|(before, _)| unmatched_patterns(before)).unwrap_or_default();
+    let unmatched = assessment.map(unmatched_patterns).unwrap_or_default();
+    for (client, pattern) in unmatched.difference(&unmatched_before) {
+        let what = "a pattern of its `projects` matches no project that is monitored";
+        tracing::warn!(client, pattern, "a client is judged in fewer projects: {what}");
     }
     let refused_before = before.map(|(before, at)| refused(before, at)).unwrap_or_default();
     let refused = assessment.map(|assessment| refused(assessment, now)).unwrap_or_default();
@@ -133,6 +158,13 @@ fn unscoped(assessment: &Assessment) -> BTreeSet<&str> {
     unscoped.map(|client| &*client.name).collect()
 }
 
+/// Clients with patterns that match nothing, where another one matches.
+fn unmatched_patterns(assessment: &Assessment) -> BTreeSet<(&str, &str)> {
+    let unscoped = unscoped(assessment);
+    let unmatched = assessment.unmatched_patterns().filter(|_| assessment.any_project());
+    unmatched.filter(|(client, _)| !unscoped.contains(client)).collect()
+}
+
 fn failed_files(assessment: &Assessment) -> BTreeSet<(&str, &str, &str)> {
     let clients = assessment.clients().iter();
     let failed =
@@ -152,7 +184,7 @@ struct Place<'a> {
 /// Where clients are refused at an instant, or would be, and why.
 fn refused(assessment: &Assessment, at: f64) -> BTreeMap<Place<'_>, &'static str> {
     let refused =
-        assessment.iter().filter_map(|Judgement { client, file, project, acceptance }| {
+        assessment.iter().filter_map(|Judgement { client, file, project, acceptance, .. }| {
             let verdict = acceptance.at(whole_second(at));
             let reason = verdict.refusal.filter(|_| verdict.accepted == Some(false))?;
             let place = Place {
@@ -182,7 +214,7 @@ mod tests {
         let pattern = format!("{}/*.crt", folder.path().display());
         let config = format!("name = 'edge'\ncertificate_files = '{pattern}'");
         let judge = ClientJudge::new(vec![toml::from_str(&config).unwrap()]);
-        let judged = |before| judge.judge(before, Arc::default(), None, Instant::now());
+        let judged = |before| judge.judge(before, None, Arc::default(), None, Instant::now());
         let read = judged(None).await.unwrap();
         let hanging = judge.files.try_lock();
         let not_read = judged(Some(Arc::clone(&read))).await.unwrap();

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use regex::Regex;
 use tokio::time::Instant;
 
+use super::project_filter::{ProjectFilter, UnmatchedPatterns};
 use super::state_file::SavedState;
 use crate::clients::{AnchorContent, Contents};
 use crate::inventory::{
@@ -30,21 +30,6 @@ pub(super) struct CollectOptions {
     pub(super) rotation_group: RotationGroup,
 }
 
-#[derive(Debug)]
-pub(super) struct ProjectFilter {
-    /// One of these must match; empty if every project is selected.
-    pub(super) include: Vec<Regex>,
-    /// None of these may match.
-    pub(super) exclude: Vec<Regex>,
-}
-
-impl ProjectFilter {
-    fn selects(&self, project: &Project) -> bool {
-        (self.include.is_empty() || project.matches_any(&self.include))
-            && !project.matches_any(&self.exclude)
-    }
-}
-
 pub(super) struct Collected {
     /// None if the organization's list could not be read: then no other list is read.
     pub(super) snapshot: Option<Arc<Snapshot>>,
@@ -52,6 +37,8 @@ pub(super) struct Collected {
     pub(super) contents: Arc<Contents>,
     /// The lists that could not be read: the snapshot has their previous content, or none.
     pub(super) failed: Vec<FailedList>,
+    /// The patterns that match no project; none if projects were not listed.
+    pub(super) unmatched: Option<UnmatchedPatterns>,
     /// How long the API asks for no further requests.
     pub(super) pause: Duration,
 }
@@ -78,7 +65,8 @@ impl Collected {
                 message,
             }
         });
-        Self { snapshot: snapshot.map(Arc::new), contents, failed: failed.collect(), pause }
+        let (snapshot, failed) = (snapshot.map(Arc::new), failed.collect());
+        Self { snapshot, contents, failed, unmatched: None, pause }
     }
 }
 
@@ -99,6 +87,7 @@ struct Projects {
     listed_at: Option<f64>,
     faults: ProjectFaults,
     failed: Vec<(ListName, Error)>,
+    unmatched: Option<UnmatchedPatterns>,
 }
 
 impl Projects {
@@ -115,7 +104,7 @@ impl Projects {
         lists.retain(|(list, _)| filter.selects(&list.project));
         unread.retain(|project| filter.selects(project));
         faults.unselected += (listed - lists.len() - unread.len()) as u64;
-        Self { lists, unread, listed_at, faults, failed: Vec::new() }
+        Self { lists, unread, listed_at, faults, ..Self::default() }
     }
 }
 
@@ -152,10 +141,11 @@ impl CollectOptions {
             }
         };
         let organization_read_at = unix_now();
-        let Projects { lists, unread, listed_at, faults, mut failed } = match &self.projects {
-            Some(filter) => self.collect_projects(session, filter, before, slow_failures).await,
-            None => Projects::default(),
-        };
+        let Projects { lists, unread, listed_at, faults, mut failed, unmatched } =
+            match &self.projects {
+                Some(filter) => self.collect_projects(session, filter, before, slow_failures).await,
+                None => Projects::default(),
+            };
         let (projects, projects_read_at) = lists.into_iter().unzip();
         let mut lists = Lists { organization, projects, unread, project_faults: faults };
         let contents = self.collect_contents(session, &lists, contents, &mut failed).await;
@@ -171,7 +161,7 @@ impl CollectOptions {
             projects_listed_at: listed_at,
             projects_read_at,
         };
-        Collected::new(Some(snapshot), contents, failed)
+        Collected { unmatched, ..Collected::new(Some(snapshot), contents, failed) }
     }
 
     /// The PEM of each certificate of these lists. It never changes, so that it is read once; but one that holds no readable
@@ -236,6 +226,7 @@ impl CollectOptions {
         let listed_at = Some(unix_now());
         listed.items.retain(|project| !project.archived);
         slow_failures.retain(|id, _| listed.get(id).is_some());
+        let unmatched = Some(filter.unmatched(&listed.items));
         let (selected, unselected): (Vec<_>, Vec<_>) =
             listed.items.into_iter().partition(|project| filter.selects(project));
         session.progress().projects_known(selected.len());
@@ -252,7 +243,7 @@ impl CollectOptions {
             vanished: 0,
             unselected: unselected.len() as u64,
         };
-        let mut projects = Projects { listed_at, faults, ..Projects::default() };
+        let mut projects = Projects { listed_at, faults, unmatched, ..Projects::default() };
         for ProjectRead { project, certificates, is_slow, ended_at } in reads {
             match certificates {
                 Ok(certificates) => {
@@ -350,6 +341,7 @@ mod tests {
     use std::sync::Mutex;
 
     use prometheus::Registry;
+    use regex::Regex;
     use serde_json::{Value, json};
     use wiremock::matchers::any;
     use wiremock::{Mock, MockServer, Request, ResponseTemplate};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::project_filter::UnmatchedPatterns;
 use crate::inventory::{
     Certificate, Change, Inventory, Listing, Malformed, ProjectList, Snapshot, Thresholds,
 };
@@ -91,6 +92,13 @@ pub(super) fn poll(state: &PollState, snapshot: Option<&Snapshot>, before: Optio
 /// As many as the status page counts.
 fn scopes(inventory: &Inventory) -> usize {
     1 + inventory.projects().len() + inventory.unread_projects().len()
+}
+
+/// Patterns that match no project, if they did `before`.
+pub(super) fn unmatched_patterns(now: &UnmatchedPatterns, before: &UnmatchedPatterns) {
+    for (key, pattern) in now.difference(before) {
+        tracing::warn!(key, pattern = &**pattern, "a pattern matches no project that is listed");
+    }
 }
 
 /// Whether this machine's clock differs from that of the API, if that has changed.

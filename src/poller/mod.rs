@@ -7,6 +7,7 @@ mod clients;
 mod collect;
 mod log;
 mod progress;
+mod project_filter;
 mod schedule;
 mod state_file;
 
@@ -26,11 +27,12 @@ use crate::config::{ClientConfig, Config, Credentials};
 use crate::inventory::{RotationGroup, Snapshot, unix_now};
 use crate::openai::{Client, Error};
 use crate::poll_state::{FailureReason, ListName, PollResult, PollState, PollTiming};
-use clients::{ClientJudge, log_changes};
-use collect::{CollectOptions, Collected, ProjectFilter, SlowFailures};
+use clients::{ClientJudge, log_changes, own_client};
+use collect::{CollectOptions, Collected, SlowFailures};
+use project_filter::{ProjectFilter, UnmatchedPatterns};
 use schedule::Schedule;
 use state_file::StateFile;
-pub use state_file::{StateFileError, check_state_file};
+pub use state_file::{StateFileError, check_state_file, state_file_damage};
 
 /// The longest pause that the API may ask for: a mistake there must not stop polling for longer.
 const MAX_PAUSE: Duration = Duration::from_secs(3_600);
@@ -44,6 +46,8 @@ pub struct Poller {
     state_file: Option<StateFile>,
     state: watch::Sender<Arc<PollState>>,
     slow_failures: SlowFailures,
+    /// As they have been logged.
+    unmatched: UnmatchedPatterns,
     /// The anchors' PEM as far as it has been read.
     contents: Arc<Contents>,
     /// The instant, by the API's clock, as of which the log says who is refused.
@@ -68,8 +72,9 @@ impl PollerConfig {
     pub fn new(client: Arc<Client>, config: &Config, credentials: Credentials) -> Self {
         let Config { poll, certificates, .. } = config;
         let (include, exclude) = (poll.project_include.clone(), poll.project_exclude.clone());
-        let configured_clients = config.all_clients();
-        let content = certificates.content || !configured_clients.is_empty();
+        let configured_clients = config.clients.clone();
+        let any_client = !configured_clients.is_empty() || config.api.client_cert_file.is_some();
+        let content = certificates.content || any_client;
         let options = CollectOptions {
             projects: poll.projects.then_some(ProjectFilter { include, exclude }),
             content,
@@ -141,13 +146,15 @@ impl Poller {
         let logged_at = unix_now();
         if let Some(judge) = &config.clients {
             let inventory = state.snapshot.as_ref().map(|snapshot| Arc::clone(&snapshot.inventory));
-            let now = Instant::now();
-            state.clients = judge.judge(None, Arc::clone(&contents), inventory, now).await;
+            let (own, now) = (config.client.presented().map(own_client), Instant::now());
+            state.clients = judge.judge(None, own, Arc::clone(&contents), inventory, now).await;
             log_changes(state.clients.as_deref(), logged_at, None);
         }
         let (state, receiver) = watch::channel(Arc::new(state));
-        let slow_failures = SlowFailures::new();
-        Ok((Self { config, state_file, state, slow_failures, contents, logged_at }, receiver))
+        let (slow_failures, unmatched) = (SlowFailures::new(), UnmatchedPatterns::new());
+        let poller =
+            Self { config, state_file, state, slow_failures, unmatched, contents, logged_at };
+        Ok((poller, receiver))
     }
 
     /// Polls until `shutdown`, first at once. Polls never overlap. A configuration that comes in through `reloads` holds from
@@ -197,9 +204,13 @@ impl Poller {
         self.set_liveness_deadline(deadline);
         self.publish(|state| state.next_poll_at = None);
         let before = self.state.borrow().snapshot.clone();
-        let Collected { snapshot, contents, failed, pause } =
+        let Collected { snapshot, contents, failed, unmatched, pause } =
             self.collect(deadline, before.as_deref()).await;
         self.contents = contents;
+        if let Some(unmatched) = unmatched {
+            log::unmatched_patterns(&unmatched, &self.unmatched);
+            self.unmatched = unmatched;
+        }
         let clients = self.judge_clients(snapshot.as_ref().or(before.as_ref()), deadline).await;
         let result = PollResult { ended_at: unix_now(), duration: started.elapsed(), failed };
         self.record(snapshot, clients, result).await;
@@ -218,6 +229,7 @@ impl Poller {
                 self.publish(|state| {
                     state.clock_offset = session.clock_offset().or(state.clock_offset);
                     state.connection = Some(Arc::new(client.connection()));
+                    state.tls_fault = client.tls_fault();
                 });
                 log::clock(self.state.borrow().clock_error(), was_wrong);
                 collected
@@ -236,10 +248,11 @@ impl Poller {
         snapshot: Option<&Arc<Snapshot>>,
         deadline: Instant,
     ) -> Option<Arc<Assessment>> {
-        let judge = self.config.clients.as_ref()?;
+        let PollerConfig { client, clients: judge, .. } = &self.config;
+        let (judge, own) = (judge.as_ref()?, client.presented().map(own_client));
         let (before, contents) = (self.state.borrow().clients.clone(), Arc::clone(&self.contents));
         let inventory = snapshot.map(|snapshot| Arc::clone(&snapshot.inventory));
-        let clients = judge.judge(before.clone(), contents, inventory, deadline).await;
+        let clients = judge.judge(before.clone(), own, contents, inventory, deadline).await;
         let now = self.state.borrow().earliest_time(unix_now());
         let seen_at = std::mem::replace(&mut self.logged_at, now);
         log_changes(clients.as_deref(), now, before.as_deref().map(|before| (before, seen_at)));
@@ -261,8 +274,9 @@ impl Poller {
         log::poll(&state, snapshot.as_deref(), before.as_deref());
         if let (Some(file), Some(snapshot)) = (&mut self.state_file, snapshot) {
             let contents = &self.contents;
-            state.state_write_failures +=
-                u64::from(!file.save(&snapshot, contents, state.last_success_at).await);
+            let saved = file.save(&snapshot, contents, state.last_success_at).await;
+            state.state_write_failures += u64::from(saved.is_err());
+            state.state_file_fault = saved.err();
         }
         self.state.send_replace(Arc::new(state));
     }
@@ -297,7 +311,7 @@ mod tests {
     use super::*;
     use crate::blocking::IO_TIMEOUT;
     use crate::config::{ConfigFile, Layers, Loaded};
-    use crate::fixture::{NOW, authority, certificate, snapshot};
+    use crate::fixture::{authority, certificate, snapshot};
     use crate::openai::Metrics;
     use crate::poll_state::FailedList;
 
@@ -359,7 +373,7 @@ mod tests {
         let known = |config: &PollerConfig| format!("{:?}", config.clients);
         let before = config("projects = '^prod-'");
         let judge = before.clients.as_ref().unwrap();
-        judge.judge(None, Arc::default(), None, Instant::now()).await;
+        judge.judge(None, None, Arc::default(), None, Instant::now()).await;
         let (read, mut same, mut other) =
             (known(&before), config("projects = '^prod-'"), config("projects = '^test-'"));
         assert_ne!(known(&same), read);
@@ -384,9 +398,11 @@ mod tests {
             request_id: None,
             message: "".into(),
         };
-        let result =
-            |failed| PollResult { ended_at: NOW as f64 + 0.5, duration: Duration::ZERO, failed };
+        let then = unix_now().floor() - 1_000.0;
+        let result = |failed| PollResult { ended_at: then + 0.5, duration: Duration::ZERO, failed };
         let mut read = Snapshot::clone(&snapshot(&[vec![certificate("a")], vec![], vec![]]));
+        read.organization_read_at = then;
+        (read.projects_listed_at, read.projects_read_at) = (Some(then), vec![then; 2]);
         first.record(Some(Arc::new(read.clone())), None, result(vec![])).await;
         // The same lists again, but for one that cannot be read.
         read.organization_read_at += 300.0;
@@ -401,12 +417,9 @@ mod tests {
         assert_eq!(restored.inventory.lists(), read.inventory.lists());
         assert_eq!(
             (restored.organization_read_at, &restored.projects_read_at),
-            (NOW as f64 + 300.0, &read.projects_read_at)
+            (then + 300.0, &read.projects_read_at)
         );
-        assert_eq!(
-            (state.last_success_at, state.oldest_read_at()),
-            (Some(NOW as f64 + 0.5), Some(NOW as f64))
-        );
+        assert_eq!((state.last_success_at, state.oldest_read_at()), (Some(then + 0.5), Some(then)));
     }
 
     #[tokio::test]

@@ -15,10 +15,11 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
+use url::Url;
 
 use crate::blocking::try_spawn;
 use crate::clients::Contents;
-use crate::inventory::{Lists, Snapshot};
+use crate::inventory::{Lists, Snapshot, unix_now};
 use crate::{atomic_file, regular_file};
 
 const VERSION: u32 = 2;
@@ -44,6 +45,14 @@ pub fn check_state_file(path: &Path) -> Result<(), StateFileError> {
     require_regular(path).map_err(|_| StateFileError::NotRegular(path.into()))?;
     let replaceable = require_readable(path).and_then(|()| atomic_file::check(path));
     replaceable.map_err(|error| StateFileError::NotWritable(path.into(), error))
+}
+
+/// Why the content of the file would be set aside at the start, if it would.
+pub fn state_file_damage(path: &Path, base_url: &Url) -> Option<String> {
+    let error = load(path, base_url.as_str()).err()?;
+    let path = path.display();
+    (error.kind() == ErrorKind::InvalidData)
+        .then(|| format!("poll.state_file: {path} would be set aside: {error}"))
 }
 
 #[derive(Debug)]
@@ -101,7 +110,18 @@ impl StateFile {
             }
         });
         match loaded.await {
-            Ok(saved) => Ok(saved),
+            Ok(None) => Ok(None),
+            Ok(Some(mut saved)) => {
+                let path = self.path.display();
+                if let Some(seconds_ahead) = saved.limit_to(unix_now()) {
+                    tracing::warn!(
+                        %path,
+                        seconds_ahead,
+                        "the state file is dated in the future: what it holds counts as read now"
+                    );
+                }
+                Ok(Some(saved))
+            }
             Err(error) if error.kind() == ErrorKind::InvalidInput => {
                 Err(StateFileError::NotRegular(Arc::clone(&self.path)))
             }
@@ -112,13 +132,13 @@ impl StateFile {
         }
     }
 
-    /// Returns whether it is on disk. Why not is logged.
+    /// Returns why it is not on disk, if it is not. That is logged too.
     pub(super) async fn save(
         &mut self,
         snapshot: &Snapshot,
         contents: &Arc<Contents>,
         last_success_at: Option<f64>,
-    ) -> bool {
+    ) -> Result<(), Box<str>> {
         let path = Arc::clone(&self.path);
         let state = SavedState::new(&self.base_url, snapshot, contents, last_success_at);
         let held = Arc::clone(&self.lock);
@@ -128,10 +148,11 @@ impl StateFile {
                 save(&path, &state)
             })
             .await;
-        if let Err(error) = &saved {
-            tracing::warn!(path = %self.path.display(), "the state file cannot be written: {error}");
-        }
-        saved.is_ok()
+        saved.map_err(|error| {
+            let path = self.path.display();
+            tracing::warn!(%path, "the state file cannot be written: {error}");
+            format!("{path}: {error}").into()
+        })
     }
 
     /// Runs file I/O, which a broken disk may block for ever, on a thread of its own.
@@ -173,6 +194,19 @@ impl SavedState {
             lists,
             contents: Arc::clone(contents),
         }
+    }
+
+    /// Takes instants after `now` as `now`, since a clock was wrong and nothing would ever be stale. Returns by how many
+    /// seconds the latest was ahead, if one was.
+    fn limit_to(&mut self, now: f64) -> Option<f64> {
+        let Self { last_success_at, projects_listed_at, projects_read_at, .. } = self;
+        let dates = [last_success_at, projects_listed_at].into_iter().flatten();
+        let mut ahead = 0.0_f64;
+        for date in dates.chain(projects_read_at).chain([&mut self.organization_read_at]) {
+            ahead = ahead.max(*date - now);
+            *date = date.min(now);
+        }
+        (ahead > 0.0).then_some(ahead)
     }
 
     /// Whether it is what [`Lists`] and a snapshot promise to be.
@@ -394,6 +428,19 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_read_later_than_now() {
+        let now = NOW as f64;
+        let past = SavedState { projects_listed_at: Some(now - 1.0), ..state() };
+        let mut read = SavedState { last_success_at: Some(now - 1.0), ..past };
+        let before = content(&read);
+        assert_eq!((read.limit_to(now), content(&read)), (None, before));
+        read.projects_read_at[0] = now + 90.0;
+        assert_eq!(read.limit_to(now), Some(90.0));
+        assert_eq!(read.projects_read_at, [now, now - DAY as f64]);
+        assert_eq!(read.limit_to(now), None);
+    }
+
+    #[test]
     fn content_of_no_use_is_set_aside() {
         let folder = TempDir::new().unwrap();
         let good = fs::read(file(&folder, &content(&state()))).unwrap();
@@ -522,12 +569,12 @@ mod tests {
         assert_eq!(hung.unwrap_err().kind(), ErrorKind::TimedOut);
         tokio::time::resume();
         let snapshot = snapshot(&[vec![]]);
-        assert!(!state_file.save(&snapshot, &Arc::default(), None).await);
+        assert!(state_file.save(&snapshot, &Arc::default(), None).await.is_err());
         drop(release);
         while state_file.last.strong_count() > 0 {
             tokio::task::yield_now().await;
         }
-        assert!(state_file.save(&snapshot, &Arc::default(), None).await);
+        assert_eq!(state_file.save(&snapshot, &Arc::default(), None).await, Ok(()));
         assert!(state_file.load().await.unwrap().is_some());
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct ClientRow<'a> {
     pub(super) anchor_has_expired: bool,
     /// The anchor that, once it has ended, may be looked at before a valid one of its name and key.
     pub(super) hidden_by: Option<Link>,
+    /// The anchor without whose certificate it is not known whether it is let in.
+    pub(super) unread: Option<Link>,
     /// When it is let in for certain.
     pub spans: &'a [(UnixSeconds, UnixSeconds)],
     pub(super) refusal: Option<Refusal>,
@@ -81,22 +83,29 @@ impl<'a> ClientRow<'a> {
 
     fn new(
         assessment: &'a Assessment,
-        Judgement { client, file, project, acceptance }: Judgement<'a>,
+        Judgement { client, file, project, acceptance, unread }: Judgement<'a>,
         now: f64,
         thresholds: Thresholds,
     ) -> Self {
         let verdict = acceptance.at(whole_second(now));
         let (state, severity) = judge(file, &verdict, now, thresholds);
         let Verdict { refused_from, refusal, trust_path, hidden_by, at_the_latest, .. } = verdict;
+        let is_issuer = file.kind == FileKind::Issuer;
+        // The leaf of an issuer does not exist: it has no end.
+        let at_the_latest = at_the_latest.filter(|_| !is_issuer);
         let refused_from = refused_from.or(at_the_latest.map(|(at, _)| at));
         let refusal = refusal.or(at_the_latest.map(|(_, refusal)| refusal));
+        let unread = unread.and_then(|id| assessment.certificate(id)).map(Link::certificate);
+        let is_unknown = state == ClientState::Unknown;
+        let is_to_come = state == ClientState::Accepted || is_unknown && at_the_latest.is_some();
+        let reason = refusal.map(|refusal| reason(refusal, is_to_come));
+        let doubt = (is_unknown && (is_to_come || reason.is_none()))
+            .then(|| doubt(reason, unread.as_ref().map(|anchor| &*anchor.name)));
         let hidden_by = hidden_by.and_then(|id| assessment.certificate(id));
         let begins_later = |listed: &Certificate| listed.valid_at.is_some_and(|at| at as f64 > now);
         let has_expired =
             |listed: &Certificate| listed.expires_at.is_some_and(|at| at as f64 <= now);
-        let is_issuer = file.kind == FileKind::Issuer;
         let names = trust_path.iter().flat_map(TrustPath::names);
-        // The leaf of an issuer does not exist.
         let mut path: Vec<_> = names.skip(usize::from(is_issuer)).map(sanitize).collect();
         path.pop();
         let anchor =
@@ -114,12 +123,13 @@ impl<'a> ClientRow<'a> {
             scope_id: project.map(|project| sanitize(&project.id)),
             end: refused_from.map(format_timestamp),
             relative_end: refused_from.map(|end| relative(Some(end), now)),
-            reason: refusal.map(|refusal| reason(refusal, state).into()),
+            reason: doubt.or(reason.map(str::to_owned)),
             path,
             anchor_begins_later: anchor.is_some_and(begins_later),
             anchor_has_expired: anchor.is_some_and(has_expired),
             anchor: anchor.map(Link::certificate),
             hidden_by: hidden_by.map(Link::certificate),
+            unread: unread.filter(|_| is_unknown),
             spans: acceptance.spans(),
             refusal,
             refused_from,
@@ -159,6 +169,7 @@ impl<'a> ClientRow<'a> {
             anchor_has_expired: false,
             anchor: None,
             hidden_by: None,
+            unread: None,
             spans: &[],
             refusal: None,
             refused_from: None,
@@ -294,9 +305,21 @@ pub(super) fn worst(assessment: &Assessment, now: f64, thresholds: Thresholds) -
     )
 }
 
+/// Of what is not known: `end` is why it is refused from some instant on, `unread` the anchor that would tell.
+fn doubt(end: Option<&str>, unread: Option<&str>) -> String {
+    let since = unread.map(no_readable_pem).unwrap_or_default();
+    match end {
+        Some(end) => format!("{end}; whether it is let in until then is not known{since}"),
+        None => format!("whether it is let in is not known{since}"),
+    }
+}
+
+pub(super) fn no_readable_pem(anchor: &str) -> String {
+    format!(", since there is no readable PEM of {anchor}")
+}
+
 /// What stands after "refused:".
-fn reason(refusal: Refusal, state: ClientState) -> &'static str {
-    let is_to_come = state == ClientState::Accepted;
+fn reason(refusal: Refusal, is_to_come: bool) -> &'static str {
     match refusal {
         Refusal::AuthorityKeyIdentifier => "its certificate has no Authority Key Identifier",
         Refusal::Expired if is_to_come => "its certificate expires",

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::client_rows::{ClientRow, ClientState};
+use super::client_rows::{ClientRow, ClientState, no_readable_pem};
 use super::harms::{Clause, Subject, Urgency};
 use super::links::Link;
 use super::rows::CertificateRow;
@@ -95,7 +95,10 @@ fn text(alike: &[&ClientRow<'_>], now: f64) -> String {
             "are judged nowhere, since no project matches their patterns".into(),
         ),
         ClientState::Unknown | ClientState::NotAsked => {
-            ("is not known to be let in".into(), CERTIFICATES, "are not known to be let in".into())
+            let unread = row.unread.as_ref().map(Link::mark);
+            let since = unread.map(|anchor| no_readable_pem(&anchor)).unwrap_or_default();
+            let one = format!("is not known to be let in{since}");
+            (one, CERTIFICATES, "are not known to be let in".into())
         }
     };
     match alike.len() {
@@ -238,6 +241,9 @@ mod tests {
         (summary.status, summary.message(), next)
     }
 
+    const UNREAD: &str =
+        "Client edge is not known to be let in, since there is no readable PEM of root.";
+
     #[test]
     fn clients_are_said_with_the_rest() {
         let ((root, issue), (other, issue_otherwise)) = (authority("root"), authority("other"));
@@ -317,7 +323,7 @@ mod tests {
                 edge(vec![leaf(300)]),
                 None,
                 Status::Warning,
-                format!("Client edge is not known to be let in. {nothing}"),
+                format!("{UNREAD} {nothing}"),
                 None,
             ),
         ] {

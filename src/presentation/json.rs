@@ -100,7 +100,8 @@ struct ClientEntry<'a> {
 }
 
 impl<'a> ClientEntry<'a> {
-    fn new(Judgement { client, file, project, acceptance }: Judgement<'a>, now: f64) -> Self {
+    fn new(judgement: Judgement<'a>, now: f64) -> Self {
+        let Judgement { client, file, project, acceptance, .. } = judgement;
         let issuer = file.kind == FileKind::Issuer;
         let Verdict { accepted, refused_from, refusal, trust_path, .. } =
             acceptance.at(whole_second(now));

@@ -11,6 +11,7 @@ mod timeline;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use prometheus::IntGauge;
 use tokio::sync::watch;
 
 use crate::exposition::Exposition;
@@ -30,6 +31,8 @@ struct AppState {
     exposition: Arc<Exposition>,
     state: watch::Receiver<Arc<PollState>>,
     metrics: Metrics,
+    /// 0 while a new configuration is refused.
+    config_in_force: IntGauge,
     responses: Arc<SharedResponses>,
 }
 

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use futures_util::stream;
+use prometheus::IntGauge;
 use tokio::sync::watch;
 
 use super::cached::{CachedResponse, accepts_gzip};
@@ -20,13 +21,15 @@ use crate::exposition::{self, Exposition};
 use crate::inventory::unix_now;
 use crate::poll_state::PollState;
 
-/// Every path that is served.
+/// Every path that is served. `config_in_force` is 0 while a new configuration is refused.
 pub fn router(
     exposition: Arc<Exposition>,
     state: watch::Receiver<Arc<PollState>>,
     metrics: Metrics,
+    config_in_force: IntGauge,
 ) -> Router {
-    let app = AppState { exposition, state: state.clone(), metrics, responses: Arc::default() };
+    let (watched, responses) = (state.clone(), Arc::default());
+    let app = AppState { exposition, state: watched, metrics, config_in_force, responses };
     Router::new()
         .route("/", get(status::page))
         .route("/status.css", file("text/css", include_str!("status.css")))

@@ -40,14 +40,14 @@ pub(super) async fn page(
     headers: HeaderMap,
 ) -> Result<Response, NotRendered> {
     let state = Arc::clone(&app.state.borrow());
-    let is_refused = app.metrics.is_refused();
-    let render = move |state: &PollState, now| render(state, is_refused, now);
+    let warnings = warnings(&app, &state);
+    let render = move |state: &PollState, now| render(state, warnings, now);
     Ok(app.responses.page.get(state, |_, second| second, render).await?.respond(&headers))
 }
 
-fn render(state: &PollState, is_web_config_refused: bool, now: f64) -> Option<CachedResponse> {
+fn render(state: &PollState, warnings: Vec<Warning>, now: f64) -> Option<CachedResponse> {
     let summary = Summary::new(state, now, Thresholds::default());
-    let page = Page { is_web_config_refused, ..Page::new(&summary, state, now) };
+    let page = Page { warnings, ..Page::new(&summary, state, now) };
     let html = page.render().ok()?;
     let page = CachedResponse::volatile("text/html; charset=utf-8", html);
     let page = page.with(CONTENT_SECURITY_POLICY, PAGE_CSP).with(X_FRAME_OPTIONS, "DENY");
@@ -62,7 +62,7 @@ struct Page<'a> {
     rendered_at: String,
     summary: &'a Summary<'a>,
     banner: Option<(Severity, &'a str, String)>,
-    is_web_config_refused: bool,
+    warnings: Vec<Warning>,
     last_success: Option<RelativeTime>,
     last_failure: Option<(RelativeTime, String)>,
     next_poll: Option<RelativeTime>,
@@ -126,7 +126,7 @@ impl<'a> Page<'a> {
             refresh_seconds: if state.snapshot.is_some() { refresh } else { REFRESH.0 },
             rendered_at: format_timestamp(whole_second(now)),
             banner: banner(summary, state, now),
-            is_web_config_refused: false,
+            warnings: Vec::new(),
             last_success: state.last_success_at.map(past),
             last_failure: last_failure
                 .map(|poll| (past(poll.ended_at), name_failures(&poll.failed, snapshot))),
@@ -220,6 +220,33 @@ impl<'a, T> Rows<'a, T> {
     fn hidden(&self) -> usize {
         self.total - self.shown.len()
     }
+}
+
+/// A lead and a text.
+type Warning = (&'static str, String);
+
+/// What is amiss with the exporter itself, although what is shown is right.
+fn warnings(app: &AppState, state: &PollState) -> Vec<Warning> {
+    let config = (app.config_in_force.get() == 0).then(|| {
+        (
+            "A new configuration was refused.",
+            "The previous one stays in use; the log says why.".into(),
+        )
+    });
+    let web_config = app.metrics.is_refused().then(|| {
+        let text = "The previous certificates and users stay in use; the log says why.";
+        ("A change to the web configuration was refused.", text.into())
+    });
+    let tls = state.tls_fault.as_ref().map(|fault| {
+        let text = format!("Those before stay in use, but a restart would lose them: {fault}.");
+        ("The files for TLS to the API cannot be used.", text)
+    });
+    let state_file = state.state_file_fault.as_ref().map(|fault| {
+        let text =
+            format!("A restart would lose what has been read since the last write: {fault}.");
+        ("The state file cannot be written.", text)
+    });
+    [config, web_config, tls, state_file].into_iter().flatten().collect()
 }
 
 /// Why the page may not show the present state: a lead and a text.

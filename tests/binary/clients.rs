@@ -17,6 +17,7 @@ use crate::api::{
 };
 use crate::binary::{Ended, Launch};
 use crate::page::Page;
+use crate::status_page::without_links;
 use crate::tls::{Authority, Pair};
 
 const ACCEPTED: &str = "openai_client_certificate_accepted";
@@ -219,6 +220,23 @@ async fn client_that_is_judged_nowhere_is_a_warning() {
 }
 
 #[tokio::test]
+async fn pattern_of_a_client_that_matches_no_project_is_told_once() {
+    let anchor = Authority::new();
+    let clients = Clients::new(
+        "[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\nprojects = ['^prod-', '^cii-']\n",
+    );
+    clients.write("leaf.pem", leaf(&anchor, 10).certificate);
+    let mut has = organization(&anchor);
+    has.projects.push(project("prod-1", vec![]));
+    let api = Api::of(has).await;
+    let exporter = clients.in_use(api.often().projects()).start().await;
+    exporter.page_after_polls(3).await;
+    let lines = exporter.log_lines("matches no project that is monitored");
+    let names_both = |line: &String| line.contains("edge") && line.contains("^cii-");
+    assert!(lines.len() == 1 && lines.iter().all(names_both), "{lines:?}");
+}
+
+#[tokio::test]
 async fn projects_that_have_not_been_read_are_clients_projects_too() {
     let (anchor, other) = (Authority::new(), Authority::new());
     let clients = Clients::new(
@@ -380,6 +398,12 @@ async fn pem_that_cannot_be_read_costs_only_what_rests_on_it() {
     assert_eq!(page.reasons(), ["server"]);
     assert_eq!(of(&page, ACCEPTED, &clients.path("leaf.pem")), Some(1.0));
     assert_eq!(of(&page, ACCEPTED, &clients.path("other.pem")), None, "it cannot be known");
+    let shown = without_links(&exporter.get("/").await.text().await.unwrap());
+    let reason = "its certificate expires; whether it is let in until then is not known, since there is no readable PEM of";
+    assert!(shown.contains(&format!("{reason} name of cert_other")), "{shown}");
+    assert!(!shown.contains("its certificate has expired"), "{shown}");
+    let said = "Client other is not known to be let in, since there is no readable PEM of name of cert_other.";
+    assert!(shown.contains(said), "{shown}");
     let polls = exporter.get("/api/v1/polls").await.text().await.unwrap();
     let polls: Value = serde_json::from_str(&polls).unwrap();
     let failed = &polls["last_failure"]["failed_lists"][0];

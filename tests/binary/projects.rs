@@ -520,6 +520,21 @@ async fn lists_of_patterns_in_a_file_choose_where_any_of_them_fits() {
 }
 
 #[tokio::test]
+async fn pattern_that_matches_no_project_is_told_once() {
+    let api = Api::of(projects(3)).await;
+    let launch = api.often().projects().set("poll.project_include", "['^proj_', '^prdo-']");
+    let exporter = launch.set("poll.project_exclude", "['_001$', '^sandbx']").start().await;
+    assert_eq!(shown(&exporter.page_after_polls(3).await), ["proj_000", "proj_002"]);
+    let lines = exporter.log_lines("matches no project that is listed");
+    let told = |key: &str, pattern: &str| {
+        lines.iter().filter(|line| line.contains(key) && line.contains(pattern)).count()
+    };
+    assert_eq!(told("poll.project_include", "^prdo-"), 1, "{lines:?}");
+    assert_eq!(told("poll.project_exclude", "^sandbx"), 1, "{lines:?}");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+}
+
+#[tokio::test]
 async fn new_patterns_apply_though_the_list_of_projects_cannot_be_read() {
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("exporter.toml");

@@ -79,6 +79,13 @@ async fn new_interval_holds_at_once() {
 async fn invalid_configuration_changes_nothing_and_shows() {
     let reloadable = Reloadable::start(OFTEN, certificates(3)).await;
     let mut succeeded_at = reloadable.exporter.page().await.one(SUCCEEDED_AT);
+    let status_page_says = async |is_refused| {
+        until("the status page says so", async || {
+            let page = reloadable.exporter.get("/").await.text().await.unwrap();
+            (page.contains("A new configuration was refused.") == is_refused).then_some(())
+        })
+        .await;
+    };
     for (config, fault) in [
         ("[poll]\ninterval = \"1h\"\nintervall = \"1h\"\n", "poll.intervall"),
         ("[poll]\ninterval = \"1h\"\n[api]\nca_file = \"/nonexistent/ca.pem\"\n", "api.ca_file"),
@@ -91,12 +98,14 @@ async fn invalid_configuration_changes_nothing_and_shows() {
             .log_lines("the configuration cannot be used; keeping the previous one");
         let last = errors.last().unwrap();
         assert!(last.contains("ERROR") && last.contains(fault), "{config}: {last}");
+        status_page_says(true).await;
         // Still at the interval from before.
         reloadable.exporter.page_after_more_polls(3).await;
 
         let mended = reloadable.reload(OFTEN).await;
         assert_eq!(mended.one(SUCCESSFUL), 1.0, "{config}");
         assert!(mended.one(SUCCEEDED_AT) > succeeded_at, "{config}");
+        status_page_says(false).await;
         succeeded_at = mended.one(SUCCEEDED_AT);
     }
     // A file that is gone is no empty one.

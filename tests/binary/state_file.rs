@@ -63,6 +63,18 @@ impl State {
         );
     }
 
+    /// Changes the file, with a first line that fits.
+    fn edit(&self, change: impl FnOnce(&mut Value)) {
+        let left = String::from_utf8(self.content()).unwrap();
+        let (_, content) = left.split_once('\n').unwrap();
+        let mut content: Value = serde_json::from_str(content).unwrap();
+        change(&mut content);
+        let content = content.to_string();
+        let crc32 = crc32fast::hash(content.as_bytes());
+        let header = json!({"version": 2, "bytes": content.len(), "crc32": crc32});
+        std::fs::write(self.path(), format!("{header}\n{content}")).unwrap();
+    }
+
     /// A file as an exporter has left it after a poll.
     async fn left_by_a_run(api: &Api) -> Self {
         let state = Self::new();
@@ -132,6 +144,32 @@ async fn failed_polls_leave_the_file_and_a_success_moves_it_on() {
 }
 
 #[tokio::test]
+async fn file_of_the_future_is_as_old_as_the_process_at_least() {
+    let api = api().await;
+    let state = State::left_by_a_run(&api).await;
+    let years = 3.0 * 365.0 * 86_400.0;
+    state.edit(|content| {
+        for field in ["last_success_at", "organization_read_at"] {
+            content[field] = json!(content[field].as_f64().unwrap() + years);
+        }
+    });
+    api.answers(|_| Some(Answer::status(500)));
+    let exporter = state.launch(&api).start().await;
+    let page = exporter.page_after_polls(1).await;
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+    let read_at = page.find("openai_mtls_read_timestamp_seconds", &[("scope", "organization")]);
+    assert!(page.one(LAST_SUCCESS) <= now && read_at.unwrap() <= now, "{}", page.text);
+    let lines = exporter.log_lines("the state file is dated in the future");
+    assert!(lines.len() == 1 && lines[0].contains("WARN"), "{}", exporter.log());
+    until("what is shown is stale", async || {
+        let polls = exporter.get("/api/v1/polls").await.text().await.unwrap();
+        let polls: Value = serde_json::from_str(&polls).unwrap();
+        (polls["stale"] == json!(true)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn file_is_its_owners_alone_and_holds_no_key() {
     let api = Api::listing(vec![certificate("cert_telling").named(&format!("it is {KEY}"))]).await;
     let state = State::new();
@@ -175,6 +213,14 @@ async fn file_that_cannot_be_used_is_set_aside_and_stops_nothing() {
         std::fs::write(state.path(), &content).unwrap();
         // As of an earlier time; there is one name, so it makes way.
         std::fs::write(state.quarantined(), "older").unwrap();
+        let path = state.path().display().to_string();
+        let check = Launch::bare(&["check-config"]).env("OPENAI_ADMIN_KEY", KEY);
+        let check = check.env("OPENAI_BASE_URL", &api.base_url()).set("poll.state_file", &path);
+        let checked = check.until_it_ends().await;
+        let said = format!("# poll.state_file: {path} would be set aside: ");
+        let line = checked.stdout.lines().find(|line| line.starts_with(&said));
+        assert!(line.is_some_and(|line| line.contains(fault)), "{what}: {}", checked.stdout);
+        assert_eq!(checked.code(), Some(0), "{what}: {}", checked.stderr);
         let exporter = state.launch(&api).start().await;
         let warnings = exporter.log_lines("the state file is not used and is set aside");
         assert_eq!(warnings.len(), 1, "{what}: {}", exporter.log());
@@ -216,6 +262,9 @@ async fn path_that_cannot_be_written_stops_no_poll_and_is_counted() {
         assert_eq!((page.is_up(), page.certificates().len()), (true, 3), "{what}");
         assert_eq!(page.one(WRITE_FAILURES), page.polls(), "{what}");
         assert!(!exporter.log_lines("the state file cannot be written").is_empty(), "{what}");
+        let shown = exporter.get("/").await.text().await.unwrap();
+        assert!(shown.contains("The state file cannot be written."), "{what}: {shown}");
+        assert!(shown.contains(&format!("{what}: ")), "{what}: {shown}");
         assert_eq!(exporter.status("/healthz").await, 200, "{what}");
     })
     .await;
@@ -322,14 +371,7 @@ async fn name_that_cannot_be_resolved_leaves_what_was_known() {
     let state = State::left_by_a_run(&api().await).await;
     // The same, as if it came from a host that has had a name.
     let unnamed = "http://exporter-test.invalid/v1";
-    let left = String::from_utf8(state.content()).unwrap();
-    let (_, content) = left.split_once('\n').unwrap();
-    let mut content: Value = serde_json::from_str(content).unwrap();
-    content["base_url"] = json!(unnamed);
-    let content = content.to_string();
-    let header =
-        json!({"version": 2, "bytes": content.len(), "crc32": crc32fast::hash(content.as_bytes())});
-    std::fs::write(state.path(), format!("{header}\n{content}")).unwrap();
+    state.edit(|content| content["base_url"] = json!(unnamed));
 
     let launch = Launch::often(unnamed).set("poll.state_file", state.path().to_str().unwrap());
     let launch = launch
@@ -362,9 +404,15 @@ async fn folder_that_comes_back_is_written_to_again() {
     exporter.page_after_polls(1).await;
     std::fs::rename(&folder, &away).unwrap();
     exporter.page_when("a write fails", |page| page.one(WRITE_FAILURES) >= 1.0).await;
+    let is_said = async || {
+        let page = exporter.get("/").await.text().await.unwrap();
+        page.contains("The state file cannot be written.")
+    };
+    until("the status page says so", async || is_said().await.then_some(())).await;
     std::fs::rename(&away, &folder).unwrap();
     std::fs::remove_file(&path).unwrap();
     until("it is written again", async || path.is_file().then_some(())).await;
+    until("the banner is gone", async || (!is_said().await).then_some(())).await;
 }
 
 /// A sample: the moments of the kills are spread over a poll and the write after it, but nothing makes sure that each step of

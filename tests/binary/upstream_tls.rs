@@ -16,6 +16,8 @@ use crate::tls::{Authority, Folder, Pair};
 use crate::wait::until;
 
 const NOT_AFTER: &str = "openai_cert_exporter_client_certificate_not_after_timestamp_seconds";
+const IN_USE: &str = "openai_cert_exporter_api_tls_last_reload_successful";
+const OWN_NOT_AFTER: &str = "openai_client_certificate_not_after_timestamp_seconds";
 const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 /// 1 January 2031 and 2041, as Unix times.
 const ENDS: [(i32, f64); 2] = [(2031, 1_924_992_000.0), (2041, 2_240_611_200.0)];
@@ -205,11 +207,16 @@ async fn files_that_cannot_be_used_leave_those_before_in_force() {
     let api = api(server(&authority, Some(&authority), BOTH)).await;
     let folder = files(&authority, Some(&client));
     let exporter = with_client(api.often(), &folder).start().await;
-    exporter.page_when_up().await;
+    assert_eq!(exporter.page_when_up().await.one(IN_USE), 1.0);
+    let status_page = async || exporter.get("/").await.text().await.unwrap();
+    let refused = "The files for TLS to the API cannot be used.";
+    assert!(!status_page().await.contains(refused));
     let other = client_until(&Authority::new(), ENDS[1].0);
     let empty_bundle = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";
     for (round, (name, content)) in [
         ("client.pem", "not PEM"),
+        // Half of a rotation.
+        ("client.pem", other.certificate.as_str()),
         ("client.key", ""),
         ("client.key", other.key.as_str()),
         ("ca.pem", "not PEM"),
@@ -224,6 +231,15 @@ async fn files_that_cannot_be_used_leave_those_before_in_force() {
         let page = exporter.page_after_more_polls(2).await;
         assert!(page.is_up(), "{name}: {content}\n{}", exporter.log());
         assert_eq!(page.one(NOT_AFTER), end, "{name}: {content}");
+        let own = [("client", "openai-cert-exporter")];
+        assert_eq!(page.find(OWN_NOT_AFTER, &own), Some(end), "{name}: {content}");
+        assert_eq!(page.one(IN_USE), 0.0, "{name}: {content}");
+        let shown = status_page().await;
+        let at_fault = shown.split_once(refused).map(|(_, text)| text);
+        assert!(
+            at_fault.is_some_and(|text| text.contains(&folder.name(name))),
+            "{name}: {content}: {shown}"
+        );
         assert_eq!(
             warnings().len(),
             round + 1,
@@ -233,8 +249,10 @@ async fn files_that_cannot_be_used_leave_those_before_in_force() {
         assert!(!exporter.log().contains("PRIVATE KEY"));
         folder.write("ca.pem", &authority.certificate);
         folder.write_pair("client", &client);
-        exporter.page_after_more_polls(2).await;
+        assert_eq!(exporter.page_after_more_polls(2).await.one(IN_USE), 1.0, "{name}: {content}");
     }
+    until("the banner is gone", async || (!status_page().await.contains(refused)).then_some(()))
+        .await;
     assert!(exporter.page().await.failures().is_empty());
 }
 

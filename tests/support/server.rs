@@ -10,7 +10,7 @@ use openai_cert_exporter::config::ConfigError;
 use openai_cert_exporter::exposition::Exposition;
 use openai_cert_exporter::poll_state::{PollState, PollTiming};
 use openai_cert_exporter::web::{self, Limits, Metrics, RulesWatcher, Security, Server};
-use prometheus::Registry;
+use prometheus::{IntGauge, Registry};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -135,7 +135,9 @@ impl Exporter {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry).unwrap();
         let exposition = Arc::new(Exposition::new(registry).unwrap());
-        let port = serving().start_with(web::router(exposition, receiver, metrics)).await;
+        let config_in_force = IntGauge::new("config_in_force", "1 or 0").unwrap();
+        let router = web::router(exposition, receiver, metrics, config_in_force);
+        let port = serving().start_with(router).await;
         Self { state, port }
     }
 

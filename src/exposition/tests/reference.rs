@@ -360,7 +360,7 @@ impl Reference {
                 );
             }
         }
-        for Judgement { client, file, project: of, acceptance } in clients.iter() {
+        for Judgement { client, file, project: of, acceptance, .. } in clients.iter() {
             let none = vec![("project_id", String::new()), ("project_name", String::new())];
             let scope = if of.is_some() { "project" } else { "organization" };
             let file_labels =
