@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::anyhow;
 use openai_cert_exporter::app::App;
@@ -128,16 +127,13 @@ fn serve(
     api: Option<DemoApi>,
     logs: &Logs,
 ) -> anyhow::Result<()> {
-    let load = Arc::new(load);
+    let loaded = load()?;
+    init_logs(loaded.config.log, logs)?;
+    telemetry::end_on_panic(logs.clone());
     let outcome = runtime.block_on(async {
         let system = |error| anyhow!("signals cannot be received: {error}");
-        let reload = Arc::clone(&load);
-        // First, since without it SIGHUP ends the process; one that comes now is followed after the start.
-        let reloads = signals::reloads(move || reload()).map_err(system)?;
-        let loaded = load()?;
-        init_logs(loaded.config.log, logs)?;
-        telemetry::end_on_panic(logs.clone());
         let shutdown = signals::shutdown().map_err(system)?;
+        let reloads = signals::reloads(load).map_err(system)?;
         signals::survive_file_size_limit().map_err(system)?;
         let app = App::bind(loaded, logs).await?;
         if let Some(api) = api {
