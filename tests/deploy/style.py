@@ -42,6 +42,7 @@ assert severities == {
     "OpenAICertificateNotYetValid": {"warning"},
     "OpenAIMTLSRunwayShort": {"critical"},
     "OpenAIMTLSNotCovered": {"critical"},
+    "OpenAIMTLSExpiryUnknown": {"warning"},
     "OpenAIMTLSEnforcementOff": {"warning"},
     "OpenAICertificateQuotaNearlyUsed": {"info"},
     "OpenAIClientCertificateRefused": {"critical"},
