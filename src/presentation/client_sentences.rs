@@ -84,7 +84,7 @@ fn text(alike: &[&ClientRow<'_>], now: f64) -> String {
         ClientState::Accepted => (
             format!("will be refused {when}"),
             CERTIFICATES,
-            format!("will be refused, the first {when}"),
+            format!("will be refused, the first ({}) {when}", row.link().mark()),
         ),
         ClientState::Failed => {
             ("has a file that cannot be used".into(), "files of clients", "cannot be used".into())

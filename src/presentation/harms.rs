@@ -304,9 +304,7 @@ fn clause(alike: &[Item], more: &str, now: f64) -> String {
             format!("whether {one} enforces mutual TLS is not known"),
             format!("whether {count} enforce mutual TLS is not known"),
         ),
-        Harm::Unread => {
-            (format!("{one} could not be read yet"), format!("{count} could not be read yet"))
-        }
+        Harm::Unread => (format!("{one} could not be read"), format!("{count} could not be read")),
     };
     if alike.len() == 1 { one } else { many }
 }

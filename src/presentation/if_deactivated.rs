@@ -26,24 +26,46 @@ pub(super) fn annotate(
         names.insert(client);
         *are_known &= is_known;
     }
+    let unread = match inventory.unread_projects().len() {
+        0 => None,
+        1 => Some("1 project could not be read".into()),
+        many => Some(format!("{many} projects could not be read")),
+    };
     for row in rows.iter_mut().filter(|row| row.used.is_active()) {
         let id = &*row.used.certificate.id;
-        let of_scopes = losses.get(id).map(|losses| of_scopes(losses, inventory, now));
         let of_clients = dependents.get(id).map(|(names, are_known)| match are_known {
-            true => format!(
-                "{} would be refused",
-                listed(names.iter().map(|it| sanitize(it)), "client ", "clients")
-            ),
-            false => "which clients would be refused is not known".into(),
+            true => {
+                let names = names.iter().map(|name| sanitize(name));
+                format!("{} would be refused", listed(names, "client ", "clients"))
+            }
+            false => UNKNOWN.into(),
         });
-        let harms: Vec<_> = of_scopes.into_iter().flatten().chain(of_clients).collect();
-        row.if_deactivated = Some(match clients {
-            _ if !harms.is_empty() => harms.join("; "),
-            Some(_) => "no scope and no configured client is affected".into(),
-            None => "no scope is affected; no clients are configured".into(),
-        });
+        let losses = losses.get(id).map_or(&[][..], Vec::as_slice);
+        let mut effects: Vec<_> =
+            of_clients.into_iter().chain(of_scopes(losses, inventory, now)).collect();
+        // It lets nobody in, whoever the clients are.
+        let lets_in = !row.used.has_expired(now) && !row.used.is_not_yet_valid(now);
+        if effects.is_empty() {
+            effects.push(
+                match lets_in {
+                    true if clients.is_some() => "no scope and no configured client is affected",
+                    true => "every scope stays covered",
+                    false => "nothing changes now",
+                }
+                .into(),
+            );
+        }
+        // Where it is not enforced, nobody is refused.
+        let ends_enforcement = losses.iter().any(|(_, loss)| *loss == Loss::Enforcement);
+        if lets_in && clients.is_none() && !ends_enforcement {
+            effects.push(format!("{UNKNOWN}, since no clients are configured"));
+        }
+        effects.extend(unread.clone().filter(|_| row.used.active_at_organization));
+        row.if_deactivated = Some(effects.join("; "));
     }
 }
+
+const UNKNOWN: &str = "which clients would be refused is not known";
 
 fn of_scopes(losses: &[(usize, Loss)], inventory: &Inventory, now: f64) -> Vec<String> {
     let places = |is: &dyn Fn(Loss) -> bool| -> Option<String> {
@@ -62,7 +84,11 @@ fn of_scopes(losses: &[(usize, Loss)], inventory: &Inventory, now: f64) -> Vec<S
     let first = format_date(ends.min().unwrap_or(UnixSeconds::MAX), now);
     [
         refused.map(|places| format!("requests to {places} would be refused")),
-        open.map(|places| format!("mutual TLS would no longer be enforced for {places}")),
+        open.map(|places| {
+            format!(
+                "mutual TLS would no longer be enforced for {places}, so any client would be let in"
+            )
+        }),
         unknown.map(|places| format!("it would not be known until when {places} can be used")),
         sooner.map(|places| format!("coverage of {places} would end sooner, on {first}")),
     ]
@@ -89,5 +115,59 @@ fn listed(names: impl ExactSizeIterator<Item = String>, one: &str, many: &str) -
             let kind = if one.is_empty() { String::new() } else { format!("{many} ") };
             format!("{kind}{}", names.collect::<Vec<_>>().join(" and "))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{NOW, certificate, snapshot};
+    use crate::inventory::{Certificate, Thresholds};
+
+    #[test]
+    fn what_is_lost_is_told_and_what_is_not_known() {
+        let valid = |id: &str, days| certificate(id).valid(-9..days);
+        let unknown =
+            "which clients would be refused is not known, since no clients are configured";
+        for (read, expected) in [
+            (
+                vec![vec![valid("a", 90)]],
+                "mutual TLS would no longer be enforced for the organization, so any client would be let in".into(),
+            ),
+            (
+                vec![vec![valid("a", 90), valid("ended", -2)]],
+                format!("requests to the organization would be refused; {unknown}"),
+            ),
+            (
+                vec![vec![valid("a", 90), valid("b", 20)]],
+                format!("coverage of the organization would end sooner, on 4 February 2027; {unknown}"),
+            ),
+            (
+                vec![vec![valid("a", 20), valid("b", 90)]],
+                format!("every scope stays covered; {unknown}"),
+            ),
+            (vec![vec![valid("a", -2), valid("b", 90)]], "nothing changes now".into()),
+            (
+                vec![vec![valid("a", -2)]],
+                "mutual TLS would no longer be enforced for the organization, so any client would be let in".into(),
+            ),
+            (
+                vec![vec![valid("a", 90)], vec![], vec![valid("b", 20)], vec![valid("b", 20)]],
+                "mutual TLS would no longer be enforced for the organization and project proj_0, so any client would \
+                 be let in; coverage of project proj_1 and project proj_2 would end sooner, on 4 February 2027"
+                    .into(),
+            ),
+        ] {
+            assert_eq!(said(&read), expected);
+        }
+    }
+
+    /// Of the certificate `a`.
+    fn said(read: &[Vec<Certificate>]) -> String {
+        let snapshot = snapshot(read);
+        let inventory = &snapshot.inventory;
+        let mut rows = CertificateRow::all(inventory, NOW as f64, Thresholds::default());
+        annotate(&mut rows, inventory, None, NOW as f64);
+        rows.into_iter().find(|row| row.id == "a").unwrap().if_deactivated.unwrap()
     }
 }

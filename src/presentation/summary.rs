@@ -506,20 +506,20 @@ mod tests {
                 unread(90, &["p"]),
                 Status::Warning,
                 incomplete,
-                format!("Project p could not be read yet. {known} {covered}. {due}"),
+                format!("Project p could not be read. {known} {covered}. {due}"),
             ),
             (
                 unread(90, &["p", "q"]),
                 Status::Warning,
                 incomplete,
-                format!("2 projects could not be read yet. {known} {covered}. {due}"),
+                format!("2 projects could not be read. {known} {covered}. {due}"),
             ),
             (
                 unread(20, &["p"]),
                 Status::Warning,
                 "Act soon",
                 "The organization is covered for only 20 more days, until 4 February 2027, when a expires. \
-                 Project p could not be read yet."
+                 Project p could not be read."
                     .into(),
             ),
             (
@@ -527,14 +527,14 @@ mod tests {
                 Status::Critical,
                 "Act now",
                 "The organization is covered for only 3 more days, until 18 January 2027, 08:00 UTC, when a expires. \
-                 Project p could not be read yet."
+                 Project p could not be read."
                     .into(),
             ),
             (
                 Lists { unread: vec![project("p")], ..lists(&[vec![]]) },
                 Status::Warning,
                 incomplete,
-                "Project p could not be read yet. Mutual TLS is not known to be enforced.".into(),
+                "Project p could not be read. Mutual TLS is not known to be enforced.".into(),
             ),
             (
                 malformed,

@@ -509,7 +509,7 @@ mod tests {
                 "warning",
                 "warning",
                 incomplete,
-                "2 projects could not be read yet.",
+                "2 projects could not be read.",
             ),
             (
                 "projects unread, then nothing",
@@ -517,7 +517,7 @@ mod tests {
                 "warning",
                 "warning",
                 incomplete,
-                "2 projects could not be read yet.",
+                "2 projects could not be read.",
             ),
             (
                 "list of projects unread",

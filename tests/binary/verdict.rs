@@ -62,7 +62,7 @@ async fn what_was_never_read_is_a_warning_everywhere() {
         (
             "a project",
             one,
-            "Project name of proj_001 could not be read yet",
+            "Project name of proj_001 could not be read",
             "project name of proj_001 (proj_001)",
             1,
         ),
@@ -96,7 +96,7 @@ async fn what_was_never_read_is_known_to_be_so_after_a_restart_in_an_outage() {
     let one: fn(&Request) -> bool = |request| request.is_of("proj_001");
     for (fails, told) in [
         (list, "The list of projects has not been read yet"),
-        (one, "Project name of proj_001 could not be read yet"),
+        (one, "Project name of proj_001 could not be read"),
     ] {
         let folder = tempfile::TempDir::new().unwrap();
         let state = folder.path().join("state");
