@@ -12,7 +12,7 @@ def rules(*options):
     for wait, count in ((" * 86400 - 300 ", 2), (" / 10 - 300)", 1), (" < time() - 300)", 1)):
         assert text.count(wait) == count, wait
         text = text.replace(wait, wait.replace("300", "3"))
-    for wait, count, short in (("for: 5m\n", 15, "for: 3s\n"), ("for: 15m\n", 1, "for: 4s\n")):
+    for wait, count, short in (("for: 5m\n", 16, "for: 3s\n"), ("for: 15m\n", 1, "for: 4s\n")):
         assert text.count(wait) == count, wait
         text = text.replace(wait, short)
     return text
