@@ -8,7 +8,9 @@ use crate::cli::Check;
 use crate::config::OWN_CLIENT;
 use crate::inventory::{Coverage, Severity, UnixSeconds, whole_second};
 use crate::poll_state::PollState;
-use crate::presentation::{CertificateRow, ClientRow, ScopeRow, Summary, format_date, sanitize};
+use crate::presentation::{
+    CertificateRow, ClientRow, ScopeRow, Summary, format_date, join_with_and, sanitize,
+};
 
 /// Of what changes alike, as much is named.
 const NAMED: usize = 3;
@@ -236,12 +238,8 @@ fn dates(before: UnixSeconds, after: UnixSeconds, now: f64) -> String {
 
 /// The first few, and how many more there are.
 fn names(all: &[String]) -> String {
-    match all {
-        [one] => one.clone(),
-        [first @ .., last] if all.len() <= NAMED => format!("{} and {last}", first.join(", ")),
-        _ => {
-            let (first, more) = all.split_at(NAMED.min(all.len()));
-            format!("{} and {} more", first.join(", "), more.len())
-        }
+    match all.split_at_checked(NAMED) {
+        Some((first, more @ [_, ..])) => format!("{} and {} more", first.join(", "), more.len()),
+        _ => join_with_and(all),
     }
 }

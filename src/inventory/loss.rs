@@ -13,7 +13,7 @@ pub(crate) enum Loss {
     Enforcement,
     /// Whether it is covered, or until when, would not be known.
     Certainty,
-    /// It would be covered only until this instant, which is sooner than now.
+    /// Coverage would end at this instant, sooner than with the certificate.
     CoveredUntil(UnixSeconds),
 }
 
@@ -27,8 +27,8 @@ impl Loss {
             (Coverage::Covered { until }, Coverage::Covered { until: then }) => {
                 (then < until).then_some(Self::CoveredUntil(then))
             }
-            (Coverage::Covered { .. }, _) => Some(Self::Certainty),
-            _ => None,
+            (Coverage::InDoubt, _) | (Coverage::Undated { .. }, Coverage::Undated { .. }) => None,
+            (Coverage::Covered { .. } | Coverage::Undated { .. }, _) => Some(Self::Certainty),
         }
     }
 }
@@ -81,10 +81,24 @@ fn essential<'a>(in_effect: &[&'a Certificate], now: UnixSeconds) -> Vec<&'a Cer
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::fixture::{certificate, group, lists};
+
+    #[test]
+    fn the_last_certificate_that_is_known_beside_one_that_cannot_be_read_leaves_doubt() {
+        let undated = certificate("undated").dated(Some(0), None);
+        for known in [certificate("dated").dated(Some(0), Some(9)), undated] {
+            let mut lists = lists(&[vec![known]]);
+            Arc::make_mut(&mut lists.organization).hidden = 1;
+            let inventory = Inventory::new(lists, &group("^$"));
+            let lost: Vec<_> = inventory.losses(5.0).into_values().collect();
+            assert_eq!(lost, [[(0, Loss::Certainty)]]);
+        }
+    }
 
     proptest! {
         #[test]

@@ -190,6 +190,7 @@ mod tests {
     use crate::clients::{
         AnchorContent, Chain, Client, ClientFile, Contents, FailedFile, FileKind, Signatures,
     };
+    use crate::config::OWN_CLIENT;
     use crate::fixture::{DAY, NOW, authority, certificate, snapshot};
     use crate::inventory::{Certificate, Thresholds};
     use crate::poll_state::{PollResult, PollState, PollTiming};
@@ -346,6 +347,22 @@ mod tests {
         assert!(message.starts_with("Requests of the organization are refused: "), "{message}");
         assert!(message.contains(". 2 client certificates are refused."), "{message}");
         assert!(next.unwrap().starts_with("upload a successor of root"));
+    }
+
+    #[test]
+    fn the_exporter_itself_says_nothing_of_other_clients() {
+        let (root, issue) = authority("root");
+        let own = |name| {
+            vec![client(name, None, vec![file("/leaf", FileKind::Certificate, &issue(300))])]
+        };
+        let others = [certificate("root"), certificate("other").dated(None, Some(NOW + 90 * DAY))];
+        for (name, says_so) in [(OWN_CLIENT, true), ("edge", false)] {
+            let state = state(&[others.to_vec()], &[("root", &root)], own(name));
+            let summary = Summary::new(&state, NOW as f64, Thresholds::default());
+            let row = summary.certificates.iter().find(|row| row.id == "other").unwrap();
+            let said = row.if_deactivated.as_deref().unwrap();
+            assert_eq!(said.contains("no clients are configured"), says_so, "{said}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::links::Link;
 use super::rows::{CertificateRow, ScopeRow};
-use super::text::{format_date, humanize, relative, within};
+use super::text::{format_date, humanize, join_with_and, relative, within};
 use crate::inventory::{Coverage, Severity, Thresholds, UnixSeconds};
 
 /// What somebody has to act on, in the order in which it is said.
@@ -249,14 +249,15 @@ fn first_clause(first: &[Item], now: f64) -> Option<String> {
 const SCOPES: (&str, &str) = ("scopes", "scopes");
 const CERTIFICATES: (&str, &str) = ("active", "certificates");
 
-/// Up to three by name, otherwise how many.
+/// As many scopes or certificates are named.
+const NAMED: usize = 3;
+
+/// The first few by name, otherwise how many.
 fn names(items: &[Item], (section, plural): (&str, &str)) -> String {
-    match items {
-        [one] => one.subject.clone(),
-        [one, other] => format!("{} and {}", one.subject, other.subject),
-        [one, two, three] => format!("{}, {} and {}", one.subject, two.subject, three.subject),
-        many => Link::count(section, format!("{} {plural}", many.len())).mark(),
+    if items.len() > NAMED {
+        return Link::count(section, format!("{} {plural}", items.len())).mark();
     }
+    join_with_and(&items.iter().map(|item| &*item.subject).collect::<Vec<_>>())
 }
 
 /// Items of one harm, of which `more` says that others were named before: one by name, otherwise how many.

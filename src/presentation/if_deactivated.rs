@@ -4,14 +4,15 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::rows::CertificateRow;
 use super::sanitize::{name_or_id, sanitize};
-use super::text::format_date;
+use super::text::{format_date, join_with_and};
 use crate::clients::Assessment;
+use crate::config::OWN_CLIENT;
 use crate::inventory::{Inventory, Loss, UnixSeconds, whole_second};
 
 /// As many are named.
 const NAMED: usize = 2;
 
-/// Tells it of each active certificate. Without `clients`, or if none is configured, only scopes are known.
+/// Tells it of each active certificate. If no client is configured, only scopes are known.
 pub(super) fn annotate(
     rows: &mut [CertificateRow<'_>],
     inventory: &Inventory,
@@ -19,7 +20,9 @@ pub(super) fn annotate(
     now: f64,
 ) {
     let losses = inventory.losses(now);
-    let clients = clients.filter(|it| !it.clients().is_empty());
+    // The exporter is a client itself, which says nothing of the others.
+    let any_client =
+        clients.is_some_and(|it| it.clients().iter().any(|client| *client.name != *OWN_CLIENT));
     let mut dependents: HashMap<_, (BTreeSet<_>, bool)> = HashMap::new();
     for (id, client, is_known) in clients.iter().flat_map(|it| it.dependents(whole_second(now))) {
         let (names, are_known) = dependents.entry(id).or_insert((BTreeSet::new(), true));
@@ -32,15 +35,17 @@ pub(super) fn annotate(
         many => Some(format!("{many} projects could not be read")),
     };
     for row in rows.iter_mut().filter(|row| row.used.is_active()) {
-        let id = &*row.used.certificate.id;
-        let of_clients = dependents.get(id).map(|(names, are_known)| match are_known {
-            true => {
-                let names = names.iter().map(|name| sanitize(name));
-                format!("{} would be refused", listed(names, "client ", "clients"))
-            }
-            false => UNKNOWN.into(),
-        });
-        let losses = losses.get(id).map_or(&[][..], Vec::as_slice);
+        let certificate = &row.used.certificate;
+        let of_clients =
+            dependents.get(&*certificate.id).map(|(names, are_known)| match are_known {
+                true => {
+                    let names: Vec<_> =
+                        names.iter().map(|name| format!("client {}", sanitize(name))).collect();
+                    format!("{} would be refused", listed(&names, "clients"))
+                }
+                false => UNKNOWN.into(),
+            });
+        let losses = losses.get(&*certificate.id).map_or(&[][..], Vec::as_slice);
         let mut effects: Vec<_> =
             of_clients.into_iter().chain(of_scopes(losses, inventory, now)).collect();
         // It lets nobody in, whoever the clients are.
@@ -48,7 +53,8 @@ pub(super) fn annotate(
         if effects.is_empty() {
             effects.push(
                 match lets_in {
-                    true if clients.is_some() => "no scope and no configured client is affected",
+                    _ if certificate.has_unreadable_date => "what would change is not known",
+                    true if any_client => "no scope and no configured client is affected",
                     true => "every scope stays covered",
                     false => "nothing changes now",
                 }
@@ -57,7 +63,7 @@ pub(super) fn annotate(
         }
         // Where it is not enforced, nobody is refused.
         let ends_enforcement = losses.iter().any(|(_, loss)| *loss == Loss::Enforcement);
-        if lets_in && clients.is_none() && !ends_enforcement {
+        if lets_in && !any_client && !ends_enforcement {
             effects.push(format!("{UNKNOWN}, since no clients are configured"));
         }
         effects.extend(unread.clone().filter(|_| row.used.active_at_organization));
@@ -71,7 +77,7 @@ fn of_scopes(losses: &[(usize, Loss)], inventory: &Inventory, now: f64) -> Vec<S
     let places = |is: &dyn Fn(Loss) -> bool| -> Option<String> {
         let lost = losses.iter().filter(|(_, loss)| is(*loss));
         let names: Vec<_> = lost.map(|(position, _)| name(inventory, *position)).collect();
-        (!names.is_empty()).then(|| listed(names.into_iter(), "", "scopes"))
+        (!names.is_empty()).then(|| listed(&names, "scopes"))
     };
     let refused = places(&|loss| loss == Loss::Requests);
     let open = places(&|loss| loss == Loss::Enforcement);
@@ -106,16 +112,9 @@ fn name(inventory: &Inventory, position: usize) -> String {
     }
 }
 
-/// One or two by name, otherwise how many.
-fn listed(names: impl ExactSizeIterator<Item = String>, one: &str, many: &str) -> String {
-    match names.len() {
-        count if count > NAMED => format!("{count} {many}"),
-        1 => format!("{one}{}", names.collect::<String>()),
-        _ => {
-            let kind = if one.is_empty() { String::new() } else { format!("{many} ") };
-            format!("{kind}{}", names.collect::<Vec<_>>().join(" and "))
-        }
-    }
+/// The first few by name, otherwise how many.
+fn listed(names: &[String], plural: &str) -> String {
+    if names.len() > NAMED { format!("{} {plural}", names.len()) } else { join_with_and(names) }
 }
 
 #[cfg(test)]
@@ -147,6 +146,13 @@ mod tests {
                 format!("every scope stays covered; {unknown}"),
             ),
             (vec![vec![valid("a", -2), valid("b", 90)]], "nothing changes now".into()),
+            (
+                vec![vec![
+                    Certificate { has_unreadable_date: true, ..certificate("a") },
+                    Certificate { has_unreadable_date: true, ..certificate("b") },
+                ]],
+                format!("what would change is not known; {unknown}"),
+            ),
             (
                 vec![vec![valid("a", -2)]],
                 "mutual TLS would no longer be enforced for the organization, so any client would be let in".into(),

@@ -22,4 +22,4 @@ pub(crate) use sanitize::sanitize;
 pub(crate) use sentences::name_failures;
 pub use summary::Status;
 pub(crate) use summary::Summary;
-pub(crate) use text::{ago, format_date, format_timestamp, humanize};
+pub(crate) use text::{ago, format_date, format_timestamp, humanize, join_with_and};

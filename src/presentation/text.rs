@@ -32,6 +32,15 @@ pub(crate) fn format_date(instant: UnixSeconds, now: f64) -> String {
     if is_near { format!("{date}, {:02}:{:02} UTC", at.hour(), at.minute()) } else { date }
 }
 
+/// `a`, `a and b`, `a, b and c`.
+pub(crate) fn join_with_and(names: &[impl AsRef<str>]) -> String {
+    let names: Vec<_> = names.iter().map(AsRef::as_ref).collect();
+    match names.as_slice() {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        names => names.concat(),
+    }
+}
+
 /// A length of time in one unit, rounded down: `3 days`, `90 minutes`. The sign is left out.
 pub(crate) fn humanize(seconds: f64) -> String {
     in_one_unit(seconds, f64::floor)
