@@ -177,6 +177,16 @@ pub enum ListName {
     Content(Box<str>),
 }
 
+impl ListName {
+    /// The identifier of the project whose certificates it lists.
+    pub fn project(&self) -> Option<&str> {
+        match self {
+            Self::Project(id) => Some(id),
+            Self::Organization | Self::Projects | Self::Content(_) => None,
+        }
+    }
+}
+
 impl Serialize for ListName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (list, id) = match self {

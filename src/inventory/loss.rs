@@ -15,17 +15,33 @@ pub(crate) enum Loss {
     Certainty,
     /// Coverage would end at this instant, sooner than with the certificate.
     CoveredUntil(UnixSeconds),
+    /// After its end, coverage would not begin again at this instant, as it does with the certificate.
+    Resumption(UnixSeconds),
+}
+
+/// What is known of a scope at a moment: its coverage, and when that begins again after its end.
+type Outlook = (Coverage, Option<UnixSeconds>);
+
+fn outlook(scope: &Scope, now: UnixSeconds) -> Outlook {
+    let coverage = Coverage::of(scope, now);
+    (coverage, coverage.resumes_at(scope, now))
 }
 
 impl Loss {
-    fn between(before: Coverage, after: Coverage) -> Option<Self> {
+    fn between((before, again_at): Outlook, (after, then_again_at): Outlook) -> Option<Self> {
+        let again_at = again_at.filter(|at| then_again_at.is_none_or(|then| *at < then));
+        let again = again_at.map(Self::Resumption);
         match (before, after) {
             (Coverage::NotEnforced | Coverage::Unknown, _) => None,
             (_, Coverage::NotEnforced) => Some(Self::Enforcement),
-            (Coverage::Refused { .. }, _) => None,
+            (Coverage::Refused { .. }, _) => again,
             (_, Coverage::Refused { .. }) => Some(Self::Requests),
             (Coverage::Covered { until }, Coverage::Covered { until: then }) => {
-                (then < until).then_some(Self::CoveredUntil(then))
+                if then < until {
+                    Some(Self::CoveredUntil(then))
+                } else {
+                    again
+                }
             }
             (Coverage::InDoubt, _) | (Coverage::Undated { .. }, Coverage::Undated { .. }) => None,
             (Coverage::Covered { .. } | Coverage::Undated { .. }, _) => Some(Self::Certainty),
@@ -37,13 +53,14 @@ impl Inventory {
     /// By the identifier of each certificate on which a scope rests: what it would lose, the scopes by their positions
     /// among [`Self::scopes`].
     pub(crate) fn losses(&self, now: f64) -> HashMap<&str, Vec<(usize, Loss)>> {
+        let now = whole_second(now);
         let mut losses: HashMap<_, Vec<_>> = HashMap::new();
         for (position, (_, scope)) in self.scopes().enumerate() {
             let (in_effect, hides_anchors) = self.in_effect(position);
-            let before = Coverage::of(scope, whole_second(now));
-            for without in essential(&in_effect, whole_second(now)) {
+            let before = outlook(scope, now);
+            for without in essential(&in_effect, before.1, now) {
                 let others = in_effect.iter().filter(|it| it.id != without.id).copied();
-                let after = Coverage::of(&Scope::new(others, hides_anchors), whole_second(now));
+                let after = outlook(&Scope::new(others, hides_anchors), now);
                 if let Some(loss) = Loss::between(before, after) {
                     losses.entry(&*without.id).or_default().push((position, loss));
                 }
@@ -53,27 +70,40 @@ impl Inventory {
     }
 }
 
-/// The only active certificate, the only valid one, and those that prolong coverage from `now` on, one after the other:
-/// without any of the others nothing changes.
-fn essential<'a>(in_effect: &[&'a Certificate], now: UnixSeconds) -> Vec<&'a Certificate> {
+/// The only active certificate, the only valid one, those with a date that cannot be read, those with which coverage begins
+/// again, and those that prolong it from `now` on, one after the other: without any of the others nothing changes.
+fn essential<'a>(
+    in_effect: &[&'a Certificate],
+    resumes_at: Option<UnixSeconds>,
+    now: UnixSeconds,
+) -> Vec<&'a Certificate> {
+    let mut essential: Vec<&Certificate> = Vec::new();
+    let mut add = |one: &'a Certificate| {
+        if essential.iter().all(|it| it.id != one.id) {
+            essential.push(one);
+        }
+    };
+    if let [only] = in_effect {
+        add(only);
+    }
+    let resumes = |it: &Certificate| resumes_at.is_some() && it.valid_at == resumes_at;
+    in_effect.iter().filter(|it| it.has_unreadable_date || resumes(it)).for_each(|one| add(one));
+    let certain = || in_effect.iter().filter(|it| !it.has_unreadable_date);
     let ends_after = |certificate: &Certificate, instant: UnixSeconds| {
         let (begin, end) = validity(certificate)?;
         let end = end.unwrap_or(UnixSeconds::MAX);
         (begin <= instant && instant < end).then_some(end)
     };
-    let mut valid = in_effect.iter().filter(|it| ends_after(it, now).is_some());
-    let mut essential: Vec<_> = match (in_effect, valid.next(), valid.next()) {
-        ([only], ..) | (_, Some(only), None) => vec![*only],
-        _ => Vec::new(),
-    };
-    let dated = || in_effect.iter().filter(|it| it.expires_at.is_some());
+    let mut valid = certain().filter(|it| ends_after(it, now).is_some());
+    if let (Some(only), None) = (valid.next(), valid.next()) {
+        add(only);
+    }
+    let dated = || certain().filter(|it| it.expires_at.is_some());
     let mut reached = now;
     while let Some((end, next)) =
         dated().filter_map(|it| Some((ends_after(it, reached)?, *it))).max_by_key(|(end, _)| *end)
     {
-        if essential.iter().all(|it| it.id != next.id) {
-            essential.push(next);
-        }
+        add(next);
         reached = end;
     }
     essential
@@ -81,6 +111,7 @@ fn essential<'a>(in_effect: &[&'a Certificate], now: UnixSeconds) -> Vec<&'a Cer
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use proptest::prelude::*;
@@ -100,22 +131,26 @@ mod tests {
         }
     }
 
+    /// By a number: whether it is active and whether a missing date cannot be read, and both dates.
+    type Facts = BTreeMap<u8, ([bool; 2], Option<i64>, Option<i64>)>;
+
     proptest! {
         #[test]
         fn what_is_lost_is_what_changes_without_it(
             read in prop::collection::vec(
                 prop::collection::btree_map(
                     0..9_u8,
-                    (any::<bool>(), prop::option::of(0..12_i64), prop::option::of(0..12_i64)),
+                    (any::<[bool; 2]>(), prop::option::of(0..12_i64), prop::option::of(0..12_i64)),
                     0..6,
                 ),
                 1..4,
             ),
             now in 0..12_i64,
         ) {
-            let list = |facts: &std::collections::BTreeMap<u8, (bool, Option<i64>, Option<i64>)>| {
-                let listed = facts.iter().map(|(id, (active, begin, end))| Certificate {
+            let list = |facts: &Facts| {
+                let listed = facts.iter().map(|(id, ([active, is_unreadable], begin, end))| Certificate {
                     active: *active,
+                    has_unreadable_date: *is_unreadable && (begin.is_none() || end.is_none()),
                     ..certificate(&format!("cert_{id}")).dated(*begin, *end)
                 });
                 listed.collect::<Vec<_>>()
@@ -131,7 +166,7 @@ mod tests {
                     .zip(without.scopes())
                     .enumerate()
                     .filter_map(|(position, ((_, before), (_, after)))| {
-                        let [before, after] = [before, after].map(|scope| Coverage::of(scope, now));
+                        let [before, after] = [before, after].map(|scope| outlook(scope, now));
                         Some((position, Loss::between(before, after)?))
                     })
                     .collect();

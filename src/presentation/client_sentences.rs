@@ -185,7 +185,7 @@ mod tests {
 
     use regex::Regex;
 
-    use super::super::{Status, Summary, if_deactivated};
+    use super::super::{Status, Summary};
     use super::*;
     use crate::clients::{
         AnchorContent, Chain, Client, ClientFile, Contents, FailedFile, FileKind, Signatures,
@@ -360,7 +360,7 @@ mod tests {
             let state = state(&[others.to_vec()], &[("root", &root)], own(name));
             let summary = Summary::new(&state, NOW as f64, Thresholds::default());
             let row = summary.certificates.iter().find(|row| row.id == "other").unwrap();
-            let said = row.if_deactivated.as_deref().unwrap();
+            let said = &row.deactivation.as_ref().unwrap().effects;
             assert_eq!(said.contains("no clients are configured"), says_so, "{said}");
         }
     }
@@ -374,17 +374,10 @@ mod tests {
             [vec![certificate("root"), certificate("other")], vec![certificate("other")], vec![]];
         let pems = [("root", &*[&*root, &root].concat()), ("other", &*other)];
         let state = state(&read, &pems, clients);
-        let mut rows = CertificateRow::all(
-            &state.snapshot.as_ref().unwrap().inventory,
-            NOW as f64,
-            Thresholds::default(),
-        );
-        annotate(&mut rows, state.clients.as_deref().unwrap());
-        let (inventory, clients) =
-            (&state.snapshot.as_ref().unwrap().inventory, state.clients.as_deref());
-        if_deactivated::annotate(&mut rows, inventory, clients, NOW as f64);
-        let root = rows.iter().find(|row| row.id == "root").unwrap();
-        let said = (root.if_deactivated.as_deref().unwrap(), root.note.as_deref().unwrap());
+        let summary = Summary::new(&state, NOW as f64, Thresholds::default());
+        let root = summary.certificates.iter().find(|row| row.id == "root").unwrap();
+        let deactivation = root.deactivation.as_ref().unwrap();
+        let said = (&*deactivation.effects, root.note.as_deref().unwrap());
         assert_eq!(
             said,
             (

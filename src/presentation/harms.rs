@@ -130,6 +130,12 @@ pub(super) struct Clause {
 }
 
 impl Clause {
+    /// Whether it says whose requests are refused, or from when on.
+    pub(super) fn tells_who_stops(&self) -> bool {
+        let is_dated = matches!(self.urgency, Urgency::ScopeRefused | Urgency::At(_));
+        self.subject == Subject::Scopes && is_dated
+    }
+
     /// About what no row shows.
     pub(super) fn gap(text: String) -> Self {
         Self {
@@ -214,9 +220,9 @@ fn first_clause(first: &[Item], now: f64) -> Option<String> {
     let (scopes, certificates) = first.split_at(ending);
     let expire = |certificates: &[Item]| {
         let s = if certificates.len() == 1 { "s" } else { "" };
-        format!("{} expire{s}", names(certificates, CERTIFICATES))
+        format!("{} expire{s}", names(&subjects(certificates), CERTIFICATES))
     };
-    let who = names(scopes, SCOPES);
+    let who = names(&subjects(scopes), SCOPES);
     // Several may end and begin at different times.
     let resumes_at = resumes_at.filter(|_| scopes.len() == 1).map(|at| format_date(at, now));
     let date = at.map(|at| format_date(at, now)).unwrap_or_default();
@@ -245,19 +251,23 @@ fn first_clause(first: &[Item], now: f64) -> Option<String> {
     Some(format!("{who} {is} covered for only {left}, until {date}{when}{again}"))
 }
 
+fn subjects(items: &[Item]) -> Vec<&str> {
+    items.iter().map(|item| &*item.subject).collect()
+}
+
 /// The section of the status page, and the plural.
-const SCOPES: (&str, &str) = ("scopes", "scopes");
-const CERTIFICATES: (&str, &str) = ("active", "certificates");
+pub(super) const SCOPES: (&str, &str) = ("scopes", "scopes");
+pub(super) const CERTIFICATES: (&str, &str) = ("active", "certificates");
 
 /// As many scopes or certificates are named.
 const NAMED: usize = 3;
 
-/// The first few by name, otherwise how many.
-fn names(items: &[Item], (section, plural): (&str, &str)) -> String {
-    if items.len() > NAMED {
-        return Link::count(section, format!("{} {plural}", items.len())).mark();
+/// The first few of these marked names, otherwise how many there are.
+pub(super) fn names(all: &[impl AsRef<str>], (section, plural): (&str, &str)) -> String {
+    if all.len() > NAMED {
+        return Link::count(section, format!("{} {plural}", all.len())).mark();
     }
-    join_with_and(&items.iter().map(|item| &*item.subject).collect::<Vec<_>>())
+    join_with_and(all)
 }
 
 /// Items of one harm, of which `more` says that others were named before: one by name, otherwise how many.

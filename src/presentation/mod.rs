@@ -1,10 +1,12 @@
 //! What is known, for people and programs: one judge and one wording. [`Summary`] decides status, sentences and rows; the
 //! status page, `check`, the JSON and the log lay them out.
 
+mod caveats;
 mod client_rows;
 mod client_sentences;
+mod deactivation;
+mod first_to_stop;
 mod harms;
-mod if_deactivated;
 mod json;
 mod links;
 mod next_step;
@@ -14,12 +16,12 @@ mod sentences;
 mod summary;
 mod text;
 
+pub(crate) use caveats::{Banner, name_failures};
 pub(crate) use client_rows::ClientRow;
 pub(crate) use json::{Document, Instants};
 pub(crate) use links::{Link, Marked};
 pub(crate) use rows::{CertificateRow, ScopeRow};
 pub(crate) use sanitize::sanitize;
-pub(crate) use sentences::name_failures;
 pub use summary::Status;
 pub(crate) use summary::Summary;
 pub(crate) use text::{ago, format_date, format_timestamp, humanize, join_with_and};

@@ -2,6 +2,7 @@
 
 use super::client_rows::ClientRow;
 use super::client_sentences;
+use super::deactivation::Safety;
 use super::harms::Subject;
 use super::links::{Link, Marked};
 use super::rows::{CertificateRow, ScopeRow};
@@ -131,7 +132,8 @@ fn of_certificates(
     let concerned = active.filter(|row| row.severity >= Severity::Warning);
     // What has expired does no further harm.
     let row = concerned.min_by_key(|row| row.used.has_expired(now))?;
-    if row.used.has_expired(now) && !are_scopes_covered {
+    let is_safe = row.deactivation.as_ref().is_some_and(|it| it.safety == Safety::Safe);
+    if row.used.has_expired(now) && !(are_scopes_covered && is_safe) {
         return None;
     }
     let (name, certificate) = (row.link().mark(), &row.used.certificate);

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use super::deactivation::Deactivation;
 use super::links::{Link, certificate_anchor, project_anchor};
 use super::sanitize::{display_name, name_or_id, sanitize};
 use super::text::{ago, format_date, format_timestamp, relative};
@@ -165,7 +166,7 @@ pub(crate) struct CertificateRow<'a> {
     pub end: Option<String>,
     pub relative_end: String,
     /// What would become of scopes and clients if it were deactivated; none if it is active nowhere.
-    pub if_deactivated: Option<String>,
+    pub deactivation: Option<Deactivation>,
     /// What else to know of the row.
     pub note: Option<String>,
     /// None if the certificate is active nowhere.
@@ -199,9 +200,13 @@ impl<'a> CertificateRow<'a> {
         self.inventory.successor(self.used).map(|used| Link::certificate(&used.certificate))
     }
 
+    pub(super) fn active_projects(&self) -> impl ExactSizeIterator<Item = &'a Project> {
+        self.inventory.active_projects(self.used)
+    }
+
     /// The kinds of scopes at which it is active, separated by a space.
     pub(crate) fn kinds_of_scope(&self) -> Option<&'static str> {
-        let at_projects = self.inventory.active_projects(self.used).len() > 0;
+        let at_projects = self.active_projects().len() > 0;
         match (self.used.active_at_organization, at_projects) {
             (true, true) => Some("organization project"),
             (true, false) => Some("organization"),
@@ -294,7 +299,7 @@ impl<'a> CertificateRow<'a> {
             id: sanitize(&certificate.id),
             end: certificate.expires_at.map(format_timestamp),
             relative_end: relative(certificate.expires_at, now),
-            if_deactivated: None,
+            deactivation: None,
             note: begins.into_iter().chain(differs).reduce(|note, more| format!("{note}; {more}")),
             active_at: (!scopes.is_empty()).then(|| enumerate(scopes, more)),
             successor: successor

@@ -2,16 +2,12 @@
 
 use std::cmp::Reverse;
 
-use super::harms::{Clause, Harm, Subject, certificate_item, clauses, scope_item, title};
+use super::first_to_stop::FirstToStop;
+use super::harms::{Clause, Harm, Subject, Urgency, certificate_item, clauses, scope_item, title};
 use super::links::{Marked, capitalize};
 use super::rows::{CertificateRow, ScopeRow};
-use super::sanitize::{display_name, sanitize};
-use super::text::{format_date, humanize};
-use crate::inventory::{Coverage, Severity, Snapshot, Thresholds};
-use crate::poll_state::{FailedList, ListName, PollState};
-
-/// Of the lists that could not be read, as many are named.
-const NAMED_FAILURES: usize = 3;
+use super::text::format_date;
+use crate::inventory::{Coverage, Severity, Thresholds};
 
 /// A sentence about one kind of thing, as bad as the worst of what it says.
 #[derive(Debug)]
@@ -26,6 +22,8 @@ pub(super) struct Sentences {
     pub headline: Marked,
     /// What the headline is about, if somebody has to act.
     pub subject: Option<Subject>,
+    /// None if the headline says it.
+    pub first_to_stop: Option<FirstToStop>,
     /// What else somebody has to act on. What is worst comes first.
     pub findings: Vec<Finding>,
     /// What is well, and what is due next.
@@ -52,17 +50,28 @@ pub(super) fn sentences(
     let is_dated = items.any(|item| item.harm < Harm::InDoubt) || !clients.is_empty();
     let mut clauses = clauses(of_scopes, of_certificates, clients, now);
     clauses.extend(gaps.into_iter().map(Clause::gap));
-    let covered = coverage(scopes, hides_projects, now);
+    let is_known = |row: &ScopeRow<'_>| row.coverage.is_some_and(Coverage::is_known);
+    let is_partial = hides_projects || !scopes.iter().all(is_known);
+    let first_to_stop = FirstToStop::new(scopes, certificates, is_partial, now);
+    // Otherwise what is said of everything says it.
+    let mut first_to_stop = first_to_stop.filter(|it| !it.is_all || names_coverage);
+    let covered = coverage(scopes, is_partial, now);
     let (covered, due) = healthy(scopes, certificates, covered, clauses.is_empty(), now);
     let covered = covered.filter(|_| !names_coverage).map(|text| sentence(&[Clause::gap(text)]));
     let due = due.filter(|_| !is_dated).map(Marked);
-    let mut detail: Vec<_> = covered.into_iter().chain(due).collect();
     let rank = |clause: &Clause| (Reverse(clause.severity), clause.urgency);
     let Some(first) = (0..clauses.len()).min_by_key(|position| rank(&clauses[*position])) else {
-        let headline = if detail.is_empty() { Marked(String::new()) } else { detail.remove(0) };
-        return Sentences { headline, subject: None, findings: Vec::new(), detail };
+        let headline = covered.unwrap_or_else(|| Marked(String::new()));
+        let (findings, detail) = (Vec::new(), due.into_iter().collect());
+        return Sentences { headline, subject: None, first_to_stop, findings, detail };
     };
     let first = clauses.remove(first);
+    first_to_stop.take_if(|_| first.tells_who_stops());
+    if let Some(FirstToStop { until, .. }) = first_to_stop {
+        clauses.retain(|it| !it.tells_who_stops() || it.urgency != Urgency::At(until));
+    }
+    let covered = covered.filter(|_| first_to_stop.is_none());
+    let detail = covered.into_iter().chain(due).collect();
     let by_subject = clauses.chunk_by(|a, b| a.subject == b.subject);
     let mut findings: Vec<_> = by_subject
         .map(|alike| {
@@ -73,8 +82,9 @@ pub(super) fn sentences(
         .collect();
     findings.sort_by_key(|finding| Reverse(finding.severity));
     let headline = sentence(std::slice::from_ref(&first));
-    Sentences { headline, subject: Some(first.subject), findings, detail }
+    Sentences { headline, subject: Some(first.subject), first_to_stop, findings, detail }
 }
+
 fn sentence(clauses: &[Clause]) -> Marked {
     let texts: Vec<_> = clauses.iter().map(|clause| &*clause.text).collect();
     let mut sentence = texts.join("; ") + ".";
@@ -94,7 +104,8 @@ pub(super) fn nothing_known(is_failing: bool) -> Sentences {
     };
     let marked = |text: &str| Marked(text.into());
     let detail = detail.map(marked).into_iter().collect();
-    Sentences { headline: marked(headline), subject: None, findings: Vec::new(), detail }
+    let (headline, findings) = (marked(headline), Vec::new());
+    Sentences { headline, subject: None, first_to_stop: None, findings, detail }
 }
 
 /// What covers the scopes, `covered`, and what is due next.
@@ -135,11 +146,10 @@ fn healthy(
     }
 }
 
-/// What covers the scopes of which none ends soon; none if that is not known of any.
-fn coverage(scopes: &[ScopeRow<'_>], hides_projects: bool, now: f64) -> Option<String> {
+/// What covers the scopes of which none ends soon; none if that is not known of any. `is_partial`: there are others.
+fn coverage(scopes: &[ScopeRow<'_>], is_partial: bool, now: f64) -> Option<String> {
     let mut known: Vec<_> = scopes.iter().filter_map(|row| row.coverage).collect();
     known.retain(|coverage| coverage.is_known());
-    let is_partial = known.len() < scopes.len() || hides_projects;
     let all = match known.as_slice() {
         [_] if scopes.len() == 1 => "the organization",
         _ if is_partial => "wherever mutual TLS is known to be enforced, everything",
@@ -165,67 +175,4 @@ fn coverage(scopes: &[ScopeRow<'_>], hides_projects: bool, now: f64) -> Option<S
         // Somebody has to act on any other, and it is said with that.
         _ => return None,
     })
-}
-
-/// Why what is shown may not be the present state.
-pub(super) fn caveats(state: &PollState, now: f64) -> Vec<String> {
-    let mut caveats = Vec::new();
-    if let Some(snapshot) = state.snapshot.as_deref().filter(|_| state.is_stale(now)) {
-        let read_at = snapshot.oldest_read_at();
-        let what = if snapshot.organization_read_at > read_at { "part of what" } else { "what" };
-        caveats.push(format!("Stale: {what} is shown is {} old.", humanize(now - read_at)));
-        if !state.is_failing() {
-            caveats.push("No poll has ended since.".into());
-        }
-    }
-    if state.is_failing() {
-        // Without the organization's list nothing is updated.
-        let failed = state.failed();
-        let is_all = failed.iter().any(|failed| failed.list == ListName::Organization);
-        let what = if is_all { "failed" } else { "could not read everything" };
-        let failures = name_failures(failed, state.snapshot.as_deref());
-        caveats.push(format!("The last poll {what}: {failures}."));
-    }
-    if let Some(offset) = state.clock_error() {
-        let relation = if offset > 0.0 { "ahead of" } else { "behind" };
-        let by = humanize(offset.abs());
-        caveats.push(format!("This machine's clock is {by} {relation} that of the API."));
-    }
-    caveats
-}
-
-/// Which lists could not be read and why: the first few, then a count.
-pub(crate) fn name_failures(failed: &[FailedList], snapshot: Option<&Snapshot>) -> String {
-    let inventory = snapshot.map(|snapshot| &snapshot.inventory);
-    let named = failed.iter().take(NAMED_FAILURES).map(
-        |FailedList { list, reason, request_id, message, .. }| {
-            let list = match list {
-                ListName::Organization => "the organization".into(),
-                ListName::Projects => "the list of projects".into(),
-                ListName::Project(id) => {
-                    let project = inventory.and_then(|inventory| inventory.listed_project(id));
-                    format!("project {}", named(id, project.and_then(|it| it.name.as_deref())))
-                }
-                ListName::Content(id) => {
-                    let certificate = inventory.and_then(|inventory| inventory.certificate(id));
-                    format!(
-                        "the PEM of {}",
-                        named(id, certificate.and_then(|it| it.name.as_deref()))
-                    )
-                }
-            };
-            let request_id =
-                request_id.as_deref().map_or_else(String::new, |id| format!(", request ID {id}"));
-            format!("{reason} ({message}) for {list}{request_id}")
-        },
-    );
-    let more = failed.len().saturating_sub(NAMED_FAILURES);
-    let more = (more > 0).then(|| format!("{more} more"));
-    named.chain(more).collect::<Vec<_>>().join("; ")
-}
-
-/// By its name, if it has one, and its identifier.
-fn named(id: &str, name: Option<&str>) -> String {
-    let id = sanitize(id);
-    display_name(name).map_or_else(|| id.clone(), |name| format!("{name} ({id})"))
 }

@@ -1,12 +1,14 @@
 use serde::Serialize;
 
+use super::caveats::caveats;
 use super::client_rows::{ClientRow, worst as worst_client};
 use super::client_sentences::{annotate, clauses as client_clauses};
-use super::if_deactivated;
+use super::deactivation;
+use super::first_to_stop::FirstToStop;
 use super::links::Marked;
 use super::next_step::NextStep;
 use super::rows::{CertificateRow, ScopeRow};
-use super::sentences::{Finding, Sentences, caveats, nothing_known, sentences};
+use super::sentences::{Finding, Sentences, nothing_known, sentences};
 use crate::inventory::{Coverage, Severity, Snapshot, Thresholds, whole_second};
 use crate::poll_state::PollState;
 
@@ -28,11 +30,15 @@ pub(crate) struct Summary<'a> {
     pub status: Status,
     pub color: Severity,
     /// The status for people, in a few words.
-    pub badge: String,
+    pub badge: &'static str,
+    /// Why the badge may be wrong, to be added to it; empty if it is not.
+    pub doubt: &'static str,
     /// What would change by what is assumed, a sentence each; empty unless something is.
     pub assumed: Vec<String>,
     /// What matters most, in a sentence.
     pub headline: Marked,
+    /// None if the headline says it.
+    pub first_to_stop: Option<FirstToStop>,
     /// What else somebody has to act on. What is worst comes first.
     pub findings: Vec<Finding>,
     /// What else matters, a sentence each.
@@ -140,33 +146,38 @@ impl<'a> Summary<'a> {
             (false, false) if is_doubtful => ", but this machine's clock is wrong",
             (false, false) => "",
         };
-        let well = if known == Severity::Off { "Not enforced" } else { "Healthy" };
-        let (color, badge) = match (status, known) {
-            (Status::Unknown, _) if is_doubtful => (Severity::Critical, "Nothing known yet".into()),
-            (Status::Unknown, _) => (Severity::Off, "Nothing known yet".into()),
-            (_, Severity::Critical) => (known, format!("Act now{doubt}")),
-            (_, Severity::Warning) => (known, format!("Act soon{doubt}")),
-            _ if is_incomplete => (Severity::Warning, "Not everything is known".into()),
+        let (well, well_once) = match known {
+            Severity::Off => ("Not enforced", "Not enforced when last seen"),
+            _ => ("Healthy", "Healthy when last seen"),
+        };
+        let (color, badge, doubt) = match (status, known) {
+            (Status::Unknown, _) if is_doubtful => (Severity::Critical, "Nothing known yet", ""),
+            (Status::Unknown, _) => (Severity::Off, "Nothing known yet", ""),
+            (_, Severity::Critical) => (known, "Act now", doubt),
+            (_, Severity::Warning) => (known, "Act soon", doubt),
+            _ if is_incomplete => (Severity::Warning, "Not everything is known", ""),
             // What was well once is not known to be well now.
-            _ if is_old => (Severity::Warning, format!("{well} when last seen")),
-            _ if is_doubtful => (Severity::Warning, format!("{well}{doubt}")),
-            _ => (known, well.into()),
+            _ if is_old => (Severity::Warning, well_once, ""),
+            _ if is_doubtful => (Severity::Warning, well, doubt),
+            _ => (known, well, ""),
         };
         let (mut scopes, mut certificates) = (Vec::new(), Vec::new());
         let clients = state.clients.as_deref();
         let clients = clients.map(|all| ClientRow::all(all, state.earliest_time(now), thresholds));
         let clients = clients.unwrap_or_default();
-        let Sentences { headline, subject, findings, mut detail } = match &state.snapshot {
+        let Sentences { headline, subject, first_to_stop, findings, mut detail } = match &state
+            .snapshot
+        {
             None => nothing_known(state.is_failing()),
             Some(snapshot) => {
+                let inventory = &snapshot.inventory;
                 scopes = ScopeRow::all(state, snapshot, now, thresholds);
-                let now = state.earliest_time(now);
-                certificates = CertificateRow::all(&snapshot.inventory, now, thresholds);
-                let (inventory, clients_known) = (&snapshot.inventory, state.clients.as_deref());
-                if_deactivated::annotate(&mut certificates, inventory, clients_known, now);
-                if let Some(clients) = clients_known {
+                certificates = CertificateRow::all(inventory, state.earliest_time(now), thresholds);
+                deactivation::annotate(&mut certificates, state, snapshot, now);
+                if let Some(clients) = state.clients.as_deref() {
                     annotate(&mut certificates, clients);
                 }
+                let now = state.earliest_time(now);
                 let (clauses, gaps) = (client_clauses(&clients, now), gaps(state, snapshot));
                 let hides_projects = snapshot.inventory.lists().project_faults.hidden > 0;
                 sentences(&scopes, &certificates, clauses, gaps, hides_projects, now, thresholds)
@@ -180,8 +191,10 @@ impl<'a> Summary<'a> {
             status,
             color,
             badge,
+            doubt,
             assumed: Vec::new(),
             headline,
+            first_to_stop,
             findings,
             detail,
             next_steps: NextStep::all(state, subject, &scopes, &certificates, &clients, now),
@@ -210,8 +223,9 @@ impl<'a> Summary<'a> {
     }
 
     fn parts(&self) -> [Vec<String>; 3] {
+        let first = self.first_to_stop.iter().map(|it| format!("{}: {}.", it.label, it.text));
         let findings = self.findings.iter().map(|finding| &finding.text);
-        let rest = findings.chain(&self.detail).map(Marked::to_string).collect();
+        let rest = first.chain(findings.chain(&self.detail).map(Marked::to_string)).collect();
         let mut parts = [vec![self.headline.to_string()], rest, self.caveats.clone()];
         if self.is_doubt_decisive {
             parts.rotate_right(1);
@@ -359,8 +373,8 @@ mod tests {
                     vec![],
                 ],
                 Critical,
-                "ci expires in 23 minutes. The organization, project proj_0 and project proj_1 are covered for only 3 more days, \
-                 until 18 January 2027, 08:00 UTC, when z expires. 2 certificates have expired.",
+                "ci expires in 23 minutes. First to stop: the organization, project proj_0 and project proj_1, in 3 days \
+                 (18 January 2027, 08:00 UTC), when z expires. 2 certificates have expired.",
             ),
             (
                 vec![vec![ending("a", 5)], vec![], vec![ending("b", 90)]],
@@ -471,7 +485,7 @@ mod tests {
     fn said_of(lists: Lists) -> (Status, String, String) {
         let state = state_of(lists, vec![]);
         let summary = Summary::new(&state, NOW as f64, Thresholds::default());
-        (summary.status, summary.badge.clone(), summary.message().replace(NOT_MONITORED, ""))
+        (summary.status, summary.badge.to_owned(), summary.message().replace(NOT_MONITORED, ""))
     }
 
     #[test]
@@ -633,7 +647,7 @@ mod tests {
         state.snapshot = Some(Arc::new(read));
         let said = |state: &PollState| {
             let summary = Summary::new(state, NOW as f64, Thresholds::default());
-            (summary.status, summary.badge.clone(), summary.message())
+            (summary.status, summary.badge.to_owned(), summary.message())
         };
         let covered = "The organization is covered until 15 April 2027, when a expires";
         assert_eq!(
@@ -682,7 +696,7 @@ mod tests {
                 vec![self::failed(failed, None)],
             );
             let summary = Summary::new(&state, NOW as f64, Thresholds::default());
-            assert_eq!(summary.badge, badge);
+            assert_eq!([summary.badge, summary.doubt].concat(), badge);
             let status = if days == 3 { Status::Critical } else { Status::Warning };
             assert_eq!(summary.status, status);
         }
@@ -701,7 +715,8 @@ mod tests {
             state.clock_offset = Some((ahead * DAY) as f64);
             let summary = Summary::new(&state, NOW as f64, Thresholds::default());
             assert_eq!(summary.status, status);
-            assert_eq!(summary.badge, format!("{badge} this machine's clock is wrong"));
+            let doubt = format!("{badge} this machine's clock is wrong");
+            assert_eq!([summary.badge, summary.doubt].concat(), doubt);
             assert!(summary.headline.to_string().starts_with(headline), "{}", summary.headline);
             assert!(summary.message().contains("This machine's clock is 10 days "));
         }
@@ -721,12 +736,12 @@ mod tests {
         let known =
             Lists { unread: vec![project("p", "Prod")], ..crate::fixture::lists(&[vec![]]) };
         let known = state_of(known, vec![]).snapshot.unwrap();
-        let said = "server (answered 503) for the list of projects, request ID req_1; server (answered 503) for project Prod (p); \
-                    server (answered 503) for project q\\u{a}; 2 more";
+        let said = "the list of projects (answered 503; request ID req_1); project Prod (answered 503); \
+                    project q\\u{a} (answered 503); 2 more";
         assert_eq!(super::super::name_failures(&lists, Some(&known)), said);
         assert_eq!(
             super::super::name_failures(&lists[4..], None),
-            "server (answered 503) for the organization"
+            "the organization (answered 503)"
         );
     }
 
@@ -737,7 +752,8 @@ mod tests {
             let state = state(snapshot, vec![failed(ListName::Projects, None)]);
             Summary::new(&state, NOW as f64, Thresholds::default()).message()
         };
-        let failed = "The last poll could not read everything: server (answered 503) for the list of projects.";
+        let failed =
+            "The last poll could not read everything: the list of projects (answered 503).";
         assert_eq!(
             message(None),
             format!("{failed} Nothing is known: the list of certificates has not been read.")
@@ -752,7 +768,7 @@ mod tests {
         let mut state = state(Some(snapshot(&[vec![ending("a", 90)], vec![]])), vec![]);
         let at = |state: &PollState, seconds: i64| {
             let summary = Summary::new(state, (NOW + seconds) as f64, Thresholds::default());
-            (summary.status, summary.badge, summary.caveats.join(" "))
+            (summary.status, summary.badge.to_owned(), summary.caveats.join(" "))
         };
         assert_eq!(at(&state, 840), (Status::Ok, "Healthy".into(), String::new()));
         let seen = "Healthy when last seen";

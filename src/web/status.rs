@@ -15,8 +15,8 @@ use super::timeline::Axis;
 use crate::inventory::{Severity, Thresholds, whole_second};
 use crate::poll_state::PollState;
 use crate::presentation::{
-    CertificateRow, ClientRow, Link, Marked, ScopeRow, Summary, ago, format_timestamp, humanize,
-    name_failures,
+    Banner, CertificateRow, ClientRow, Link, Marked, ScopeRow, Summary, ago, format_timestamp,
+    humanize, name_failures,
 };
 
 /// The page loads only its own style, script and icons, and must not be framed.
@@ -61,7 +61,11 @@ struct Page<'a> {
     refresh_seconds: f64,
     rendered_at: String,
     summary: &'a Summary<'a>,
-    banner: Option<(Severity, &'a str, String)>,
+    banner: Option<Banner>,
+    /// When the least recently read list was read, if that is nothing to warn of.
+    read: Option<String>,
+    /// The same if that is too long ago.
+    stale: Option<String>,
     warnings: Vec<Warning>,
     last_success: Option<RelativeTime>,
     last_failure: Option<(RelativeTime, String)>,
@@ -120,12 +124,16 @@ impl<'a> Page<'a> {
             distance: format!("in {}", humanize((at - now).max(0.0))),
             ..past(at)
         };
+        let banner = Banner::new(state, now);
+        let read = state.oldest_read_at().map(|at| ago(at, now));
         let (last_failure, snapshot) = (state.last_failure.as_ref(), state.snapshot.as_deref());
         Self {
             version: env!("CARGO_PKG_VERSION"),
             refresh_seconds: if state.snapshot.is_some() { refresh } else { REFRESH.0 },
             rendered_at: format_timestamp(whole_second(now)),
-            banner: banner(summary, state, now),
+            read: read.clone().filter(|_| banner.is_none()),
+            stale: read.filter(|_| state.is_stale(now)),
+            banner,
             warnings: Vec::new(),
             last_success: state.last_success_at.map(past),
             last_failure: last_failure
@@ -191,7 +199,8 @@ impl Page<'_> {
 fn named<'a>(summary: &'a Summary<'_>) -> HashSet<&'a str> {
     let next_steps = summary.next_steps.iter().map(|next| &next.text);
     let findings = summary.findings.iter().map(|finding| &finding.text);
-    let texts = [&summary.headline].into_iter().chain(&summary.detail);
+    let first_to_stop = summary.first_to_stop.iter().map(|first| &first.text);
+    let texts = [&summary.headline].into_iter().chain(first_to_stop).chain(&summary.detail);
     let texts = texts.chain(next_steps).chain(findings);
     texts.flat_map(Marked::pieces).filter_map(|(_, anchor)| anchor).collect()
 }
@@ -247,25 +256,6 @@ fn warnings(app: &AppState, state: &PollState) -> Vec<Warning> {
         ("The state file cannot be written.", text)
     });
     [config, web_config, tls, state_file].into_iter().flatten().collect()
-}
-
-/// Why the page may not show the present state: a lead and a text.
-fn banner<'a>(
-    summary: &'a Summary<'_>,
-    state: &PollState,
-    now: f64,
-) -> Option<(Severity, &'a str, String)> {
-    let (lead, others) = summary.caveats.split_first()?;
-    Some(match state.oldest_read_at() {
-        Some(read_at) if !state.is_stale(now) => {
-            let read = format!(
-                "Everything shown was read within the last {}.",
-                humanize((now - read_at).max(0.0))
-            );
-            (Severity::Warning, lead, [others, &[read]].concat().join(" "))
-        }
-        _ => (Severity::Critical, lead, others.join(" ")),
-    })
 }
 
 /// An instant, and how far it is from now in words.
@@ -573,14 +563,12 @@ mod tests {
             // Names within sentences are links.
             let page = link_tags.replace_all(&page, "");
             for text in [
-                format!("<title>{badge} · "),
+                format!("<title>{badge}{} · ", summary.doubt),
                 format!("<section class=\"hero {color}\""),
                 format!("<h1 id=\"headline\">{}</h1>", summary.headline),
                 summary.detail.iter().map(Marked::to_string).collect::<Vec<_>>().join(" "),
-                summary
-                    .caveats
-                    .first()
-                    .map_or_else(String::new, |caveat| format!("<strong>{caveat}</strong>")),
+                Banner::new(&shown, now)
+                    .map_or_else(String::new, |it| format!("<strong>{}</strong>", it.lead)),
             ] {
                 assert!(page.contains(&text), "{name}: {text}\n{page}");
             }

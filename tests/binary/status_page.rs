@@ -67,7 +67,7 @@ async fn page_shows_every_certificate_and_scope() {
     assert_eq!(rows(&page), 48 + 12 + 17, "certificates, scopes, clients");
     for expected in [
         "8 client certificates are refused.",
-        "The organization, project Internal tools and project Batch pipeline are covered for only 3 more days, ",
+        "<dt>First to stop</dt><dd>the organization, project Internal tools and project Batch pipeline, in 3 days (",
         "ci-runners-2025 expires in ",
         "Checkout",
     ] {
@@ -155,7 +155,7 @@ async fn before_the_first_success_nothing_is_claimed() {
     let api = Script::of([error(503, None)]).await;
     let exporter = api.often().start().await;
     let page = page_with(&exporter, "the list of certificates has not been read").await;
-    let failure = format!("server ({} answered 503 Service Unavailable)", api.address());
+    let failure = format!("{} answered 503 Service Unavailable", api.address());
     assert!(page.contains(&failure), "{page}");
     assert!(page.contains("The last poll failed"), "{page}");
     assert_eq!(rows(&page), 0);

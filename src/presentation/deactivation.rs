@@ -1,0 +1,374 @@
+//! Whether a certificate can be deactivated: what would become of scopes and clients.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+
+use super::rows::CertificateRow;
+use super::sanitize::{name_or_id, sanitize};
+use super::text::{format_date, join_with_and};
+use crate::clients::Assessment;
+use crate::config::OWN_CLIENT;
+use crate::inventory::{Coverage, Inventory, Loss, Snapshot, UnixSeconds, whole_second};
+use crate::poll_state::PollState;
+
+/// As many are named.
+const NAMED: usize = 2;
+
+/// In the order of what is worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::Display)]
+pub(crate) enum Safety {
+    #[strum(serialize = "Safe to deactivate")]
+    Safe,
+    #[strum(serialize = "May not be safe to deactivate")]
+    Unknown,
+    #[strum(serialize = "Not safe to deactivate")]
+    Unsafe,
+}
+
+/// What would become of scopes and clients without a certificate.
+#[derive(Debug)]
+pub(crate) struct Deactivation {
+    pub safety: Safety,
+    /// What would change, or why nothing would. What is worst comes first.
+    pub effects: String,
+}
+
+type Effect = (Safety, String);
+
+/// Tells it of each active certificate of a snapshot. If no client is configured, only scopes are known.
+pub(super) fn annotate(
+    rows: &mut [CertificateRow<'_>],
+    state: &PollState,
+    snapshot: &Snapshot,
+    now: f64,
+) {
+    let (inventory, is_stale) = (&snapshot.inventory, state.is_stale(now));
+    let now = state.earliest_time(now);
+    let losses = inventory.losses(now);
+    let clients = Clients::new(state.clients.as_deref(), now);
+    let old = is_stale.then(|| (Safety::Unknown, "what is shown is stale".into()));
+    let unseen = unseen_projects(state, snapshot);
+    for row in rows.iter_mut().filter(|row| row.used.is_active()) {
+        let id = &*row.used.certificate.id;
+        let losses = losses.get(id).map_or(&[][..], Vec::as_slice);
+        let mut effects = of_scopes(losses, inventory, now);
+        effects.extend(clients.dependents_of(id));
+        // Where mutual TLS is not enforced, nobody is refused.
+        if losses.iter().all(|(_, loss)| *loss != Loss::Enforcement) {
+            effects.extend(of_others(row, &clients, !effects.is_empty(), now));
+        }
+        effects.sort_by_key(|(safety, _)| Reverse(*safety));
+        if effects.first().is_none_or(|(safety, _)| *safety < Safety::Unsafe) {
+            // Without an anchor that lets nobody in, no project loses more than the organization.
+            let lets_in = !row.used.has_expired(now) && !row.used.is_never_valid();
+            effects.extend(unseen.clone().filter(|_| row.used.active_at_organization && lets_in));
+            effects.extend(old.clone());
+            effects.sort_by_key(|(safety, _)| Reverse(*safety));
+        }
+        let safety = effects.first().map_or(Safety::Safe, |(safety, _)| *safety);
+        let effects: Vec<_> = effects.into_iter().map(|(_, effect)| effect).collect();
+        row.deactivation = Some(Deactivation { safety, effects: effects.join("; ") });
+    }
+}
+
+/// An anchor of the organization matters to every project, also to those that are not seen.
+fn unseen_projects(state: &PollState, snapshot: &Snapshot) -> Option<Effect> {
+    let faults = &snapshot.inventory.lists().project_faults;
+    let unseen =
+        snapshot.inventory.unread_projects().len() as u64 + faults.hidden + faults.unselected;
+    let text = match unseen {
+        _ if !state.projects => "projects are not monitored".into(),
+        _ if snapshot.projects_listed_at.is_none() => {
+            "the list of projects has not been read yet".into()
+        }
+        0 => return None,
+        1 => "what depends on it in 1 other project is not known".into(),
+        many => format!("what depends on it in {many} other projects is not known"),
+    };
+    Some((Safety::Unknown, text))
+}
+
+/// What is known of clients.
+struct Clients<'a> {
+    /// Whether any is configured. The exporter is one itself, which says nothing of the others.
+    is_any_configured: bool,
+    /// By the identifier of each certificate: those that depend on it, and whether that is known.
+    dependents: HashMap<&'a str, (BTreeSet<&'a str>, bool)>,
+    /// Those with a file that cannot be used.
+    failed: BTreeSet<&'a str>,
+    /// Of these, those at each project, by its identifier.
+    failed_at: HashMap<&'a str, BTreeSet<&'a str>>,
+}
+
+impl<'a> Clients<'a> {
+    fn new(known: Option<&'a Assessment>, now: f64) -> Self {
+        let mut all = Self {
+            is_any_configured: known
+                .is_some_and(|it| it.clients().iter().any(|client| *client.name != *OWN_CLIENT)),
+            dependents: HashMap::new(),
+            failed: BTreeSet::new(),
+            failed_at: HashMap::new(),
+        };
+        for (id, client, is_known) in known.iter().flat_map(|it| it.dependents(whole_second(now))) {
+            let (names, are_known) = all.dependents.entry(id).or_insert((BTreeSet::new(), true));
+            names.insert(client);
+            *are_known &= is_known;
+        }
+        for (client, project) in known.iter().flat_map(|it| it.failed()) {
+            all.failed.insert(&client.name);
+            if let Some(project) = project {
+                all.failed_at.entry(&project.id).or_default().insert(&client.name);
+            }
+        }
+        all
+    }
+
+    fn dependents_of(&self, id: &str) -> Option<Effect> {
+        let (names, are_known) = self.dependents.get(id)?;
+        Some(if *are_known {
+            (Safety::Unsafe, format!("{} would be refused", clients(names)))
+        } else {
+            (Safety::Unknown, format!("{UNKNOWN} is not known"))
+        })
+    }
+
+    /// What is in a file that cannot be used may depend on any certificate of the client's scopes.
+    fn failed_at(&self, row: &CertificateRow<'_>) -> Option<Effect> {
+        let at_projects = row.active_projects().filter_map(|it| self.failed_at.get(&*it.id));
+        let names = if row.used.active_at_organization {
+            self.failed.clone()
+        } else {
+            at_projects.flatten().copied().collect()
+        };
+        let have = if names.len() == 1 { "has" } else { "have" };
+        let effect = format!("{} {have} a file that cannot be used", clients(&names));
+        (!names.is_empty()).then_some((Safety::Unknown, effect))
+    }
+}
+
+fn clients(names: &BTreeSet<&str>) -> String {
+    let names: Vec<_> = names.iter().map(|name| format!("client {}", sanitize(name))).collect();
+    listed(&names, "clients")
+}
+
+const UNKNOWN: &str = "which clients would be refused";
+
+/// What is left to say of a certificate without which mutual TLS would still be enforced.
+fn of_others(
+    row: &CertificateRow<'_>,
+    clients: &Clients<'_>,
+    is_anything_lost: bool,
+    now: f64,
+) -> Option<Effect> {
+    let certificate = &row.used.certificate;
+    Some(if row.used.is_never_valid() {
+        (Safety::Safe, "it is never valid".into())
+    } else if row.used.has_expired(now) {
+        (Safety::Safe, "it has expired, so no client can use it".into())
+    } else if let Some(begin) = certificate.valid_at.filter(|_| row.used.is_not_yet_valid(now)) {
+        let begin = format_date(begin, now);
+        (Safety::Unknown, format!("who depends on it from {begin}, when it begins, is not known"))
+    } else if certificate.has_unreadable_date && !is_anything_lost {
+        (Safety::Unknown, "what would change is not known".into())
+    } else if !clients.is_any_configured {
+        (Safety::Unknown, format!("{UNKNOWN} is not known, since no clients are configured"))
+    } else if is_anything_lost {
+        return None;
+    } else if let Some(failed) = clients.failed_at(row) {
+        failed
+    } else {
+        (Safety::Safe, "no scope and no configured client is affected".into())
+    })
+}
+
+fn of_scopes(losses: &[(usize, Loss)], inventory: &Inventory, now: f64) -> Vec<Effect> {
+    let places = |is: &dyn Fn(Loss) -> bool| -> Option<String> {
+        let lost = losses.iter().filter(|(_, loss)| is(*loss));
+        let names: Vec<_> = lost.map(|(position, _)| name(inventory, *position)).collect();
+        (!names.is_empty()).then(|| listed(&names, "scopes"))
+    };
+    let refused = places(&|loss| loss == Loss::Requests);
+    let open = places(&|loss| loss == Loss::Enforcement);
+    let unknown = places(&|loss| loss == Loss::Certainty);
+    let sooner = places(&|loss| matches!(loss, Loss::CoveredUntil(_)));
+    let never_again = places(&|loss| matches!(loss, Loss::Resumption(_)));
+    let first = |instant: &dyn Fn(Loss) -> Option<UnixSeconds>| {
+        let instants = losses.iter().filter_map(|(_, loss)| instant(*loss));
+        format_date(instants.min().unwrap_or(UnixSeconds::MAX), now)
+    };
+    let certain = [
+        refused.map(|places| format!("every request to {places} would be refused")),
+        open.map(|places| {
+            format!(
+                "mutual TLS would no longer be enforced for {places}, so any client would be let in"
+            )
+        }),
+        sooner.map(|places| {
+            let end = first(&|loss| match loss {
+                Loss::CoveredUntil(end) => Some(end),
+                _ => None,
+            });
+            let before = match losses {
+                [(position, _)] => {
+                    let scope = inventory.scope(*position).map(|(_, scope)| scope);
+                    let end = scope.and_then(|it| Coverage::of(it, whole_second(now)).end());
+                    end.map(|end| format!(" instead of {}", format_date(end, now)))
+                }
+                _ => None,
+            };
+            format!("{places} would be covered only until {end}{}", before.unwrap_or_default())
+        }),
+        never_again.map(|places| {
+            let begin = first(&|loss| match loss {
+                Loss::Resumption(begin) => Some(begin),
+                _ => None,
+            });
+            format!("{places} would not be covered again from {begin}")
+        }),
+    ];
+    let certain = certain.into_iter().flatten().map(|effect| (Safety::Unsafe, effect));
+    let unknown =
+        unknown.map(|places| format!("until when {places} would be covered is not known"));
+    certain.chain(unknown.map(|effect| (Safety::Unknown, effect))).collect()
+}
+
+fn name(inventory: &Inventory, position: usize) -> String {
+    match inventory.scope(position) {
+        Some((Some(project), _)) => {
+            format!("project {}", name_or_id(project.name.as_deref(), &project.id))
+        }
+        _ => "the organization".into(),
+    }
+}
+
+/// The first few by name, otherwise how many.
+fn listed(names: &[String], plural: &str) -> String {
+    if names.len() > NAMED { format!("{} {plural}", names.len()) } else { join_with_and(names) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use super::super::Summary;
+    use super::*;
+    use crate::fixture::{DAY, NOW, certificate, group, lists, snapshot};
+    use crate::inventory::{Certificate, Lists, Project, Thresholds};
+    use crate::poll_state::PollTiming;
+
+    #[test]
+    fn what_is_not_seen_may_depend_on_it() {
+        let valid = |id: &str, days| certificate(id).valid(-9..days);
+        let read = [vec![valid("a", 20), valid("b", 90)]];
+        let unread = Project { id: "p".into(), name: None, archived: false };
+        let with = |fault: fn(&mut Lists, Project)| {
+            let mut state = state(&read);
+            let mut lists = lists(&read);
+            fault(&mut lists, unread.clone());
+            let read = Snapshot {
+                inventory: Inventory::new_or_unchanged(None, lists, &group("^$")),
+                ..Snapshot::clone(&snapshot(&read))
+            };
+            (state.projects, state.snapshot) = (true, Some(Arc::new(read)));
+            state
+        };
+        let not_monitored = PollState { projects: false, ..state(&read) };
+        for (state, age, expected) in [
+            (with(|_, _| ()), 0, None),
+            (with(|_, _| ()), 900, Some("what is shown is stale")),
+            (not_monitored, 0, Some("projects are not monitored")),
+            (
+                with(|lists, project| lists.unread = vec![project]),
+                0,
+                Some("what depends on it in 1 other project is not known"),
+            ),
+            (
+                with(|lists, _| lists.project_faults.unselected = 3),
+                0,
+                Some("what depends on it in 3 other projects is not known"),
+            ),
+        ] {
+            let Deactivation { safety, effects } = of_first(&state, age);
+            let rest =
+                "which clients would be refused is not known, since no clients are configured";
+            assert_eq!(safety, Safety::Unknown);
+            assert_eq!(effects, expected.map_or(rest.into(), |it| format!("{rest}; {it}")));
+        }
+    }
+
+    #[test]
+    fn what_is_lost_is_told_and_what_is_not_known() {
+        let valid = |id: &str, days| certificate(id).valid(-9..days);
+        let unknown =
+            "which clients would be refused is not known, since no clients are configured";
+        let open = "mutual TLS would no longer be enforced for the organization, so any client would be let in";
+        let unreadable = |id: &str| Certificate { has_unreadable_date: true, ..certificate(id) };
+        for (read, safety, effects) in [
+            (vec![vec![valid("a", 90)]], "Not safe", open.into()),
+            (
+                vec![vec![valid("a", 90), valid("ended", -2)]],
+                "Not safe",
+                format!("every request to the organization would be refused; {unknown}"),
+            ),
+            (
+                vec![vec![valid("a", 90), valid("b", 20)]],
+                "Not safe",
+                format!(
+                    "the organization would be covered only until 4 February 2027 instead of 15 April 2027; {unknown}"
+                ),
+            ),
+            (vec![vec![valid("a", 20), valid("b", 90)]], "May not be safe", unknown.into()),
+            (
+                vec![vec![valid("a", -2), valid("b", 90)]],
+                "Safe",
+                "it has expired, so no client can use it".into(),
+            ),
+            (
+                vec![vec![certificate("a").dated(Some(NOW), Some(NOW - DAY)), valid("b", 90)]],
+                "Safe",
+                "it is never valid".into(),
+            ),
+            (
+                vec![vec![certificate("a").valid(30..90), valid("b", 20)]],
+                "Not safe",
+                "the organization would not be covered again from 14 February 2027; \
+                 who depends on it from 14 February 2027, when it begins, is not known"
+                    .into(),
+            ),
+            (
+                vec![vec![certificate("a").valid(30..90), valid("b", 99)]],
+                "May not be safe",
+                "who depends on it from 14 February 2027, when it begins, is not known".into(),
+            ),
+            (
+                vec![vec![unreadable("a"), unreadable("b")]],
+                "May not be safe",
+                "what would change is not known".into(),
+            ),
+            (vec![vec![valid("a", -2)]], "Not safe", open.into()),
+            (
+                vec![vec![valid("a", 90)], vec![], vec![valid("b", 20)], vec![valid("b", 20)]],
+                "Not safe",
+                "mutual TLS would no longer be enforced for the organization and project proj_0, so any client would \
+                 be let in; project proj_1 and project proj_2 would be covered only until 4 February 2027"
+                    .into(),
+            ),
+        ] {
+            let Deactivation { safety: judged, effects: told } = of_first(&state(&read), 0);
+            assert_eq!((judged.to_string(), told), (format!("{safety} to deactivate"), effects));
+        }
+    }
+
+    fn state(read: &[Vec<Certificate>]) -> PollState {
+        let timing =
+            PollTiming { interval: Duration::from_secs(300), timeout: Duration::from_secs(240) };
+        PollState { snapshot: Some(snapshot(read)), ..PollState::new(Instant::now(), timing) }
+    }
+
+    /// Of the certificate `a`, so many seconds after everything was read.
+    fn of_first(state: &PollState, age: i64) -> Deactivation {
+        let summary = Summary::new(state, (NOW + age) as f64, Thresholds::default());
+        summary.certificates.into_iter().find(|row| row.id == "a").unwrap().deactivation.unwrap()
+    }
+}
