@@ -130,9 +130,9 @@ impl Poller {
         let mut state = PollState::new(liveness_deadline, config.timing);
         state.projects = config.options.projects.is_some();
         state.connection = Some(Arc::new(config.client.connection()));
-        let mut state_file = state_file.map(|path| StateFile::new(path, base_url.as_str()));
+        let state_file = state_file.map(|path| StateFile::new(path, base_url.as_str()));
         let mut contents = Arc::default();
-        if let Some(file) = &mut state_file
+        if let Some(file) = &state_file
             && let Some(mut saved) = file.load().await?
         {
             state.last_success_at = saved.last_success_at;
@@ -272,7 +272,7 @@ impl Poller {
         state.clients = clients;
         state.record(snapshot.clone(), result);
         log::poll(&state, snapshot.as_deref(), before.as_deref());
-        if let (Some(file), Some(snapshot)) = (&mut self.state_file, snapshot) {
+        if let (Some(file), Some(snapshot)) = (&self.state_file, snapshot) {
             let contents = &self.contents;
             let saved = file.save(&snapshot, contents, state.last_success_at).await;
             state.state_write_failures += u64::from(saved.is_err());
