@@ -193,7 +193,7 @@ impl Loaded {
                 ));
             }
         };
-        credentials.read().map_err(|error| layers.refuse(key, error))?;
+        credentials.read_in_time().map_err(|error| layers.refuse(key, error))?;
         Ok(Self { config, credentials })
     }
 }

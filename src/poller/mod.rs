@@ -108,10 +108,7 @@ impl PollerConfig {
             Credentials::Key(_) => credentials.read(),
             Credentials::File(path) => {
                 let read = self.key_io.run(deadline, move || credentials.read()).await;
-                let path = path.display();
-                read.unwrap_or_else(|error| {
-                    Err(format!("the admin key file {path} cannot be read: {error}"))
-                })
+                read.unwrap_or_else(|error| Err(Credentials::unreadable(path, &error)))
             }
         };
         key.map_err(|message| Error::new(FailureReason::Credentials, message))
