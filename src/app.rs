@@ -228,7 +228,10 @@ impl Reloading {
         }
         let restart_only = config.keep_restart_only(&self.running);
         if !restart_only.is_empty() {
-            tracing::warn!("only a restart will change: {}", restart_only.join(", "));
+            tracing::warn!(
+                "these keys take effect only after a restart: {}",
+                restart_only.join(", ")
+            );
         }
         if config.api != self.running.api {
             let client =

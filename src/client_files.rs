@@ -127,10 +127,10 @@ fn find(patterns: &[String], failed: &mut Vec<FailedFile>) -> BTreeSet<OsString>
         walk.descend(&root, &components);
         let fault = match walk.found.len() {
             _ if walk.looked_at > MAX_LOOKED_AT => {
-                Some(format!("is looked for among more than {MAX_LOOKED_AT} names"))
+                Some(format!("needs a search of more than {MAX_LOOKED_AT} names"))
             }
             _ if found.len() + walk.found.len() > MAX_FILES => {
-                Some(format!("makes more than {MAX_FILES} files of this client"))
+                Some(format!("brings the files of this client to more than {MAX_FILES}"))
             }
             0 if !walk.unreadable.is_empty() => None,
             0 if pattern.contains(['*', '?', '[']) => Some("matches no file".into()),

@@ -84,10 +84,10 @@ impl SystemRoots {
         let (count, _) = roots.add_parsable_certificates(certificates);
         let first = left_out.first();
         let without = first.map(|first| format!(", {} left out: {first}", left_out.len()));
-        let place = format!("{self}{}", without.unwrap_or_default());
+        let place = format!("the system's ({self}){}", without.unwrap_or_default());
         if count == 0 {
             let hint = "set api.ca_file or SSL_CERT_FILE";
-            return Err(ClientError(format!("there are no trusted roots, {place}; {hint}")));
+            return Err(ClientError(format!("no trusted roots are found in {place}; {hint}")));
         }
         Ok((roots, format!("{count} of {place}")))
     }
@@ -96,7 +96,7 @@ impl SystemRoots {
 impl fmt::Display for SystemRoots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let paths: Vec<_> = self.0.iter().map(|path| path.display().to_string()).collect();
-        write!(f, "the system's ({})", paths.join(", "))
+        f.write_str(&paths.join(", "))
     }
 }
 

@@ -267,7 +267,7 @@ fn read(
 ) -> (Result<TlsFiles, ClientError>, Option<u64>) {
     let files = TlsFiles::read(api, reading);
     if let Some(system_roots) = system_roots {
-        *lock(reading) = format!("the trusted roots, {system_roots}");
+        *lock(reading) = format!("the system's trusted roots ({system_roots})");
     }
     let seen = files.as_ref().ok().map(|files| digest(files, system_roots));
     (files, seen)

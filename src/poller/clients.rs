@@ -72,7 +72,7 @@ impl ClientJudge {
         };
         let fault = match timeout_at(deadline, try_spawn(work)).await {
             Ok(Err(error)) => error.to_string(),
-            Ok(Ok(())) | Err(_) => "it takes too long to read it".to_owned(),
+            Ok(Ok(())) | Err(_) => "it takes too long".to_owned(),
         };
         // What is added later comes too late for this poll.
         (std::mem::take(&mut *lock(&read)), fault)
@@ -99,7 +99,7 @@ fn not_read(configured: &ClientConfig, before: Option<&Assessment>, fault: &str)
     let known = known.into_iter().find(|client| *client.name == *configured.name);
     let patterns = configured.certificate_files.iter().chain(&configured.issuer_files);
     let failed = patterns.map(|pattern| {
-        let message = format!("is not read: {fault}").into();
+        let message = format!("cannot be read: {fault}").into();
         FailedFile { path: pattern.as_str().into(), message }
     });
     Client {
@@ -221,7 +221,7 @@ mod tests {
         drop(hanging);
         let (read, not_read) = (&read.clients()[0], &not_read.clients()[0]);
         assert_eq!((read.files.len(), &read.files), (1, &not_read.files));
-        let message = "is not read: it takes too long to read it".into();
+        let message = "cannot be read: it takes too long".into();
         assert_eq!(not_read.failed, [FailedFile { path: pattern.into(), message }]);
     }
 }

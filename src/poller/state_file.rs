@@ -312,7 +312,7 @@ fn require_regular(path: &Path) -> io::Result<()> {
 fn require_readable(path: &Path) -> io::Result<()> {
     match File::open(path) {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            Err(io::Error::new(error.kind(), "it may not be read, and so is not replaced"))
+            Err(io::Error::new(error.kind(), "it cannot be read, so it is not replaced"))
         }
         _ => Ok(()),
     }

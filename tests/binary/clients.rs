@@ -327,7 +327,7 @@ async fn files_that_are_too_many_to_find_hide_no_other_client() {
     let all = [("client", "all")];
     assert_eq!((page.find(FOUND, &all), page.find(FAILED, &all)), (Some(0.0), Some(1.0)));
     let (file, message) =
-        (clients.path("all/*/*/tls.crt"), "is looked for among more than 100000 names");
+        (clients.path("all/*/*/tls.crt"), "needs a search of more than 100000 names");
     let document = exporter.get("/api/v1/certificates").await.text().await.unwrap();
     let document: Value = serde_json::from_str(&document).unwrap();
     let failed = json!([{"client": "all", "file": file, "message": message}]);
@@ -703,7 +703,7 @@ async fn configuration_of_clients_is_checked() {
         ("[[clients]]\ncertificate_files = 'x'\n".into(), "name is missing"),
         (
             format!("[[clients]]\n{}", one.replace("'a'", "'openai-cert-exporter'")),
-            "clients.0.name: must be another one",
+            "clients.0.name: is reserved for the exporter itself",
         ),
         (
             format!("[[clients]]\n{one}files = 'x'\n"),
