@@ -2,7 +2,7 @@
 //! thread (a limit on processes, or too little memory).
 
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub(crate) fn spawn_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> impl Future<Output = io::Result<T>> + Send {
     let work = Arc::new(Mutex::new(Some(work)));
-    let take = move || work.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let take = move || lock(&work).take();
     let take_there = take.clone();
     let done = try_spawn(move || take_there().map(|work| work()));
     async move {
@@ -46,6 +46,11 @@ pub(crate) fn spawn_blocking<T: Send + 'static>(
             _ => take().map(|work| work()).ok_or_else(|| io::Error::other("it has panicked")),
         }
     }
+}
+
+/// Locks, also after a panic, which leaves nothing half done here.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How long anything waits for files.

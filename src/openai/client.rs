@@ -33,7 +33,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Reads the TLS files and the environment's proxy; sends nothing.
+    /// Reads the TLS files and the environment's proxy; sends nothing. A file that takes too long is an error. Blocks.
     pub fn new(api: &Api, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
         let transport = Transport::new(api)?;
         let peer = transport.connection(api).peer().into();

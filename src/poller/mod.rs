@@ -23,7 +23,7 @@ use url::Url;
 
 use crate::blocking::BoundedIo;
 use crate::clients::{Assessment, Contents};
-use crate::config::{ClientConfig, Config, Credentials};
+use crate::config::{Config, Credentials};
 use crate::inventory::{RotationGroup, Snapshot, unix_now};
 use crate::openai::{Client, Error};
 use crate::poll_state::{FailureReason, ListName, PollResult, PollState, PollTiming};
@@ -64,7 +64,6 @@ pub struct PollerConfig {
     options: CollectOptions,
     /// None if neither clients nor the anchors' PEM are asked for.
     clients: Option<ClientJudge>,
-    configured_clients: Vec<ClientConfig>,
     timing: PollTiming,
 }
 
@@ -72,8 +71,7 @@ impl PollerConfig {
     pub fn new(client: Arc<Client>, config: &Config, credentials: Credentials) -> Self {
         let Config { poll, certificates, .. } = config;
         let (include, exclude) = (poll.project_include.clone(), poll.project_exclude.clone());
-        let configured_clients = config.clients.clone();
-        let any_client = !configured_clients.is_empty() || config.api.client_cert_file.is_some();
+        let any_client = !config.clients.is_empty() || config.api.client_cert_file.is_some();
         let content = certificates.content || any_client;
         let options = CollectOptions {
             projects: poll.projects.then_some(ProjectFilter { include, exclude }),
@@ -82,9 +80,9 @@ impl PollerConfig {
             rotation_group: RotationGroup::new(certificates.rotation_group.clone()),
         };
         let timing = PollTiming { interval: poll.interval, timeout: poll.timeout };
-        let clients = content.then(|| ClientJudge::new(configured_clients.clone()));
+        let clients = content.then(|| ClientJudge::new(config.clients.clone()));
         let key_io = BoundedIo::default();
-        Self { client, credentials, key_io, options, clients, configured_clients, timing }
+        Self { client, credentials, key_io, options, clients, timing }
     }
 
     /// Follows `before`: what has been read of the same files is kept, and a read that hangs is not begun anew.
@@ -95,8 +93,10 @@ impl PollerConfig {
         {
             self.key_io = before.key_io;
         }
-        if self.configured_clients == before.configured_clients && before.clients.is_some() {
-            self.clients = self.clients.take().and(before.clients);
+        if let (Some(judge), Some(before)) = (&mut self.clients, before.clients)
+            && judge.configured == before.configured
+        {
+            *judge = before;
         }
     }
 
