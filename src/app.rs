@@ -1,6 +1,7 @@
 //! The only place that wires: from a configuration to sockets, and from there to a running exporter.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -10,6 +11,7 @@ use prometheus::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::blocking::{IO_TIMEOUT, wait_for};
 use crate::client_files::ClientFiles;
 use crate::config::{Config, ConfigError, Loaded};
 use crate::exposition::Exposition;
@@ -17,7 +19,9 @@ use crate::inventory::unix_now;
 use crate::openai::{self, Client, ClientError};
 use crate::poller::{self, Poller, PollerConfig, StateFileError};
 use crate::telemetry::Logs;
-use crate::web::{self, Limits, Security, Server, raise_descriptor_limit, share_with_probes};
+use crate::web::{
+    self, Limits, RulesWatcher, Security, Server, raise_descriptor_limit, share_with_probes,
+};
 
 /// Why the exporter cannot start, or cannot use a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +64,7 @@ impl App {
         let registry = Registry::new();
         registry.register(Box::new(logs.dropped().clone()))?;
         let web_metrics = web::Metrics::new(&registry)?;
-        let load = |file| Security::load(file, web_metrics.clone());
+        let load = |file| load_security(file, &web_metrics);
         let security = config.web.config_file.as_deref().map(load).transpose()?;
         let web_security = security.as_ref().map(|(security, _)| security.clone());
         let (mut connections, mut probe_server) = (raise_descriptor_limit(), None);
@@ -98,7 +102,7 @@ impl App {
         );
         lines.extend(openai::certificate_counts(&config.api)?);
         if let Some(file) = config.web.config_file.as_deref() {
-            let (security, _) = Security::load(file, web::Metrics::new(&Registry::new())?)?;
+            let (security, _) = load_security(file, &web::Metrics::new(&Registry::new())?)?;
             lines.extend(security.certificate_counts());
         }
         lines.extend(ClientFiles::new(config.clients.clone()).counts());
@@ -129,6 +133,18 @@ impl App {
             () = self.reloading.follow(reloads, to_poller) => {}
         }
     }
+}
+
+/// What a web configuration file and the files that it names say.
+fn load_security(
+    file: &Path,
+    metrics: &web::Metrics,
+) -> Result<(Security, RulesWatcher), ConfigError> {
+    let (path, metrics) = (file.to_owned(), metrics.clone());
+    wait_for(IO_TIMEOUT, move || Security::load(&path, metrics.clone())).unwrap_or_else(|error| {
+        let fault = format!("it or a file that it names cannot be read: {error}");
+        Err(ConfigError::new("web.config_file", fault, format!("file {}", file.display())))
+    })
 }
 
 /// Takes new configurations over as far as that can be done without a restart.
@@ -212,10 +228,14 @@ impl Reloading {
         }
         let restart_only = config.keep_restart_only(&self.running);
         if !restart_only.is_empty() {
-            tracing::warn!("only a restart will change: {}", restart_only.join(", "));
+            tracing::warn!(
+                "these keys take effect only after a restart: {}",
+                restart_only.join(", ")
+            );
         }
         if config.api != self.running.api {
-            let client = Client::new_in_time(&config.api, Arc::clone(&self.client_metrics)).await?;
+            let client =
+                Client::new_on_thread(&config.api, Arc::clone(&self.client_metrics)).await?;
             self.client = Arc::new(client);
             self.client.log_connection();
         }

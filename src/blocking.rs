@@ -2,7 +2,7 @@
 //! thread (a limit on processes, or too little memory).
 
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub(crate) fn spawn_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> impl Future<Output = io::Result<T>> + Send {
     let work = Arc::new(Mutex::new(Some(work)));
-    let take = move || work.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let take = move || lock(&work).take();
     let take_there = take.clone();
     let done = try_spawn(move || take_there().map(|work| work()));
     async move {
@@ -48,8 +48,32 @@ pub(crate) fn spawn_blocking<T: Send + 'static>(
     }
 }
 
+/// Locks, also after a panic, which leaves nothing half done here.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// How long anything waits for files.
 pub(crate) const IO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The result of file I/O for a caller that may block, at the start for instance. What takes longer than `timeout` goes on by
+/// itself. Where no thread can be started, it is done here.
+pub(crate) fn wait_for<T: Send + 'static>(
+    timeout: Duration,
+    io: impl Fn() -> T + Send + Sync + 'static,
+) -> io::Result<T> {
+    let (sender, receiver) = mpsc::channel();
+    let io = Arc::new(io);
+    let io_there = Arc::clone(&io);
+    match thread::Builder::new().name("blocking".into()).spawn(move || sender.send(io_there())) {
+        Ok(_) => receiver.recv_timeout(timeout).map_err(|_| timed_out()),
+        Err(_) => Ok(io()),
+    }
+}
+
+fn timed_out() -> io::Error {
+    io::Error::new(ErrorKind::TimedOut, "the file system does not respond")
+}
 
 /// File I/O that a dead file system may block for ever. What takes too long goes on by itself, and nothing else is begun
 /// before it ends, so that no more than one thread hangs.
@@ -63,7 +87,6 @@ impl BoundedIo {
         deadline: Instant,
         io: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
-        let timed_out = || io::Error::new(ErrorKind::TimedOut, "the file system does not respond");
         let under_way = Arc::clone(&self.0).try_lock_owned().map_err(|_| timed_out())?;
         let io = try_spawn(move || {
             let result = io();
@@ -102,6 +125,16 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(io.run(Instant::now() + IO_TIMEOUT, || 7).await.unwrap(), 7);
+    }
+
+    #[test]
+    fn start_waits_for_a_file_but_not_for_ever() {
+        let (release, disk) = channel::<()>();
+        let disk = Mutex::new(disk);
+        let hung = wait_for(Duration::from_millis(10), move || disk.lock().unwrap().recv());
+        assert_eq!(hung.unwrap_err().to_string(), "the file system does not respond");
+        drop(release);
+        assert_eq!(wait_for(IO_TIMEOUT, || 7).unwrap(), 7);
     }
 
     #[tokio::test]

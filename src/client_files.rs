@@ -127,10 +127,10 @@ fn find(patterns: &[String], failed: &mut Vec<FailedFile>) -> BTreeSet<OsString>
         walk.descend(&root, &components);
         let fault = match walk.found.len() {
             _ if walk.looked_at > MAX_LOOKED_AT => {
-                Some(format!("is looked for among more than {MAX_LOOKED_AT} names"))
+                Some(format!("needs a search of more than {MAX_LOOKED_AT} names"))
             }
             _ if found.len() + walk.found.len() > MAX_FILES => {
-                Some(format!("makes more than {MAX_FILES} files of this client"))
+                Some(format!("brings the files of this client to more than {MAX_FILES}"))
             }
             0 if !walk.unreadable.is_empty() => None,
             0 if pattern.contains(['*', '?', '[']) => Some("matches no file".into()),
@@ -164,18 +164,19 @@ impl Walk {
         match Component::new(first) {
             Component::Name(name) => self.arrive(&folder.join(name), rest),
             Component::Pattern(pattern) => {
-                for name in self.names(folder) {
-                    let path = folder.join(&name);
-                    let is_match = pattern.matches_with(&name.to_string_lossy(), MATCHING);
-                    // A pattern stands for files; a folder at its end is not meant.
-                    if is_match && !(rest.is_empty() && path.is_dir()) {
-                        self.arrive(&path, rest);
-                    }
-                }
+                let names = self.names(folder);
+                self.arrive_at_matches(folder, &names, &pattern, rest);
             }
             Component::AnyFolders => {
-                self.descend(folder, if rest.is_empty() { &["*"] } else { rest });
-                for name in self.names(folder) {
+                let names = self.names(folder);
+                let here = if rest.is_empty() { &["*"] } else { rest };
+                match Component::new(here[0]) {
+                    Component::Pattern(pattern) => {
+                        self.arrive_at_matches(folder, &names, &pattern, &here[1..]);
+                    }
+                    _ => self.descend(folder, here),
+                }
+                for name in names {
                     let below = folder.join(&name);
                     // Links are not followed: they may lead back here.
                     let is_folder = below.symlink_metadata().is_ok_and(|found| found.is_dir());
@@ -183,6 +184,23 @@ impl Walk {
                         self.descend(&below, components);
                     }
                 }
+            }
+        }
+    }
+
+    fn arrive_at_matches(
+        &mut self,
+        folder: &Path,
+        names: &[OsString],
+        pattern: &Pattern,
+        rest: &[&str],
+    ) {
+        for name in names {
+            let path = folder.join(name);
+            let is_match = pattern.matches_with(&name.to_string_lossy(), MATCHING);
+            // A pattern stands for files; a folder at its end is not meant.
+            if is_match && !(rest.is_empty() && path.is_dir()) {
+                self.arrive(&path, rest);
             }
         }
     }
@@ -246,6 +264,27 @@ impl Component {
                 Self::Pattern(pattern)
             }
             _ => Self::Name(unescaped),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_folder_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("a/b");
+        fs::create_dir_all(&below).unwrap();
+        let file = below.join("tls.crt");
+        fs::write(&file, "").unwrap();
+        for pattern in [&["**"][..], &["**", "*.crt"], &["**", "tls.crt"], &["**", "b", "*"]] {
+            let mut walk = Walk { found: BTreeSet::new(), unreadable: Vec::new(), looked_at: 0 };
+            walk.descend(folder.path(), pattern);
+            assert_eq!(walk.found, [file.clone().into()].into(), "{pattern:?}");
+            let names = 3 + usize::from(pattern.contains(&"b"));
+            assert_eq!(walk.looked_at, names, "{pattern:?}");
         }
     }
 }

@@ -1,5 +1,4 @@
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::iter;
 use std::sync::Arc;
 
@@ -250,18 +249,4 @@ impl Rank {
             first_fault: faults.min(),
         }
     }
-}
-
-/// How many of these pairs of a chain and a scope would be refused at once, were a certificate deactivated everywhere:
-/// by certificate id, and only those on which anybody may depend; `None` if it is not known.
-pub(super) fn dependent_clients<'a>(
-    pairs: impl Iterator<Item = (&'a Acceptance, &'a EnforcedScope)>,
-    now: UnixSeconds,
-) -> BTreeMap<&'a str, Option<u64>> {
-    let mut dependent = BTreeMap::new();
-    for (id, is_known) in pairs.flat_map(|(acceptance, scope)| acceptance.depends_on(scope, now)) {
-        let count = dependent.entry(id).or_insert(Some(0));
-        *count = count.filter(|_| is_known).map(|count| count + 1);
-    }
-    dependent
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::{
     Acceptance, CandidatePaths, Client, ClientFile, ClientScopes, Contents, EnforcedScope,
-    FileKind, KnownIssuers, ListedAnchor, Problem, Signatures, dependent_clients, problems,
+    FileKind, KnownIssuers, ListedAnchor, Problem, Signatures, problems,
 };
 use crate::inventory::{Certificate, Inventory, Project, UnixSeconds};
 
@@ -195,12 +195,11 @@ impl Assessment {
     /// Of each certificate: how many pairs of a client's certificate and a scope would be refused at once, were it
     /// deactivated everywhere; `None` if that is not known.
     pub fn dependent_clients(&self, now: UnixSeconds) -> Vec<(&Certificate, Option<u64>)> {
-        let judged = self
-            .judged
-            .iter()
-            .filter(|it| self.clients[it.client].files[it.file].kind == FileKind::Certificate);
-        let pairs = judged.filter_map(|it| Some((&it.acceptance, self.enforced.get(&it.scope)?)));
-        let dependent = dependent_clients(pairs, now);
+        let mut dependent = BTreeMap::new();
+        for (id, _, is_known) in self.dependents(now) {
+            let count = dependent.entry(id).or_insert(Some(0));
+            *count = count.filter(|_| is_known).map(|count| count + 1);
+        }
         let count = |certificate: &Certificate| dependent.get(&*certificate.id).copied();
         self.problems().map(|(it, _)| (it, count(it).unwrap_or(Some(0)))).collect()
     }

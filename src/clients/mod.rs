@@ -55,7 +55,6 @@ pub use signatures::Signatures;
 pub use span::Span;
 pub use x509::X509;
 
-use acceptance::dependent_clients;
 use candidate_paths::{CandidatePaths, KnownIssuers};
 use client_scopes::ClientScopes;
 use problems::{ListedAnchor, problems};

@@ -51,7 +51,7 @@ impl Config {
                 Err(ConfigError::new(format!("clients.{position}.{key}"), fault, origin))
             };
             if client.name == OWN_CLIENT {
-                let fault = "must be another one: this is the exporter itself, as api.client_cert_file says";
+                let fault = "is reserved for the exporter itself, whose certificate is api.client_cert_file";
                 return refuse("name", fault);
             }
             if !names.insert(&client.name) {

@@ -1,10 +1,12 @@
 //! The admin key: where it comes from, and what it may be.
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::blocking::{IO_TIMEOUT, wait_for};
 use crate::regular_file;
 
 /// An admin key file larger than this is none.
@@ -23,17 +25,26 @@ impl Credentials {
         match self {
             Self::Key(key) => usable("the admin key", key.expose_secret()),
             Self::File(path) => {
-                let place = format!("the admin key file {}", path.display());
                 let content = regular_file::read(path, MAX_FILE_KIB).map(Zeroizing::new);
-                let content =
-                    content.map_err(|error| format!("{place} cannot be read: {error}"))?;
+                let content = content.map_err(|error| Self::unreadable(path, &error))?;
                 let text = str::from_utf8(&content);
-                usable(
-                    &place,
-                    text.map_err(|_| format!("{place} cannot be read: it is not UTF-8"))?,
-                )
+                let text = text.map_err(|_| Self::unreadable(path, &"it is not UTF-8"))?;
+                usable(&format!("the admin key file {}", path.display()), text)
             }
         }
+    }
+
+    /// The same, unless the file takes too long.
+    pub(super) fn read_in_time(&self) -> Result<SecretString, String> {
+        let Self::File(path) = self else { return self.read() };
+        let credentials = self.clone();
+        let read = wait_for(IO_TIMEOUT, move || credentials.read());
+        read.unwrap_or_else(|error| Err(Self::unreadable(path, &error)))
+    }
+
+    /// What messages say of a file that cannot be read.
+    pub(crate) fn unreadable(path: &Path, error: &impl Display) -> String {
+        format!("the admin key file {} cannot be read: {error}", path.display())
     }
 }
 

@@ -189,11 +189,11 @@ impl Loaded {
                 let other = layers.origin(in_file);
                 return Err(layers.refuse(
                     in_place,
-                    format!("must not be set beside {in_file}, which {other} sets"),
+                    format!("must not be set together with {in_file}, which is set by {other}"),
                 ));
             }
         };
-        credentials.read().map_err(|error| layers.refuse(key, error))?;
+        credentials.read_in_time().map_err(|error| layers.refuse(key, error))?;
         Ok(Self { config, credentials })
     }
 }

@@ -223,7 +223,7 @@ pub(crate) fn some_patterns<'de, D: Deserializer<'de>>(
 pub(crate) fn globs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let globs: Vec<String> = texts(
         deserializer,
-        "the path of a file, in which * ? [...] and ** may stand for others, or a list of such paths",
+        "the path of a file, with *, ?, [...] and ** as wildcards, or a list of such paths",
         |text| !text.trim_start().starts_with('['),
         |texts| {
             let is_glob = |text: &str| !text.trim().is_empty() && glob::Pattern::new(text).is_ok();

@@ -33,7 +33,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Reads the TLS files and the environment's proxy; sends nothing.
+    /// Reads the TLS files and the environment's proxy; sends nothing. A file that takes too long is an error. Blocks.
     pub fn new(api: &Api, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
         let transport = Transport::new(api)?;
         let peer = transport.connection(api).peer().into();
@@ -160,12 +160,12 @@ impl Session<'_> {
                 if again == list {
                     return Ok(list);
                 }
-                "a last page is empty, although the one before said that more follow (has_more was true), and a second walk \
-                 has read another list"
+                "the last page is empty, although the page before it said that more follow (has_more was true), and reading \
+                 the list again gave another list"
             }
             _ => {
-                "an object came on more than one page, so another may be missing, and a second walk has not read the list \
-                 whole either"
+                "an object came on more than one page, so another may be missing, and reading the list again did not give a \
+                 complete list either"
             }
         };
         Err(Error::new(FailureReason::Pagination, message))

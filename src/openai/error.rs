@@ -53,7 +53,7 @@ impl Error {
             let hint = tunnel_hint(&cause).map(|hint| format!("; {hint}"));
             format!("cannot be reached: {cause}{}", hint.unwrap_or_default())
         } else {
-            format!("gave no whole answer: {}", error_chain(&error))
+            format!("did not send a complete response: {}", error_chain(&error))
         };
         Self { retryable: true, ..Self::new(FailureReason::Network, message) }
     }
@@ -71,7 +71,7 @@ impl Error {
     /// The API says that a project does not exist, and lists it.
     pub(super) fn of_listed_project(self) -> Self {
         let message = "listed, but the API says that it does not exist (404 Not Found); if it was deleted, the next poll drops \
-                       it, otherwise ask OpenAI's support";
+                       it, otherwise contact OpenAI's support";
         Self { reason: FailureReason::Projects, message: message.into(), ..self }
     }
 
@@ -84,10 +84,10 @@ impl Error {
     pub(super) fn next_step(&self, code: Option<&str>) -> Option<&'static str> {
         Some(match (self.reason, code) {
             (_, Some("ip_not_authorized")) => {
-                "see the organization's IP allowlist, and whether a proxy is meant to be used"
+                "check the organization's IP allowlist, and whether requests should go through a proxy"
             }
             (_, Some("unsupported_country_region_territory")) => {
-                "the API is not served to where this request came from"
+                "the API is not available in the region that the request came from"
             }
             (FailureReason::Unauthorized, _) => {
                 "check the admin key (api.admin_key_file, api.admin_key or OPENAI_ADMIN_KEY)"
@@ -111,12 +111,12 @@ fn tunnel_hint(cause: &str) -> Option<&'static str> {
     let fault = cause.rsplit_once("tunnel error: ")?.1;
     match fault {
         "unsuccessful" => Some(
-            "the proxy refuses to connect (CONNECT): see whether it allows this host and port, and whether it needs a user and \
+            "the proxy refuses to connect (CONNECT): check whether it allows this host and port, and whether it needs a user and \
              password in its address (HTTPS_PROXY)",
         ),
-        "proxy authorization required" => {
-            Some("the proxy wants another user and password (407): check its address (HTTPS_PROXY)")
-        }
+        "proxy authorization required" => Some(
+            "the proxy requires a valid user and password (407): check its address (HTTPS_PROXY)",
+        ),
         _ => None,
     }
 }
@@ -130,7 +130,7 @@ pub(super) fn request_id(headers: &HeaderMap, secret: &str) -> Option<Box<str>> 
 pub(super) fn foreign(headers: &HeaderMap, secret: &str) -> Option<String> {
     let media_type = headers.get(CONTENT_TYPE)?.to_str().ok()?.split(';').next()?.trim();
     let media_type = identifier(media_type, secret).filter(|it| !it.ends_with("json"))?;
-    Some(format!("not an answer of the API ({media_type})"))
+    Some(format!("the response is not from the API ({media_type})"))
 }
 
 /// Where a response refers to.

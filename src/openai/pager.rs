@@ -40,19 +40,17 @@ pub enum Next {
 /// Why a page is refused, and its list with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PageError {
-    #[error("the answer is not JSON")]
+    #[error("the response is not JSON")]
     NotJson,
-    #[error("the answer is not a list page")]
+    #[error("the response is not a list page")]
     NotAPage,
     /// With its documented code.
-    #[error("the answer is an error{}", named(*.0))]
+    #[error("the response is an error{}", named(*.0))]
     IsError(Option<&'static str>),
     /// With its documented object type.
-    #[error("the answer is not a list{}", named(*.0))]
+    #[error("the response is not a list{}", named(*.0))]
     NotAList(Option<&'static str>),
-    #[error(
-        "the answer has no PEM of the certificate that was asked for (certificate_details.content)"
-    )]
+    #[error("the response has no PEM of the requested certificate (certificate_details.content)")]
     NoContent,
     #[error("a page does not say whether more follow (has_more is missing)")]
     NoHasMore,

@@ -134,7 +134,7 @@ impl Session<'_> {
                 Err(Error::new(*reason, "not sent: another request was answered with 401"))
             }
             None if Instant::now() >= self.deadline => {
-                let message = format!("the poll's time is over ({})", self.client.deadline_setting);
+                let message = format!("the poll timed out ({})", self.client.deadline_setting);
                 Err(Error::new(FailureReason::Timeout, message))
             }
             None => Ok(()),
@@ -217,11 +217,11 @@ impl Session<'_> {
         let (is_poll_over, timeout) =
             (own_deadline >= self.deadline, self.client.api.request_timeout);
         let limit = if is_poll_over {
-            format!("the poll's time ({})", self.client.deadline_setting)
+            format!("before the poll timed out ({})", self.client.deadline_setting)
         } else {
-            format!("{} (api.request_timeout)", humantime::format_duration(timeout))
+            format!("within {} (api.request_timeout)", humantime::format_duration(timeout))
         };
-        let message = format!("gave no whole answer within {limit}");
+        let message = format!("did not send a complete response {limit}");
         let retryable = !is_poll_over;
         Error { retryable, ..Error::new(FailureReason::Timeout, message) }
     }
@@ -267,12 +267,14 @@ async fn read(response: &mut Response, limit: usize, secret: &str) -> Result<Vec
     let status = Some(response.status().as_u16());
     let undecodable =
         |message: String| Error { status, ..Error::new(FailureReason::Decode, message) };
-    let too_large = || undecodable(format!("gave an answer larger than {} MiB", limit >> 20));
+    let too_large = || undecodable(format!("sent a response larger than {} MiB", limit >> 20));
     let is_gzip = is_gzip(response.headers()).map_err(|codings| {
         let named = error::identifier(&codings, secret).filter(|it| it.len() <= MAX_CODINGS_LEN);
         undecodable(match named {
-            Some(codings) => format!("gave an answer in the coding {codings}, which is not gzip"),
-            None => "gave an answer in a coding other than gzip".into(),
+            Some(codings) => {
+                format!("sent a response with Content-Encoding {codings}; only gzip is supported")
+            }
+            None => "sent a response with a Content-Encoding other than gzip".into(),
         })
     })?;
     let mut body = Vec::new();
@@ -292,7 +294,7 @@ async fn read(response: &mut Response, limit: usize, secret: &str) -> Result<Vec
         // Damaged or cut short on its way: whoever asks again may get it whole.
         Err(error) => Err(Error {
             retryable: true,
-            ..undecodable(format!("gave an answer that cannot be decompressed: {error}"))
+            ..undecodable(format!("sent a response that cannot be decompressed: {error}"))
         }),
     }
 }

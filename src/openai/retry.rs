@@ -12,11 +12,6 @@ const MAX_BACKOFF: Duration = Duration::from_secs(8);
 /// Each wait is shorter than its longest one by up to this fraction.
 const JITTER: f64 = 0.25;
 
-/// Whether the same request may succeed later.
-fn may_pass(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 409 | 429) || status.is_server_error()
-}
-
 /// Whether a response that is not a success is worth another attempt: `x-should-retry` says so, else its status. A
 /// rejected key stays rejected, whatever the header says.
 pub(super) fn is_retryable(status: StatusCode, headers: &HeaderMap) -> bool {
@@ -26,7 +21,7 @@ pub(super) fn is_retryable(status: StatusCode, headers: &HeaderMap) -> bool {
     match headers.get("x-should-retry").map(HeaderValue::as_bytes) {
         Some(b"true") => true,
         Some(b"false") => false,
-        _ => may_pass(status),
+        _ => matches!(status.as_u16(), 408 | 409 | 429) || status.is_server_error(),
     }
 }
 

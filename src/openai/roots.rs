@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::{env, fmt, fs};
 
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -82,15 +82,21 @@ impl SystemRoots {
         }
         let mut roots = RootCertStore::empty();
         let (count, _) = roots.add_parsable_certificates(certificates);
-        let paths: Vec<_> = self.0.iter().map(|path| path.display().to_string()).collect();
         let first = left_out.first();
         let without = first.map(|first| format!(", {} left out: {first}", left_out.len()));
-        let place = format!("the system's ({}){}", paths.join(", "), without.unwrap_or_default());
+        let place = format!("the system's ({self}){}", without.unwrap_or_default());
         if count == 0 {
             let hint = "set api.ca_file or SSL_CERT_FILE";
-            return Err(ClientError(format!("there are no trusted roots, {place}; {hint}")));
+            return Err(ClientError(format!("no trusted roots are found in {place}; {hint}")));
         }
         Ok((roots, format!("{count} of {place}")))
+    }
+}
+
+impl fmt::Display for SystemRoots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paths: Vec<_> = self.0.iter().map(|path| path.display().to_string()).collect();
+        f.write_str(&paths.join(", "))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The files of TLS to the API: certificate authorities, a client certificate and its key.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use secrecy::zeroize::Zeroizing;
 use tokio_rustls::rustls::RootCertStore;
@@ -9,6 +9,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use x509_parser::parse_x509_certificate;
 
 use super::ClientError;
+use crate::blocking::lock;
 use crate::config::Api;
 use crate::pem::{self, Certificates, PairError, PemError};
 use crate::regular_file;
@@ -102,8 +103,4 @@ impl TlsFile {
         let place = format!("{} of {}: {}", roots.len(), self.key, self.path.display());
         Ok((roots, place))
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

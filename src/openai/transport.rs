@@ -4,6 +4,7 @@
 
 use std::env::var_os;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::io;
 use std::net::ToSocketAddrs as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,9 +20,9 @@ use tokio_rustls::rustls::{ClientConfig, Error as TlsError, RootCertStore};
 use super::error::error_chain;
 use super::proxy::Proxy;
 use super::roots::SystemRoots;
-use super::tls_files::{self, TlsFiles, lock};
+use super::tls_files::{self, TlsFiles};
 use super::{Client, Metrics};
-use crate::blocking::{BoundedIo, IO_TIMEOUT, try_spawn};
+use crate::blocking::{BoundedIo, IO_TIMEOUT, lock, try_spawn, wait_for};
 use crate::clients::Chain;
 use crate::config::{Api, ConfigError};
 use crate::poll_state::ApiConnection;
@@ -46,13 +47,13 @@ impl From<ConfigError> for ClientError {
 pub(super) struct Transport {
     proxy: Option<Proxy>,
     /// None if no connection speaks TLS, or `api.ca_file` holds the roots.
-    system_roots: Option<SystemRoots>,
+    system_roots: Option<Arc<SystemRoots>>,
     tls: Mutex<Tls>,
     /// Why the files, as they were for the last poll, are not in use.
     fault: Mutex<Option<Box<str>>>,
     io: BoundedIo,
     /// What is being read or was read last, as messages name it.
-    reading: Mutex<String>,
+    reading: Arc<Mutex<String>>,
 }
 
 /// TLS as the files were when they could last be used.
@@ -82,11 +83,20 @@ impl Transport {
         let uses_system_roots = speaks_tls && api.ca_file.is_none();
         let system_roots =
             uses_system_roots.then(|| SystemRoots::find(|name| var_os(name))).transpose()?;
-        let reading = Mutex::default();
-        let files = TlsFiles::read(api, &reading)?;
-        let seen = Some(digest(&files, system_roots.as_ref()));
-        let tls = Mutex::new(configure(&files, system_roots.as_ref(), seen)?);
-        let (fault, io) = (Mutex::default(), BoundedIo::default());
+        let system_roots = system_roots.map(Arc::new);
+        let reading = Arc::default();
+        let read_tls = {
+            let (api, system_roots) = (api.clone(), system_roots.clone());
+            let reading = Arc::clone(&reading);
+            move || {
+                let system_roots = system_roots.as_deref();
+                let (files, seen) = read(&api, system_roots, &reading);
+                configure(&files?, system_roots, seen)
+            }
+        };
+        let tls = wait_for(IO_TIMEOUT, read_tls)
+            .map_err(|error| ClientError(unreadable(&reading, &error)))??;
+        let (tls, fault, io) = (Mutex::new(tls), Mutex::default(), BoundedIo::default());
         let transport = Self { proxy, system_roots, tls, fault, io, reading };
         // It fails here, if at all.
         transport.connector(api).connect().map_err(|error| ClientError(error_chain(&error)))?;
@@ -119,13 +129,8 @@ impl Transport {
     /// Takes the files over if they have changed and can be used. Returns why those read last are not in use. Blocks.
     fn reload(&self, api: &Api) -> Option<Box<str>> {
         // Before the lock: a file system may hang.
-        let files = TlsFiles::read(api, &self.reading);
-        let system_roots = self.system_roots.as_ref();
-        if system_roots.is_some() {
-            let roots = self.tls().roots.clone();
-            *lock(&self.reading) = roots;
-        }
-        let seen = files.as_ref().ok().map(|files| digest(files, system_roots));
+        let system_roots = self.system_roots.as_deref();
+        let (files, seen) = read(api, system_roots, &self.reading);
         let mut tls = self.tls();
         if std::mem::replace(&mut tls.seen, seen) == seen {
             if let Err(error) = &files {
@@ -152,12 +157,13 @@ impl Transport {
 }
 
 impl Client {
-    /// [`Client::new`] beside everything else that is running: where reading a file takes too long, that is an error.
-    pub(crate) async fn new_in_time(api: &Api, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
+    /// [`Client::new`], while other tasks go on.
+    pub(crate) async fn new_on_thread(
+        api: &Api,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, ClientError> {
         let api = api.clone();
-        let made = BoundedIo::default()
-            .run(Instant::now() + IO_TIMEOUT, move || Self::new(&api, metrics))
-            .await;
+        let made = try_spawn(move || Self::new(&api, metrics)).await;
         made.map_err(|error| {
             ClientError(format!("the files for TLS to the API cannot be read: {error}"))
         })?
@@ -174,7 +180,7 @@ impl Client {
             let client = Arc::clone(self);
             let reload = move || client.transport.reload(&client.api);
             let fault = transport.io.run(deadline, reload).await.unwrap_or_else(|error| {
-                let fault = format!("{}: {error}", lock(&transport.reading));
+                let fault = unreadable(&transport.reading, &error);
                 tracing::warn!(
                     "the files for TLS to the API cannot be read again; keeping the previous ones: {fault}"
                 );
@@ -253,6 +259,25 @@ impl Resolve for SystemResolver {
     }
 }
 
+/// The files as they are, and their digest if they can be read. Says in `reading` what is being read. Blocks.
+fn read(
+    api: &Api,
+    system_roots: Option<&SystemRoots>,
+    reading: &Mutex<String>,
+) -> (Result<TlsFiles, ClientError>, Option<u64>) {
+    let files = TlsFiles::read(api, reading);
+    if let Some(system_roots) = system_roots {
+        *lock(reading) = format!("the system's trusted roots ({system_roots})");
+    }
+    let seen = files.as_ref().ok().map(|files| digest(files, system_roots));
+    (files, seen)
+}
+
+/// What messages say where reading takes too long.
+fn unreadable(reading: &Mutex<String>, error: &io::Error) -> String {
+    format!("{} cannot be read: {error}", lock(reading))
+}
+
 /// TLS with these files. Blocks.
 fn configure(
     files: &TlsFiles,
@@ -294,7 +319,6 @@ fn digest(files: &TlsFiles, system_roots: Option<&SystemRoots>) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::sync::mpsc::channel;
 
     use prometheus::Registry;
@@ -329,7 +353,8 @@ mod tests {
         client.connector(Instant::now() + IO_TIMEOUT).await.connect().unwrap();
         drop(guard);
         let what = "the files for TLS to the API cannot be read again; keeping the previous ones";
-        let fault = format!("api.ca_file: {}: the file system does not respond", file.display());
+        let fault = "cannot be read: the file system does not respond";
+        let fault = format!("api.ca_file: {} {fault}", file.display());
         assert_eq!(client.tls_fault(), Some(fault.as_str().into()));
         assert_eq!(io::read_to_string(log).unwrap(), format!(" WARN {what}: {fault}\n"));
     }

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::blocking::{spawn_blocking, try_spawn};
+use crate::blocking::{IO_TIMEOUT, lock, spawn_blocking, try_spawn};
 use crate::client_files::ClientFiles;
 use crate::clients::{
     Assessment, Client, ClientFile, Contents, FailedFile, FileKind, Judgement, Signatures,
@@ -16,13 +15,10 @@ use crate::config::{ClientConfig, OWN_CLIENT};
 use crate::inventory::{Inventory, whole_second};
 use crate::openai::Presented;
 
-/// How long the files may take although the poll's time is over: what is known of the API does not depend on them.
-const MIN_TIME: Duration = Duration::from_secs(5);
-
 /// Judges clients from poll to poll. A read that hangs goes on by itself, and no other is begun before it ends.
 #[derive(Debug)]
 pub(super) struct ClientJudge {
-    configured: Vec<ClientConfig>,
+    pub(super) configured: Vec<ClientConfig>,
     files: Arc<Mutex<ClientFiles>>,
     signatures: Arc<Signatures>,
 }
@@ -43,7 +39,8 @@ impl ClientJudge {
         inventory: Option<Arc<Inventory>>,
         deadline: Instant,
     ) -> Option<Arc<Assessment>> {
-        let (mut clients, fault) = self.read(deadline.max(Instant::now() + MIN_TIME)).await;
+        // What is known of the API does not depend on the files, which have time although the poll's is over.
+        let (mut clients, fault) = self.read(deadline.max(Instant::now() + IO_TIMEOUT)).await;
         for configured in self.configured.iter().skip(clients.len()) {
             clients.push(not_read(configured, before.as_deref(), &fault));
         }
@@ -62,25 +59,19 @@ impl ClientJudge {
     async fn read(&self, deadline: Instant) -> (Vec<Client>, String) {
         let (files, read) = (Arc::clone(&self.files), Arc::new(Mutex::new(Vec::new())));
         let progress = Arc::clone(&read);
-        let work = move || match files.try_lock() {
-            Ok(mut files) => files.read(|client| lock(&progress).push(client)),
-            Err(TryLockError::Poisoned(files)) => {
-                files.into_inner().read(|client| lock(&progress).push(client));
+        let work = move || {
+            // Else the read before still hangs.
+            if let Ok(mut files) = files.try_lock() {
+                files.read(|client| lock(&progress).push(client));
             }
-            // The read before still hangs.
-            Err(TryLockError::WouldBlock) => {}
         };
         let fault = match timeout_at(deadline, try_spawn(work)).await {
             Ok(Err(error)) => error.to_string(),
-            Ok(Ok(())) | Err(_) => "it takes too long to read it".to_owned(),
+            Ok(Ok(())) | Err(_) => "it takes too long".to_owned(),
         };
         // What is added later comes too late for this poll.
         (std::mem::take(&mut *lock(&read)), fault)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The exporter as a client of the API: by what it presents, whatever the file holds by now.
@@ -99,7 +90,7 @@ fn not_read(configured: &ClientConfig, before: Option<&Assessment>, fault: &str)
     let known = known.into_iter().find(|client| *client.name == *configured.name);
     let patterns = configured.certificate_files.iter().chain(&configured.issuer_files);
     let failed = patterns.map(|pattern| {
-        let message = format!("is not read: {fault}").into();
+        let message = format!("cannot be read: {fault}").into();
         FailedFile { path: pattern.as_str().into(), message }
     });
     Client {
@@ -221,7 +212,7 @@ mod tests {
         drop(hanging);
         let (read, not_read) = (&read.clients()[0], &not_read.clients()[0]);
         assert_eq!((read.files.len(), &read.files), (1, &not_read.files));
-        let message = "is not read: it takes too long to read it".into();
+        let message = "cannot be read: it takes too long".into();
         assert_eq!(not_read.failed, [FailedFile { path: pattern.into(), message }]);
     }
 }

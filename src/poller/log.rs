@@ -106,10 +106,10 @@ pub(super) fn clock(error: Option<f64>, was_wrong: bool) {
     if let Some(offset_seconds) = error.filter(|_| !was_wrong) {
         tracing::warn!(
             offset_seconds,
-            "the clock of this machine differs from that of the API: what is said of ends is off by as much"
+            "this machine's clock differs from the API's: times until expiry are off by as much"
         );
     } else if was_wrong && error.is_none() {
-        tracing::info!("the clock of this machine agrees with that of the API again");
+        tracing::info!("this machine's clock agrees with the API's again");
     }
 }
 

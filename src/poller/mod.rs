@@ -23,7 +23,7 @@ use url::Url;
 
 use crate::blocking::BoundedIo;
 use crate::clients::{Assessment, Contents};
-use crate::config::{ClientConfig, Config, Credentials};
+use crate::config::{Config, Credentials};
 use crate::inventory::{RotationGroup, Snapshot, unix_now};
 use crate::openai::{Client, Error};
 use crate::poll_state::{FailureReason, ListName, PollResult, PollState, PollTiming};
@@ -64,7 +64,6 @@ pub struct PollerConfig {
     options: CollectOptions,
     /// None if neither clients nor the anchors' PEM are asked for.
     clients: Option<ClientJudge>,
-    configured_clients: Vec<ClientConfig>,
     timing: PollTiming,
 }
 
@@ -72,8 +71,7 @@ impl PollerConfig {
     pub fn new(client: Arc<Client>, config: &Config, credentials: Credentials) -> Self {
         let Config { poll, certificates, .. } = config;
         let (include, exclude) = (poll.project_include.clone(), poll.project_exclude.clone());
-        let configured_clients = config.clients.clone();
-        let any_client = !configured_clients.is_empty() || config.api.client_cert_file.is_some();
+        let any_client = !config.clients.is_empty() || config.api.client_cert_file.is_some();
         let content = certificates.content || any_client;
         let options = CollectOptions {
             projects: poll.projects.then_some(ProjectFilter { include, exclude }),
@@ -82,9 +80,9 @@ impl PollerConfig {
             rotation_group: RotationGroup::new(certificates.rotation_group.clone()),
         };
         let timing = PollTiming { interval: poll.interval, timeout: poll.timeout };
-        let clients = content.then(|| ClientJudge::new(configured_clients.clone()));
+        let clients = content.then(|| ClientJudge::new(config.clients.clone()));
         let key_io = BoundedIo::default();
-        Self { client, credentials, key_io, options, clients, configured_clients, timing }
+        Self { client, credentials, key_io, options, clients, timing }
     }
 
     /// Follows `before`: what has been read of the same files is kept, and a read that hangs is not begun anew.
@@ -95,8 +93,10 @@ impl PollerConfig {
         {
             self.key_io = before.key_io;
         }
-        if self.configured_clients == before.configured_clients && before.clients.is_some() {
-            self.clients = self.clients.take().and(before.clients);
+        if let (Some(judge), Some(before)) = (&mut self.clients, before.clients)
+            && judge.configured == before.configured
+        {
+            *judge = before;
         }
     }
 
@@ -108,10 +108,7 @@ impl PollerConfig {
             Credentials::Key(_) => credentials.read(),
             Credentials::File(path) => {
                 let read = self.key_io.run(deadline, move || credentials.read()).await;
-                let path = path.display();
-                read.unwrap_or_else(|error| {
-                    Err(format!("the admin key file {path} cannot be read: {error}"))
-                })
+                read.unwrap_or_else(|error| Err(Credentials::unreadable(path, &error)))
             }
         };
         key.map_err(|message| Error::new(FailureReason::Credentials, message))
@@ -130,9 +127,9 @@ impl Poller {
         let mut state = PollState::new(liveness_deadline, config.timing);
         state.projects = config.options.projects.is_some();
         state.connection = Some(Arc::new(config.client.connection()));
-        let mut state_file = state_file.map(|path| StateFile::new(path, base_url.as_str()));
+        let state_file = state_file.map(|path| StateFile::new(path, base_url.as_str()));
         let mut contents = Arc::default();
-        if let Some(file) = &mut state_file
+        if let Some(file) = &state_file
             && let Some(mut saved) = file.load().await?
         {
             state.last_success_at = saved.last_success_at;
@@ -272,7 +269,7 @@ impl Poller {
         state.clients = clients;
         state.record(snapshot.clone(), result);
         log::poll(&state, snapshot.as_deref(), before.as_deref());
-        if let (Some(file), Some(snapshot)) = (&mut self.state_file, snapshot) {
+        if let (Some(file), Some(snapshot)) = (&self.state_file, snapshot) {
             let contents = &self.contents;
             let saved = file.save(&snapshot, contents, state.last_success_at).await;
             state.state_write_failures += u64::from(saved.is_err());

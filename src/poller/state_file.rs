@@ -8,16 +8,15 @@ use std::io::{self, ErrorKind};
 use std::iter::once;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
+use tokio::time::Instant;
 use url::Url;
 
-use crate::blocking::try_spawn;
+use crate::blocking::{BoundedIo, IO_TIMEOUT};
 use crate::clients::Contents;
 use crate::inventory::{Lists, Snapshot, unix_now};
 use crate::{atomic_file, regular_file};
@@ -27,8 +26,6 @@ const VERSION: u32 = 2;
 const MAX_KIB: u64 = 64 << 10;
 const TOO_LARGE: &str = "it is larger than 64 MiB";
 const DAMAGED: &str = "it is truncated or damaged";
-/// How long the start, or a poll, waits for the disk.
-const IO_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a path is that cannot be that of a state file.
 #[derive(Debug, thiserror::Error)]
@@ -60,8 +57,7 @@ pub(super) struct StateFile {
     path: Arc<Path>,
     /// Of the API whose certificates these are.
     base_url: Arc<str>,
-    /// The last read or write. One that exceeds the time-out goes on by itself; nothing else is begun before it ends.
-    last: Weak<()>,
+    io: BoundedIo,
     /// Held to the end of the process, once it was to be had.
     lock: Arc<OnceLock<File>>,
 }
@@ -89,16 +85,12 @@ struct Header {
 
 impl StateFile {
     pub(super) fn new(path: &Path, base_url: &str) -> Self {
-        Self {
-            path: path.into(),
-            base_url: base_url.into(),
-            last: Weak::new(),
-            lock: Arc::default(),
-        }
+        let (io, lock) = (BoundedIo::default(), Arc::default());
+        Self { path: path.into(), base_url: base_url.into(), io, lock }
     }
 
     /// What an earlier process saved, if it can be used; otherwise the reason is logged.
-    pub(super) async fn load(&mut self) -> Result<Option<SavedState>, StateFileError> {
+    pub(super) async fn load(&self) -> Result<Option<SavedState>, StateFileError> {
         let (path, base_url) = (Arc::clone(&self.path), Arc::clone(&self.base_url));
         let held = Arc::clone(&self.lock);
         let loaded = self.within_timeout(move || match lock(&path, &held) {
@@ -134,7 +126,7 @@ impl StateFile {
 
     /// Returns why it is not on disk, if it is not. That is logged too.
     pub(super) async fn save(
-        &mut self,
+        &self,
         snapshot: &Snapshot,
         contents: &Arc<Contents>,
         last_success_at: Option<f64>,
@@ -155,23 +147,11 @@ impl StateFile {
         })
     }
 
-    /// Runs file I/O, which a broken disk may block for ever, on a thread of its own.
     async fn within_timeout<T: Send + 'static>(
-        &mut self,
+        &self,
         io: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let timed_out = || io::Error::new(ErrorKind::TimedOut, "the disk does not answer");
-        if self.last.strong_count() > 0 {
-            return Err(timed_out());
-        }
-        let under_way = Arc::new(());
-        self.last = Arc::downgrade(&under_way);
-        let io = try_spawn(move || {
-            let result = io();
-            drop(under_way);
-            result
-        });
-        timeout(IO_TIMEOUT, io).await.map_err(|_| timed_out())??
+        self.io.run(Instant::now() + IO_TIMEOUT, io).await?
     }
 }
 
@@ -332,7 +312,7 @@ fn require_regular(path: &Path) -> io::Result<()> {
 fn require_readable(path: &Path) -> io::Result<()> {
     match File::open(path) {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            Err(io::Error::new(error.kind(), "it may not be read, and so is not replaced"))
+            Err(io::Error::new(error.kind(), "it cannot be read, so it is not replaced"))
         }
         _ => Ok(()),
     }
@@ -562,19 +542,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nothing_is_written_while_the_disk_hangs() {
         let folder = TempDir::new().unwrap();
-        let mut state_file = StateFile::new(&folder.path().join("state"), BASE_URL);
+        let state_file = StateFile::new(&folder.path().join("state"), BASE_URL);
         let (release, disk) = std::sync::mpsc::channel::<()>();
-        let hung = state_file.within_timeout(move || Ok(disk.recv().is_ok()));
-        let (hung, ()) = tokio::join!(hung, tokio::time::advance(IO_TIMEOUT * 2));
+        let hung = state_file.within_timeout(move || Ok(disk.recv().is_ok())).await;
         assert_eq!(hung.unwrap_err().kind(), ErrorKind::TimedOut);
         tokio::time::resume();
         let snapshot = snapshot(&[vec![]]);
         assert!(state_file.save(&snapshot, &Arc::default(), None).await.is_err());
         drop(release);
-        while state_file.last.strong_count() > 0 {
+        while state_file.save(&snapshot, &Arc::default(), None).await.is_err() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(state_file.save(&snapshot, &Arc::default(), None).await, Ok(()));
         assert!(state_file.load().await.unwrap().is_some());
     }
 

@@ -173,12 +173,12 @@ async fn page_is_read_in_whatever_coding_it_is_said_to_be() {
     .await;
     let long = "x".repeat(33);
     for (coding, named) in [
-        ("br", "in the coding br,"),
-        ("identity, gzip, zstd", "in the coding gzip+zstd,"),
-        ("gzip, gzip", "in the coding gzip+gzip,"),
-        (&long, "in a coding other"),
-        ("\"br\"", "in a coding other"),
-        (KEY, "in a coding other"),
+        ("br", "Content-Encoding br;"),
+        ("identity, gzip, zstd", "Content-Encoding gzip+zstd;"),
+        ("gzip, gzip", "Content-Encoding gzip+gzip;"),
+        (&long, "a Content-Encoding other"),
+        ("\"br\"", "a Content-Encoding other"),
+        (KEY, "a Content-Encoding other"),
     ] {
         let answer = bytes(gzip.clone()).insert_header("content-encoding", coding);
         let ended = assert_answer_fails(coding, answer, "decode").await;
@@ -211,13 +211,13 @@ async fn message_says_who_answered_and_what_to_do() {
     let key_as_host = format!("https://{KEY}.test/");
     let key_as_type = format!("text/{KEY}");
     let cases = [
-        (markup(200), ": not an answer of the API (text/html)"),
-        (text("<html>"), ": the answer is not JSON"),
+        (markup(200), ": the response is not from the API (text/html)"),
+        (text("<html>"), ": the response is not JSON"),
         (
             ResponseTemplate::new(200).set_body_raw("<html>", &key_as_type),
-            ": the answer is not JSON",
+            ": the response is not JSON",
         ),
-        (markup(404), " answered 404 Not Found; not an answer of the API (text/html)"),
+        (markup(404), " answered 404 Not Found; the response is not from the API (text/html)"),
         (error(404, None), " answered 404 Not Found"),
         (error(520, None), " answered 520"),
         (
@@ -231,11 +231,11 @@ async fn message_says_who_answered_and_what_to_do() {
         ),
         (
             error(401, Some("ip_not_authorized")),
-            " answered 401 Unauthorized, ip_not_authorized; see the organization's IP allowlist, and whether a proxy is meant to be used",
+            " answered 401 Unauthorized, ip_not_authorized; check the organization's IP allowlist, and whether requests should go through a proxy",
         ),
         (
             error(403, Some("unsupported_country_region_territory")),
-            " answered 403 Forbidden, unsupported_country_region_territory; the API is not served to where this request came from",
+            " answered 403 Forbidden, unsupported_country_region_territory; the API is not available in the region that the request came from",
         ),
         (error(403, None), " answered 403 Forbidden; the key needs the permission api.mtls.read"),
         (

@@ -69,8 +69,8 @@ async fn proxy_that_cannot_be_used_ends_the_start() {
 #[tokio::test]
 async fn proxy_that_refuses_the_tunnel_is_told_with_what_to_do() {
     for (status, hint) in [
-        ("403 Forbidden", "see whether it allows this host and port"),
-        ("407 Proxy Authentication Required", "the proxy wants another user and password (407)"),
+        ("403 Forbidden", "check whether it allows this host and port"),
+        ("407 Proxy Authentication Required", "the proxy requires a valid user and password (407)"),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = format!("http://{}", listener.local_addr().unwrap());
@@ -111,7 +111,7 @@ async fn clock_is_compared_with_that_of_the_api() {
         let page = exporter.page_after_polls(3).await;
         // The answer's date stands still while the test goes on.
         assert!((page.one(OFFSET) - offset).abs() < 60.0, "{}", page.one(OFFSET));
-        let warnings = exporter.log_lines("the clock of this machine differs from that of the API");
+        let warnings = exporter.log_lines("this machine's clock differs from the API's");
         assert_eq!(warnings.len(), usize::from(told.is_some()), "{warnings:?}");
         let said = exporter.get("/").await.text().await.unwrap();
         let check = Launch::bare(&["check"]).env("OPENAI_ADMIN_KEY", KEY);

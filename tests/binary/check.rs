@@ -151,7 +151,7 @@ async fn check_ends_within_its_own_time() {
     let ended =
         launch.set("poll.timeout", "1h").set("api.request_timeout", "10m").until_it_ends().await;
     assert_eq!(ended.code(), Some(3));
-    let limit = "gave no whole answer within the poll's time (--timeout)";
+    let limit = "did not send a complete response before the poll timed out (--timeout)";
     assert!(ended.stdout.contains(limit), "{}", ended.stdout);
 }
 

@@ -5,11 +5,13 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use time::OffsetDateTime;
 
 use crate::api::{
     Answer, Api, DAY, DemoCertificate, List, Organization, Request, With as _, certificate,
@@ -26,10 +28,15 @@ const REFUSAL: &str = "openai_client_certificate_refusal";
 const FAILED: &str = "openai_client_files_failed";
 const FOUND: &str = "openai_client_certificates";
 
+/// So many days after the start of all these tests: one instant, so that they may go on past midnight.
+fn instant(days: i64) -> OffsetDateTime {
+    static START: LazyLock<i64> = LazyLock::new(now);
+    OffsetDateTime::from_unix_timestamp(*START + days * DAY).unwrap()
+}
+
 fn leaf(authority: &Authority, days: i64) -> Pair {
     let mut params = CertificateParams::default();
     params.use_authority_key_identifier_extension = true;
-    let instant = |days| time::OffsetDateTime::from_unix_timestamp(now() + days * DAY).unwrap();
     (params.not_before, params.not_after) = (instant(-1), instant(days));
     authority.sign_with(params, ExtendedKeyUsagePurpose::ClientAuth)
 }
@@ -44,6 +51,14 @@ impl Clients {
         let config = config.replace("FOLDER", folder.path().to_str().unwrap());
         fs::write(folder.path().join("config.toml"), config).unwrap();
         Self(folder)
+    }
+
+    /// One client, `edge`, whose certificate ends so many days after the start; `more` is of its configuration.
+    fn edge(anchor: &Authority, days: i64, more: &str) -> Self {
+        let config = "[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\n";
+        let clients = Self::new(&format!("{config}{more}"));
+        clients.write("leaf.pem", leaf(anchor, days).certificate);
+        clients
     }
 
     fn path(&self, file: &str) -> String {
@@ -65,10 +80,24 @@ impl Clients {
     }
 }
 
+/// An active certificate with the PEM of `authority`.
+fn held(id: &str, authority: &Authority, days: i64) -> DemoCertificate {
+    certificate(id)
+        .holding(&authority.certificate)
+        .dated(None, Some(instant(days).unix_timestamp()))
+}
+
 /// An organization with one active anchor.
 fn organization(anchor: &Authority) -> Organization {
-    let held = certificate("cert_root").holding(&anchor.certificate);
-    crate::api::organization(vec![held.dated(None, Some(now() + 300 * DAY))])
+    crate::api::organization(vec![held("cert_root", anchor, 300)])
+}
+
+/// A client with these patterns of projects, where the only project is `prod-1`.
+async fn edge_beside_prod(patterns: &str) -> (Clients, Api) {
+    let anchor = Authority::new();
+    let mut has = organization(&anchor);
+    has.projects.push(project("prod-1", vec![]));
+    (Clients::edge(&anchor, 10, &format!("projects = {patterns}\n")), Api::of(has).await)
 }
 
 /// The value of a series of one file.
@@ -204,16 +233,8 @@ async fn renewed_certificate_counts_from_the_next_poll_on() {
 
 #[tokio::test]
 async fn client_that_is_judged_nowhere_is_a_warning() {
-    let anchor = Authority::new();
-    let clients = Clients::new(
-        "[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\nprojects = ['^prdo-']\n",
-    );
-    clients.write("leaf.pem", leaf(&anchor, 10).certificate);
-    let mut has = organization(&anchor);
-    has.projects.push(project("prod-1", vec![]));
-    let api = Api::of(has).await;
-    let launch = api.once().projects().without_arg("--web.listen-address=127.0.0.1:0");
-    let ended = clients.in_use(launch.arg("check")).until_it_ends().await;
+    let (clients, api) = edge_beside_prod("['^prdo-']").await;
+    let ended = check(clients.in_use(api.once().projects()), &[]).await;
     assert_eq!(ended.code(), Some(1), "{}", ended.stdout);
     let said = "Client edge is judged nowhere, since no project matches its patterns.";
     assert!(ended.stdout.contains(said), "{}", ended.stdout);
@@ -221,14 +242,7 @@ async fn client_that_is_judged_nowhere_is_a_warning() {
 
 #[tokio::test]
 async fn pattern_of_a_client_that_matches_no_project_is_told_once() {
-    let anchor = Authority::new();
-    let clients = Clients::new(
-        "[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\nprojects = ['^prod-', '^cii-']\n",
-    );
-    clients.write("leaf.pem", leaf(&anchor, 10).certificate);
-    let mut has = organization(&anchor);
-    has.projects.push(project("prod-1", vec![]));
-    let api = Api::of(has).await;
+    let (clients, api) = edge_beside_prod("['^prod-', '^cii-']").await;
     let exporter = clients.in_use(api.often().projects()).start().await;
     exporter.page_after_polls(3).await;
     let lines = exporter.log_lines("matches no project that is monitored");
@@ -249,14 +263,10 @@ async fn projects_that_have_not_been_read_are_clients_projects_too() {
     let own = certificate("cert_own").holding(&other.certificate);
     has.projects = ["proj_a", "proj_b"].map(|id| project(id, vec![own.clone()])).into();
     let api = Api::of(has).await;
-    let check = || {
-        let launch = api.once().projects().without_arg("--web.listen-address=127.0.0.1:0");
-        clients.in_use(launch.arg("check"))
-    };
+    let launch = || clients.in_use(api.once().projects());
     let file = clients.path("textfile");
     let textfile = async || {
-        let launch = check().arg("--output=prometheus").arg(&format!("--output-file={file}"));
-        launch.until_it_ends().await;
+        check(launch(), &["--output=prometheus", &format!("--output-file={file}")]).await;
         Page::parse(&fs::read_to_string(&file).unwrap()).unwrap()
     };
     let accepted = |page: &Page| -> Vec<(String, String)> {
@@ -279,7 +289,7 @@ async fn projects_that_have_not_been_read_are_clients_projects_too() {
     assert_eq!(accepted(&page), pairs(&known));
     assert_eq!(page.series(ACCEPTED).len(), 3, "nothing is claimed of the fourth");
     assert_eq!(exporter.log_lines("judged nowhere"), [""; 0]);
-    let ended = check().until_it_ends().await;
+    let ended = check(launch(), &[]).await;
     let said = "Client own is not known to be let in.";
     assert!(ended.stdout.contains(said), "{}", ended.stdout);
     let mut kept = accepted(&textfile().await);
@@ -288,10 +298,10 @@ async fn projects_that_have_not_been_read_are_clients_projects_too() {
 
     // Without the list of projects nobody knows which there are.
     api.answers(|request| (request.list == List::Projects).then(|| Answer::status(403)));
-    let ended = check().until_it_ends().await;
+    let ended = check(launch(), &[]).await;
     let said = "2 client certificates are not known to be let in.";
     assert!(ended.stdout.contains(said), "{}", ended.stdout);
-    let restarted = clients.in_use(api.once().projects()).start().await;
+    let restarted = launch().start().await;
     restarted.page_after_polls(1).await;
     assert_eq!(restarted.log_lines("judged nowhere"), [""; 0]);
 }
@@ -317,7 +327,7 @@ async fn files_that_are_too_many_to_find_hide_no_other_client() {
     let all = [("client", "all")];
     assert_eq!((page.find(FOUND, &all), page.find(FAILED, &all)), (Some(0.0), Some(1.0)));
     let (file, message) =
-        (clients.path("all/*/*/tls.crt"), "is looked for among more than 100000 names");
+        (clients.path("all/*/*/tls.crt"), "needs a search of more than 100000 names");
     let document = exporter.get("/api/v1/certificates").await.text().await.unwrap();
     let document: Value = serde_json::from_str(&document).unwrap();
     let failed = json!([{"client": "all", "file": file, "message": message}]);
@@ -328,9 +338,7 @@ async fn files_that_are_too_many_to_find_hide_no_other_client() {
 #[tokio::test]
 async fn log_says_once_who_is_refused() {
     let anchor = Authority::new();
-    let clients =
-        Clients::new("[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\n");
-    clients.write("leaf.pem", leaf(&anchor, 10).certificate);
+    let clients = Clients::edge(&anchor, 10, "");
     let api = Api::of(organization(&anchor)).await;
     let exporter = clients.in_use(api.often()).start().await;
     exporter.page_after_polls(2).await;
@@ -347,9 +355,7 @@ async fn log_says_once_who_is_refused() {
 #[tokio::test]
 async fn log_judges_by_the_clock_of_the_api() {
     let anchor = Authority::new();
-    let clients =
-        Clients::new("[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\n");
-    clients.write("leaf.pem", leaf(&anchor, 10).certificate);
+    let clients = Clients::edge(&anchor, 10, "");
     let api = Api::of(organization(&anchor)).await;
     let entry = json!({
         "id": "cert_root", "active": true, "name": null, "created_at": null, "certificate_details": {},
@@ -429,24 +435,13 @@ async fn pem_that_cannot_be_read_costs_only_what_rests_on_it() {
 #[tokio::test]
 async fn what_would_be_is_told_with_its_exit_code() {
     let (anchor, other) = (Authority::new(), Authority::new());
-    let clients =
-        Clients::new("[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\n");
-    clients.write("leaf.pem", leaf(&anchor, 200).certificate);
+    let clients = Clients::edge(&anchor, 200, "");
     let mut has = organization(&anchor);
-    let held = certificate("cert_other").holding(&other.certificate);
-    has.certificates.push(held.dated(None, Some(now() + 400 * DAY)));
+    has.certificates.push(held("cert_other", &other, 400));
     let api = Api::of(has).await;
-    let check = |arguments: &[&str]| {
-        let launch = api.once().without_arg("--web.listen-address=127.0.0.1:0").arg("check");
-        let launch = clients.in_use(launch).set("poll.projects", "false");
-        arguments.iter().fold(launch, |launch, argument| launch.arg(argument)).until_it_ends()
-    };
-    let later = (now() + 201 * DAY).cast_unsigned();
-    let later = UNIX_EPOCH + Duration::from_secs(later);
-    let later = format!("--at={}", humantime::format_rfc3339_seconds(later));
     for (arguments, code, said) in [
         (&[][..], 0, "Accepted"),
-        (&[&*later], 2, "its certificate has expired"),
+        (&[&*at(201)], 2, "its certificate has expired"),
         (&["--without=cert_none"], 3, "no list has a certificate with the id cert_none"),
         (&["--at=tomorrow"], 3, "must be an instant in UTC"),
         (
@@ -455,36 +450,33 @@ async fn what_would_be_is_told_with_its_exit_code() {
             "cannot be combined with --output prometheus",
         ),
     ] {
-        let ended = check(arguments).await;
+        let launch = clients.in_use(api.once()).set("poll.projects", "false");
+        let ended = check(launch, arguments).await;
         let text = format!("{}{}", ended.stdout, ended.stderr).replace('\n', " ");
         assert_eq!(ended.code(), Some(code), "{arguments:?}: {text}");
         assert!(text.to_lowercase().contains(&said.to_lowercase()), "{arguments:?}: {text}");
     }
 }
 
+fn check(launch: Launch, arguments: &[&str]) -> impl Future<Output = Ended> {
+    let launch = launch.without_arg("--web.listen-address=127.0.0.1:0").arg("check");
+    arguments.iter().fold(launch, |launch, argument| launch.arg(argument)).until_it_ends()
+}
+
 /// What a check says, whose exit code must be `code`.
 async fn said(launch: Launch, arguments: &[&str], code: i32) -> String {
-    let launch = launch.without_arg("--web.listen-address=127.0.0.1:0");
-    let launch = launch.arg("check").arg("--output=nagios");
-    let launch = arguments.iter().fold(launch, |launch, argument| launch.arg(argument));
-    let ended = launch.until_it_ends().await;
+    let ended = check(launch, &[&["--output=nagios"], arguments].concat()).await;
     assert_eq!(ended.code(), Some(code), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
     ended.stdout.split(" | ").next().unwrap().trim_end().to_owned()
 }
 
 fn date(days: i64) -> String {
-    let at = time::OffsetDateTime::from_unix_timestamp(now() + days * DAY).unwrap();
+    let at = instant(days);
     format!("{} {} {}", at.day(), at.month(), at.year())
 }
 
 fn at(days: i64) -> String {
-    let at = UNIX_EPOCH + Duration::from_secs((now() + days * DAY).cast_unsigned());
-    format!("--at={}", humantime::format_rfc3339_seconds(at))
-}
-
-/// An active certificate with the PEM of `authority`.
-fn held(id: &str, authority: &Authority, days: i64) -> DemoCertificate {
-    certificate(id).holding(&authority.certificate).dated(None, Some(now() + days * DAY))
+    format!("--at={}", humantime::format_rfc3339_seconds(instant(days).into()))
 }
 
 #[tokio::test]
@@ -548,9 +540,7 @@ async fn deactivation_is_not_ok_where_nobody_knows_who_is_a_client() {
 #[tokio::test]
 async fn end_of_enforcement_is_a_warning_and_comes_first() {
     let anchor = Authority::new();
-    let clients =
-        Clients::new("[[clients]]\nname = 'edge'\ncertificate_files = ['FOLDER/leaf.pem']\n");
-    clients.write("leaf.pem", leaf(&anchor, 200).certificate);
+    let clients = Clients::edge(&anchor, 200, "");
     let mut has = organization(&anchor);
     has.projects = ["a", "b", "c", "d", "e"].map(|id| project(id, vec![])).into();
     let api = Api::of(has).await;
@@ -645,8 +635,7 @@ async fn plugin_prints_when_the_first_client_is_refused_and_how_many_are() {
     clients.write("stranger.pem", leaf(&other, 10).certificate);
     clients.write("ca.crt", &other.certificate);
     let api = Api::of(organization(&anchor)).await;
-    let launch = api.once().without_arg("--web.listen-address=127.0.0.1:0").arg("check");
-    let ended = clients.in_use(launch.arg("--output=nagios")).until_it_ends().await;
+    let ended = check(clients.in_use(api.once()), &["--output=nagios"]).await;
     let (_, figures) = ended.stdout.trim_end().split_once(" client_refusal_days=").unwrap();
     let (days, refusals) = figures.split_once(' ').unwrap();
     assert_eq!(days.parse::<f64>().unwrap().round(), 20.0, "{}", ended.stdout);
@@ -714,7 +703,7 @@ async fn configuration_of_clients_is_checked() {
         ("[[clients]]\ncertificate_files = 'x'\n".into(), "name is missing"),
         (
             format!("[[clients]]\n{}", one.replace("'a'", "'openai-cert-exporter'")),
-            "clients.0.name: must be another one",
+            "clients.0.name: is reserved for the exporter itself",
         ),
         (
             format!("[[clients]]\n{one}files = 'x'\n"),

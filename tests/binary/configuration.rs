@@ -462,8 +462,8 @@ async fn there_is_exactly_one_admin_key() {
         let both = Launch::bare(command)
             .env("OPENAI_ADMIN_KEY", KEY)
             .set("api.admin_key_file", "/dev/null");
-        let message = "api.admin_key: must not be set beside api.admin_key_file, which environment variable \
-                       OPENAI_CERT_EXPORTER__API__ADMIN_KEY_FILE sets (environment variable OPENAI_ADMIN_KEY)";
+        let message = "api.admin_key: must not be set together with api.admin_key_file, which is set by environment variable \
+                       OPENAI_CERT_EXPORTER__API__ADMIN_KEY_FILE (environment variable OPENAI_ADMIN_KEY)";
         assert_refused("both", &both.until_it_ends().await, message);
     }
     for key in [" \t\n", "two\nlines", "naïve", "bell\u{7}"] {

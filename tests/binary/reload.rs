@@ -150,7 +150,7 @@ async fn key_that_needs_a_restart_is_named_and_the_rest_is_taken() {
         let page = reloadable.reload(&config).await;
         assert_eq!(page.one(SUCCESSFUL), 1.0);
     }
-    let named = reloadable.exporter.log_lines("only a restart will change");
+    let named = reloadable.exporter.log_lines("these keys take effect only after a restart");
     assert_eq!(named.len(), 2, "as long as it is so: {named:?}");
     assert!(named.iter().all(|line| line.contains("poll.state_file, log.format")), "{named:?}");
     let page = reloadable.exporter.page_after_polls(3).await;

@@ -304,7 +304,7 @@ async fn file_that_may_not_be_read_is_not_replaced() {
     permit(&state.path(), 0o000);
     let unprivileged = "setpriv --reuid=54321 --regid=54321 --clear-groups";
     let shell = format!("if [ $(id -u) = 0 ]; then exec {unprivileged} \"$0\" \"$@\"; fi; true");
-    let fault = "it may not be read, and so is not replaced";
+    let fault = "it cannot be read, so it is not replaced";
     let exporter = state.launch(&api).under(&shell).start().await;
     let page = exporter.page_after_polls(1).await;
     assert!(page.is_up() && page.one(WRITE_FAILURES) >= 1.0, "{}", exporter.log());

@@ -1,8 +1,10 @@
 //! Several anchors, and what is known of them.
 
-use super::super::dependent_clients;
+use super::super::{Assessment, Client, ClientFile, FileKind};
 use super::issue::Kind;
 use super::*;
+use crate::fixture::{group, lists};
+use crate::inventory::Inventory;
 
 #[test]
 fn paths_count_each_in_its_time() {
@@ -130,8 +132,6 @@ fn clients_depend_on_an_anchor_without_which_they_are_refused() {
 
     let (acceptance, scope) =
         judge(chain(&[leaf(), middle()]), &[one, ("on_2", Plan::root(OTHER))], &[]);
-    let pairs = [(&acceptance, &scope), (&acceptance, &scope)];
-    assert_eq!(dependent_clients(pairs.into_iter(), day(50)), [("on_1", Some(2))].into());
     let unread = [certificate("on_1"), certificate("unread")];
     let (doubtful, in_doubt) =
         in_scope(chain(&[leaf(), middle()]), &contents(&[("on_1", root())]), &unread, &[]);
@@ -143,4 +143,26 @@ fn clients_depend_on_an_anchor_without_which_they_are_refused() {
 
     let without = Acceptance::new(&acceptance.candidates, &scope.without(&["on_1"]));
     assert_eq!(at(&without, day(50)), never(Refusal::AnchorInactive), "what if");
+}
+
+#[test]
+fn certificates_that_depend_on_an_anchor_are_counted_by_file_and_issuers_are_not() {
+    let chain = Arc::new(chain(&[leaf(), middle()]));
+    let file = |kind| ClientFile { path: "".into(), kind, chain: Arc::clone(&chain) };
+    let client = |name: &str| {
+        let files = [FileKind::Certificate, FileKind::Issuer].map(file).into();
+        Client { name: name.into(), projects: None, files, failed: Vec::new() }
+    };
+    let anchors = [("on_1", root()), ("on_2", Plan::root(OTHER))];
+    let listed = anchors.iter().map(|(id, _)| certificate(id)).collect();
+    let inventory = Arc::new(Inventory::new(lists(&[listed]), &group("(.*)")));
+    let counts = |anchors: &[(&str, Plan)]| {
+        let (clients, contents) = (["a", "b"].map(client).into(), Arc::new(contents(anchors)));
+        let signatures = Signatures::default();
+        let all =
+            Assessment::new_or_unchanged(None, clients, &contents, Some(&inventory), &signatures);
+        all.dependent_clients(day(50)).into_iter().map(|(_, count)| count).collect::<Vec<_>>()
+    };
+    assert_eq!(counts(&anchors), [Some(2), Some(0)]);
+    assert_eq!(counts(&anchors[..1]), [None, Some(0)], "the other may let them in");
 }
