@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::{CheckError, Status};
 use crate::cli::Check;
 use crate::config::OWN_CLIENT;
-use crate::inventory::{Coverage, Severity, UnixSeconds, whole_second};
+use crate::inventory::{Coverage, ScopeChange, Severity, UnixSeconds, whole_second};
 use crate::poll_state::PollState;
 use crate::presentation::{
-    CertificateRow, ClientRow, ScopeRow, Summary, format_date, join_with_and, sanitize,
+    CertificateRow, ClientRow, ScopeRow, Summary, change_of_date, format_date, names, sanitize,
+    scope_changes, tell_scope_changes,
 };
 
 /// Of what changes alike, as much is named.
@@ -44,41 +45,17 @@ pub(super) fn apply(
     Ok(state)
 }
 
-/// Something that would be another, in the order in which it is told.
+/// What becomes of a client or a certificate, in the order in which it is told.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Change {
-    NotEnforced,
-    MayNotBeEnforced,
-    AllRefused,
-    AnyMayBeRefused,
     Refused,
     NotKnown,
     NotValid,
-    Ends { before: UnixSeconds, after: UnixSeconds },
-    NoKnownEnd,
     RefusedFrom { before: UnixSeconds, after: UnixSeconds },
     NoLongerRefused,
 }
 
 impl Change {
-    fn of_scope(before: Option<Coverage>, after: Option<Coverage>) -> Option<Self> {
-        Some(match (before?, after?) {
-            (before, after) if before == after => return None,
-            (_, Coverage::NotEnforced) => Self::NotEnforced,
-            (_, Coverage::Unknown) => Self::MayNotBeEnforced,
-            // Only since when is another.
-            (Coverage::Refused { .. }, Coverage::Refused { .. }) => return None,
-            (_, Coverage::Refused { .. }) => Self::AllRefused,
-            (_, Coverage::InDoubt) => Self::AnyMayBeRefused,
-            (Coverage::Refused { .. }, _) => Self::NoLongerRefused,
-            (Coverage::Covered { until: before }, Coverage::Covered { until: after }) => {
-                Self::Ends { before, after }
-            }
-            (Coverage::Covered { .. }, Coverage::Undated { .. }) => Self::NoKnownEnd,
-            _ => return None,
-        })
-    }
-
     fn of_client(before: &ClientRow<'_>, after: &ClientRow<'_>) -> Option<Self> {
         match (before.refused_from, after.refused_from) {
             _ if before.is_refused() && after.is_refused() => None,
@@ -95,21 +72,11 @@ impl Change {
     /// As a clause about `who`.
     fn clause(self, who: &str, now: f64) -> String {
         match self {
-            Self::NotEnforced => format!("mutual TLS would no longer be enforced for {who}"),
-            Self::MayNotBeEnforced => {
-                format!("it would not be known whether mutual TLS is enforced for {who}")
-            }
-            Self::AllRefused => format!("every request of {who} would newly be refused"),
-            Self::AnyMayBeRefused => format!("every request of {who} might be refused"),
             Self::Refused => format!("{who} would newly be refused"),
             Self::NotKnown => format!("{who} would not be known to be let in"),
             Self::NotValid => format!("{who} would not be valid"),
-            Self::Ends { before, after } => {
-                format!("coverage of {who} would end on {}", dates(before, after, now))
-            }
-            Self::NoKnownEnd => format!("coverage of {who} would have no known end"),
             Self::RefusedFrom { before, after } => {
-                format!("{who} would be refused from {}", dates(before, after, now))
+                format!("{who} would be refused from {}", change_of_date(before, after, now))
             }
             Self::NoLongerRefused => format!("{who} would no longer be refused"),
         }
@@ -131,22 +98,37 @@ pub(super) fn tell(check: &Check, before: &Summary<'_>, after: &mut Summary<'_>,
     for (_, name) in ended {
         changes.entry(Change::NotValid).or_default().push(name);
     }
-    let what = match changes.is_empty() {
-        false => changes.iter().map(|(change, who)| change.clause(&names(who), now)).collect(),
-        true if are_users_unknown || !is_known(check, before, after) => {
-            vec!["nothing that is known would change".to_owned()]
-        }
-        true => vec!["nothing would change".to_owned()],
-    };
+    let of_scopes = scope_changes(&before.scopes, &after.scopes);
+    let ends_enforcement = of_scopes.iter().any(|(it, _)| *it == ScopeChange::NotEnforced);
+    let mut what = clauses(of_scopes, &changes, now);
+    if what.is_empty() {
+        let is_known = !are_users_unknown && is_known(check, before, after);
+        let nothing = if is_known { "nothing" } else { "nothing that is known" };
+        what.push(format!("{nothing} would change"));
+    }
     after.assumed.push(format!("{assumption}: {}.", what.join("; ")));
     if are_users_unknown {
         let unknown = "No clients are configured, so who would be refused is not known.";
         after.assumed.push(unknown.into());
     }
-    let is_well = !are_users_unknown && !changes.contains_key(&Change::NotEnforced);
+    let is_well = !are_users_unknown && !ends_enforcement;
     if after.status == Status::Ok && !is_well {
         (after.status, after.color) = (Status::Warning, Severity::Warning);
     }
+}
+
+/// What refuses every request of a scope comes first, what only moves a scope's end last.
+fn clauses(
+    of_scopes: Vec<(ScopeChange, String)>,
+    others: &BTreeMap<Change, Vec<String>>,
+    now: f64,
+) -> Vec<String> {
+    let of_scopes = tell_scope_changes(of_scopes, NAMED, now).into_iter();
+    let (first, last): (Vec<_>, Vec<_>) =
+        of_scopes.partition(|(change, _)| *change <= ScopeChange::MayBeRefused);
+    let others = others.iter().map(|(change, who)| change.clause(&names(who, NAMED), now));
+    let [first, last] = [first, last].map(|it| it.into_iter().map(|(_, clause)| clause));
+    first.chain(others).chain(last).collect()
 }
 
 fn is_deactivated(check: &Check, id: &str) -> bool {
@@ -158,7 +140,7 @@ fn assumption(check: &Check) -> Option<String> {
     let at = check.at.map(|at| format_date(whole_second(at), at));
     let ids: Vec<_> = check.without.iter().map(|id| sanitize(id)).collect();
     let deactivated =
-        (!ids.is_empty()).then(|| format!("{} were deactivated everywhere", names(&ids)));
+        (!ids.is_empty()).then(|| format!("{} were deactivated everywhere", names(&ids, NAMED)));
     match (at, deactivated) {
         (None, None) => None,
         (None, Some(deactivated)) => Some(format!("If {deactivated}")),
@@ -170,23 +152,15 @@ fn assumption(check: &Check) -> Option<String> {
 /// The certificates that clients may use, by identifier: their names.
 fn in_use<'a>(summary: &'a Summary<'_>, now: f64) -> BTreeMap<&'a str, String> {
     let in_use = summary.certificates.iter().filter(|CertificateRow { used, .. }| {
-        used.is_active() && !used.has_expired(now) && !used.is_not_yet_valid(now)
+        used.is_active() && !used.has_expired(now) && !used.is_never_valid()
     });
     let named = |row: &'a CertificateRow<'_>| row.name.as_ref().unwrap_or(&row.id).clone();
     in_use.map(|row| (&*row.used.certificate.id, named(row))).collect()
 }
 
-/// What changes, and of whom.
+/// What becomes of clients, and of which.
 fn changes<'a>(before: &Summary<'_>, after: &'a Summary<'_>) -> BTreeMap<Change, Vec<String>> {
     let mut changes = BTreeMap::<_, Vec<_>>::new();
-    let scopes = before.scopes.iter().map(|row| (row.anchor(), row));
-    let scopes: HashMap<_, _> = scopes.collect();
-    for row in &after.scopes {
-        let before = scopes.get(&row.anchor()).and_then(|before| before.coverage);
-        if let Some(change) = Change::of_scope(before, row.coverage) {
-            changes.entry(change).or_default().push(scope(row.name.as_ref(), row.id.as_ref()));
-        }
-    }
     let clients: HashMap<_, _> = before.clients.iter().map(|row| (row.anchor(), row)).collect();
     let of_client =
         |row: &'a ClientRow<'_>| (&row.client, row.is_issuer, &row.scope, &row.scope_id);
@@ -224,22 +198,4 @@ fn client(row: &ClientRow<'_>, has_others: bool) -> String {
     let place = scope(row.scope.as_ref(), row.scope_id.as_ref());
     let client = format!("client {} in {place}{file}", row.client);
     if row.is_issuer { format!("what the issuer of {client} signs") } else { client }
-}
-
-/// One date in place of another; to the minute if they are of one day.
-fn dates(before: UnixSeconds, after: UnixSeconds, now: f64) -> String {
-    let [old, new] = [before, after].map(|at| format_date(at, now));
-    if old != new {
-        return format!("{new} instead of {old}");
-    }
-    let [old, new] = [before, after].map(|at| format_date(at, at as f64));
-    format!("{new} instead of {old}")
-}
-
-/// The first few, and how many more there are.
-fn names(all: &[String]) -> String {
-    match all.split_at_checked(NAMED) {
-        Some((first, more @ [_, ..])) => format!("{} and {} more", first.join(", "), more.len()),
-        _ => join_with_and(all),
-    }
 }

@@ -4,11 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
 use super::rows::CertificateRow;
-use super::sanitize::{name_or_id, sanitize};
-use super::text::{format_date, join_with_and};
+use super::sanitize::sanitize;
+use super::scope_changes::{scope_in_words, tell_scope_changes};
+use super::text::{format_date, names};
 use crate::clients::Assessment;
 use crate::config::OWN_CLIENT;
-use crate::inventory::{Coverage, Inventory, Loss, Snapshot, UnixSeconds, whole_second};
+use crate::inventory::{Inventory, ScopeChange, Snapshot, whole_second};
 use crate::poll_state::PollState;
 
 /// As many are named.
@@ -54,7 +55,7 @@ pub(super) fn annotate(
         let mut effects = of_scopes(losses, inventory, now);
         effects.extend(clients.dependents_of(id));
         // Where mutual TLS is not enforced, nobody is refused.
-        if losses.iter().all(|(_, loss)| *loss != Loss::Enforcement) {
+        if losses.iter().all(|(_, change)| *change != ScopeChange::NotEnforced) {
             effects.extend(of_others(row, &clients, !effects.is_empty(), now));
         }
         effects.sort_by_key(|(safety, _)| Reverse(*safety));
@@ -146,9 +147,9 @@ impl<'a> Clients<'a> {
     }
 }
 
-fn clients(names: &BTreeSet<&str>) -> String {
-    let names: Vec<_> = names.iter().map(|name| format!("client {}", sanitize(name))).collect();
-    listed(&names, "clients")
+fn clients(all: &BTreeSet<&str>) -> String {
+    let all: Vec<_> = all.iter().map(|name| format!("client {}", sanitize(name))).collect();
+    names(&all, NAMED)
 }
 
 const UNKNOWN: &str = "which clients would be refused";
@@ -181,69 +182,25 @@ fn of_others(
     })
 }
 
-fn of_scopes(losses: &[(usize, Loss)], inventory: &Inventory, now: f64) -> Vec<Effect> {
-    let places = |is: &dyn Fn(Loss) -> bool| -> Option<String> {
-        let lost = losses.iter().filter(|(_, loss)| is(*loss));
-        let names: Vec<_> = lost.map(|(position, _)| name(inventory, *position)).collect();
-        (!names.is_empty()).then(|| listed(&names, "scopes"))
-    };
-    let refused = places(&|loss| loss == Loss::Requests);
-    let open = places(&|loss| loss == Loss::Enforcement);
-    let unknown = places(&|loss| loss == Loss::Certainty);
-    let sooner = places(&|loss| matches!(loss, Loss::CoveredUntil(_)));
-    let never_again = places(&|loss| matches!(loss, Loss::Resumption(_)));
-    let first = |instant: &dyn Fn(Loss) -> Option<UnixSeconds>| {
-        let instants = losses.iter().filter_map(|(_, loss)| instant(*loss));
-        format_date(instants.min().unwrap_or(UnixSeconds::MAX), now)
-    };
-    let certain = [
-        refused.map(|places| format!("every request to {places} would be refused")),
-        open.map(|places| {
-            format!(
-                "mutual TLS would no longer be enforced for {places}, so any client would be let in"
-            )
-        }),
-        sooner.map(|places| {
-            let end = first(&|loss| match loss {
-                Loss::CoveredUntil(end) => Some(end),
-                _ => None,
-            });
-            let before = match losses {
-                [(position, _)] => {
-                    let scope = inventory.scope(*position).map(|(_, scope)| scope);
-                    let end = scope.and_then(|it| Coverage::of(it, whole_second(now)).end());
-                    end.map(|end| format!(" instead of {}", format_date(end, now)))
-                }
-                _ => None,
-            };
-            format!("{places} would be covered only until {end}{}", before.unwrap_or_default())
-        }),
-        never_again.map(|places| {
-            let begin = first(&|loss| match loss {
-                Loss::Resumption(begin) => Some(begin),
-                _ => None,
-            });
-            format!("{places} would not be covered again from {begin}")
-        }),
-    ];
-    let certain = certain.into_iter().flatten().map(|effect| (Safety::Unsafe, effect));
-    let unknown =
-        unknown.map(|places| format!("until when {places} would be covered is not known"));
-    certain.chain(unknown.map(|effect| (Safety::Unknown, effect))).collect()
+fn of_scopes(losses: &[(usize, ScopeChange)], inventory: &Inventory, now: f64) -> Vec<Effect> {
+    let named = losses.iter().filter_map(|(position, change)| {
+        Some((*change, scope_in_words(inventory.scope(*position)?.0)))
+    });
+    let clauses = tell_scope_changes(named.collect(), NAMED, now).into_iter();
+    clauses.map(|(change, clause)| (safety(change), clause)).collect()
 }
 
-fn name(inventory: &Inventory, position: usize) -> String {
-    match inventory.scope(position) {
-        Some((Some(project), _)) => {
-            format!("project {}", name_or_id(project.name.as_deref(), &project.id))
+fn safety(change: ScopeChange) -> Safety {
+    match change {
+        ScopeChange::NotEnforced
+        | ScopeChange::Refused
+        | ScopeChange::Ends { .. }
+        | ScopeChange::NotResumed(_) => Safety::Unsafe,
+        ScopeChange::MayNotBeEnforced | ScopeChange::MayBeRefused | ScopeChange::NoKnownEnd => {
+            Safety::Unknown
         }
-        _ => "the organization".into(),
+        ScopeChange::NoLongerRefused => Safety::Safe,
     }
-}
-
-/// The first few by name, otherwise how many.
-fn listed(names: &[String], plural: &str) -> String {
-    if names.len() > NAMED { format!("{} {plural}", names.len()) } else { join_with_and(names) }
 }
 
 #[cfg(test)]
@@ -309,13 +266,13 @@ mod tests {
             (
                 vec![vec![valid("a", 90), valid("ended", -2)]],
                 "Not safe",
-                format!("every request to the organization would be refused; {unknown}"),
+                format!("every request of the organization would newly be refused; {unknown}"),
             ),
             (
                 vec![vec![valid("a", 90), valid("b", 20)]],
                 "Not safe",
                 format!(
-                    "the organization would be covered only until 4 February 2027 instead of 15 April 2027; {unknown}"
+                    "coverage of the organization would end on 4 February 2027 instead of 15 April 2027; {unknown}"
                 ),
             ),
             (vec![vec![valid("a", 20), valid("b", 90)]], "May not be safe", unknown.into()),
@@ -332,7 +289,7 @@ mod tests {
             (
                 vec![vec![certificate("a").valid(30..90), valid("b", 20)]],
                 "Not safe",
-                "the organization would not be covered again from 14 February 2027; \
+                "the organization would not be covered again, from 14 February 2027; \
                  who depends on it from 14 February 2027, when it begins, is not known"
                     .into(),
             ),
@@ -351,7 +308,7 @@ mod tests {
                 vec![vec![valid("a", 90)], vec![], vec![valid("b", 20)], vec![valid("b", 20)]],
                 "Not safe",
                 "mutual TLS would no longer be enforced for the organization and project proj_0, so any client would \
-                 be let in; project proj_1 and project proj_2 would be covered only until 4 February 2027"
+                 be let in; coverage of project proj_1 and project proj_2 would end on 4 February 2027 instead of 15 April 2027"
                     .into(),
             ),
         ] {

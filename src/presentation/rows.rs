@@ -7,7 +7,7 @@ use super::links::{Link, certificate_anchor, project_anchor};
 use super::sanitize::{display_name, name_or_id, sanitize};
 use super::text::{ago, format_date, format_timestamp, relative};
 use crate::inventory::{
-    Certificate, CertificateUse, Coverage, Inventory, Project, Scope, Severity, Snapshot,
+    Certificate, CertificateUse, Coverage, Inventory, Outlook, Project, Scope, Severity, Snapshot,
     Thresholds, UnixSeconds, whole_second,
 };
 use crate::poll_state::PollState;
@@ -19,7 +19,7 @@ const NAMED_PROJECTS: usize = 2;
 pub(crate) struct ScopeRow<'a> {
     inventory: &'a Inventory,
     /// None if the scope is the organization's.
-    project: Option<&'a Project>,
+    pub(super) project: Option<&'a Project>,
     pub label: &'static str,
     pub severity: Severity,
     /// None if the project has no name.
@@ -121,6 +121,11 @@ impl<'a> ScopeRow<'a> {
 
     pub(crate) fn is_project(&self) -> bool {
         self.project.is_some()
+    }
+
+    /// None if the project's list was never read.
+    pub(super) fn outlook(&self) -> Option<Outlook> {
+        Some(Outlook { coverage: self.coverage?, resumes_at: self.resumes_at })
     }
 
     /// The scope within a sentence, with its name marked.

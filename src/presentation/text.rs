@@ -33,12 +33,29 @@ pub(crate) fn format_date(instant: UnixSeconds, now: f64) -> String {
 }
 
 /// `a`, `a and b`, `a, b and c`.
-pub(crate) fn join_with_and(names: &[impl AsRef<str>]) -> String {
+pub(super) fn join_with_and(names: &[impl AsRef<str>]) -> String {
     let names: Vec<_> = names.iter().map(AsRef::as_ref).collect();
     match names.as_slice() {
         [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
         names => names.concat(),
     }
+}
+
+/// The first few, and how many more there are: `a, b and 3 more`.
+pub(crate) fn names(all: &[impl AsRef<str>], max: usize) -> String {
+    let mut named: Vec<_> = all.iter().take(max).map(|name| name.as_ref().to_owned()).collect();
+    named.extend((all.len() > max).then(|| format!("{} more", all.len() - max)));
+    join_with_and(&named)
+}
+
+/// One date in place of another; to the minute if they are of one day.
+pub(crate) fn change_of_date(before: UnixSeconds, after: UnixSeconds, now: f64) -> String {
+    let [old, new] = [before, after].map(|at| format_date(at, now));
+    if old != new {
+        return format!("{new} instead of {old}");
+    }
+    let [old, new] = [before, after].map(|at| format_date(at, at as f64));
+    format!("{new} instead of {old}")
 }
 
 /// A length of time in one unit, rounded down: `3 days`, `90 minutes`. The sign is left out.

@@ -1,68 +1,83 @@
-//! What a scope would lose if a certificate were deactivated everywhere.
+//! What becomes of a scope in time, or if certificates are deactivated.
 
 use std::collections::HashMap;
 
 use super::scope::validity;
 use super::{Certificate, Coverage, Inventory, Scope, UnixSeconds, whole_second};
 
+/// What is known of a scope at a moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outlook {
+    pub coverage: Coverage,
+    /// When coverage begins again after it has ended, if that is known.
+    pub resumes_at: Option<UnixSeconds>,
+}
+
+/// In the order in which it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Loss {
-    /// No other active certificate is valid: every request would be refused.
-    Requests,
-    /// No other certificate is active: any client would be let in.
-    Enforcement,
-    /// Whether it is covered, or until when, would not be known.
-    Certainty,
-    /// Coverage would end at this instant, sooner than with the certificate.
-    CoveredUntil(UnixSeconds),
-    /// After its end, coverage would not begin again at this instant, as it does with the certificate.
-    Resumption(UnixSeconds),
+pub(crate) enum ScopeChange {
+    /// No certificate is active any more: any client is let in.
+    NotEnforced,
+    MayNotBeEnforced,
+    /// No active certificate is valid any more: every request is refused.
+    Refused,
+    MayBeRefused,
+    /// Coverage ends at another instant than `before`.
+    Ends {
+        after: UnixSeconds,
+        before: UnixSeconds,
+    },
+    /// After its end, coverage does not begin again at this instant.
+    NotResumed(UnixSeconds),
+    /// It is covered only by certificates without a known end.
+    NoKnownEnd,
+    NoLongerRefused,
 }
 
-/// What is known of a scope at a moment: its coverage, and when that begins again after its end.
-type Outlook = (Coverage, Option<UnixSeconds>);
+impl Outlook {
+    pub(super) fn of(scope: &Scope, now: UnixSeconds) -> Self {
+        let coverage = Coverage::of(scope, now);
+        Self { coverage, resumes_at: coverage.resumes_at(scope, now) }
+    }
 
-fn outlook(scope: &Scope, now: UnixSeconds) -> Outlook {
-    let coverage = Coverage::of(scope, now);
-    (coverage, coverage.resumes_at(scope, now))
-}
-
-impl Loss {
-    fn between((before, again_at): Outlook, (after, then_again_at): Outlook) -> Option<Self> {
-        let again_at = again_at.filter(|at| then_again_at.is_none_or(|then| *at < then));
-        let again = again_at.map(Self::Resumption);
-        match (before, after) {
-            (Coverage::NotEnforced | Coverage::Unknown, _) => None,
-            (_, Coverage::NotEnforced) => Some(Self::Enforcement),
-            (Coverage::Refused { .. }, _) => again,
-            (_, Coverage::Refused { .. }) => Some(Self::Requests),
-            (Coverage::Covered { until }, Coverage::Covered { until: then }) => {
-                if then < until {
-                    Some(Self::CoveredUntil(then))
-                } else {
-                    again
-                }
+    /// None if nothing changes that matters to its clients.
+    pub(crate) fn change(self, after: Self) -> Option<ScopeChange> {
+        use Coverage::{Covered, InDoubt, NotEnforced, Refused, Undated, Unknown};
+        let again_at = self.resumes_at.filter(|at| after.resumes_at.is_none_or(|then| *at < then));
+        let not_resumed = again_at.map(ScopeChange::NotResumed);
+        match (self.coverage, after.coverage) {
+            (Refused { .. }, Refused { .. }) => not_resumed,
+            (before, after) if before == after => not_resumed,
+            (_, NotEnforced) => Some(ScopeChange::NotEnforced),
+            (_, Unknown) => Some(ScopeChange::MayNotBeEnforced),
+            (_, Refused { .. }) => Some(ScopeChange::Refused),
+            (_, InDoubt) => Some(ScopeChange::MayBeRefused),
+            (Refused { .. }, _) => Some(ScopeChange::NoLongerRefused),
+            (Covered { until: before }, Covered { until: after }) => {
+                Some(ScopeChange::Ends { after, before })
             }
-            (Coverage::InDoubt, _) | (Coverage::Undated { .. }, Coverage::Undated { .. }) => None,
-            (Coverage::Covered { .. } | Coverage::Undated { .. }, _) => Some(Self::Certainty),
+            (Covered { .. }, Undated { .. }) => Some(ScopeChange::NoKnownEnd),
+            (NotEnforced | Unknown | InDoubt | Undated { .. }, Covered { .. } | Undated { .. }) => {
+                None
+            }
         }
     }
 }
 
 impl Inventory {
-    /// By the identifier of each certificate on which a scope rests: what it would lose, the scopes by their positions
-    /// among [`Self::scopes`].
-    pub(crate) fn losses(&self, now: f64) -> HashMap<&str, Vec<(usize, Loss)>> {
+    /// By the identifier of each certificate on which a scope rests: what would change without it, the scopes by their
+    /// positions among [`Self::scopes`].
+    pub(crate) fn losses(&self, now: f64) -> HashMap<&str, Vec<(usize, ScopeChange)>> {
         let now = whole_second(now);
         let mut losses: HashMap<_, Vec<_>> = HashMap::new();
         for (position, (_, scope)) in self.scopes().enumerate() {
             let (in_effect, hides_anchors) = self.in_effect(position);
-            let before = outlook(scope, now);
-            for without in essential(&in_effect, before.1, now) {
+            let before = Outlook::of(scope, now);
+            for without in essential(&in_effect, before.resumes_at, now) {
                 let others = in_effect.iter().filter(|it| it.id != without.id).copied();
-                let after = outlook(&Scope::new(others, hides_anchors), now);
-                if let Some(loss) = Loss::between(before, after) {
-                    losses.entry(&*without.id).or_default().push((position, loss));
+                let after = Outlook::of(&Scope::new(others, hides_anchors), now);
+                if let Some(change) = before.change(after) {
+                    losses.entry(&*without.id).or_default().push((position, change));
                 }
             }
         }
@@ -127,7 +142,7 @@ mod tests {
             Arc::make_mut(&mut lists.organization).hidden = 1;
             let inventory = Inventory::new(lists, &group("^$"));
             let lost: Vec<_> = inventory.losses(5.0).into_values().collect();
-            assert_eq!(lost, [[(0, Loss::Certainty)]]);
+            assert_eq!(lost, [[(0, ScopeChange::MayNotBeEnforced)]]);
         }
     }
 
@@ -166,8 +181,8 @@ mod tests {
                     .zip(without.scopes())
                     .enumerate()
                     .filter_map(|(position, ((_, before), (_, after)))| {
-                        let [before, after] = [before, after].map(|scope| outlook(scope, now));
-                        Some((position, Loss::between(before, after)?))
+                        let [before, after] = [before, after].map(|scope| Outlook::of(scope, now));
+                        Some((position, before.change(after)?))
                     })
                     .collect();
                 prop_assert_eq!(losses.get(id).cloned().unwrap_or_default(), expected, "{}", id);
