@@ -15,7 +15,7 @@ use crate::inventory::{
     RotationGroup, Snapshot, UnixSeconds,
 };
 
-/// The moment of tests that need one: 15 January 2027, 08:00 UTC.
+/// The moment of tests that need one: 15 January, 08:00 UTC.
 pub(crate) const NOW: UnixSeconds = 1_800_000_000;
 pub(crate) const DAY: UnixSeconds = 86_400;
 

@@ -156,7 +156,7 @@ mod tests {
             ),
             (
                 line(ending(3), true),
-                "CRITICAL - The organization is covered for only 3 more days, until 18 January 2027, 08:00 UTC, when a/b\\u{a}'c' expires. The last poll could not read everything: the list of projects (answered 503/). | runway_days=3;30:;7: expiry_days=3;30:;7: certificates=1;;;0 active=1;;;0 expired=0;;;0\n",
+                "CRITICAL - The organization is covered for only 3 more days, until 18 January, 08:00 UTC, when a/b\\u{a}'c' expires. The last poll could not read everything: the list of projects (answered 503/). | runway_days=3;30:;7: expiry_days=3;30:;7: certificates=1;;;0 active=1;;;0 expired=0;;;0\n",
             ),
             (
                 line(None, true),

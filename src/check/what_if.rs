@@ -9,7 +9,7 @@ use crate::config::OWN_CLIENT;
 use crate::inventory::{Coverage, ScopeChange, Severity, UnixSeconds, whole_second};
 use crate::poll_state::PollState;
 use crate::presentation::{
-    CertificateRow, ClientRow, ScopeRow, Summary, change_of_date, format_date, names, sanitize,
+    CertificateRow, ClientRow, ScopeRow, Summary, change_of_date, format_minute, names, sanitize,
     scope_changes, tell_scope_changes,
 };
 
@@ -137,7 +137,7 @@ fn is_deactivated(check: &Check, id: &str) -> bool {
 
 /// None if nothing is assumed.
 fn assumption(check: &Check) -> Option<String> {
-    let at = check.at.map(|at| format_date(whole_second(at), at));
+    let at = check.at.map(|at| format_minute(whole_second(at)));
     let ids: Vec<_> = check.without.iter().map(|id| sanitize(id)).collect();
     let deactivated =
         (!ids.is_empty()).then(|| format!("{} were deactivated everywhere", names(&ids, NAMED)));

@@ -139,14 +139,14 @@ impl Assessment {
         scopes.flat_map(|scopes| self.clients.iter().filter(|it| scopes.of(it).is_empty()))
     }
 
-    /// Clients with a file that cannot be used, each at each of its scopes (`None`: the organization's own).
-    pub(crate) fn failed(&self) -> impl Iterator<Item = (&Client, Option<&Project>)> {
-        let failed = self.clients.iter().filter(|client| !client.failed.is_empty());
+    /// Each client at each of its scopes (`None`: the organization's own).
+    pub(crate) fn clients_at_scopes(&self) -> impl Iterator<Item = (&Client, Option<&Project>)> {
         let at = |(client, scopes)| {
             let positions = ClientScopes::of(scopes, client).into_iter();
             positions.map(move |position| (client, scopes.project(position)))
         };
-        failed.flat_map(|client| self.scopes.iter().map(move |it| (client, it))).flat_map(at)
+        let scopes = self.scopes.iter();
+        scopes.flat_map(|it| self.clients.iter().map(move |client| (client, it))).flat_map(at)
     }
 
     /// Patterns that match no selected project that is known, each after the name of its client.

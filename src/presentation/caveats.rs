@@ -74,12 +74,14 @@ fn wrong_clock(state: &PollState) -> Option<String> {
 
 fn failed_briefly(state: &PollState) -> String {
     let failed = state.failed();
-    let why = |FailedList { reason, status, .. }: &FailedList| {
-        let status = status.map_or_else(String::new, |status| format!(" ({status})"));
-        format!("{}{status}", reason.to_string().replace('_', " "))
+    let whys: BTreeSet<_> = failed.iter().map(|failed| &*failed.message).collect();
+    let why = match whys.first() {
+        Some(why) if whys.len() == 1 => (*why).to_owned(),
+        _ => {
+            let reasons: BTreeSet<_> = failed.iter().map(|it| it.reason.to_string()).collect();
+            reasons.into_iter().collect::<Vec<_>>().join(", ").replace('_', " ")
+        }
     };
-    let why: Vec<_> = failed.iter().map(why).collect::<BTreeSet<_>>().into_iter().collect();
-    let why = why.join(", ");
     if total_failure(state).is_some() {
         return format!("The last poll failed: {why}.");
     }

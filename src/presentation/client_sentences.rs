@@ -45,7 +45,7 @@ fn odd(problem: Problem) -> &'static str {
 /// What somebody has to act on. Rows come sorted.
 pub(super) fn clauses(rows: &[ClientRow<'_>], now: f64) -> Vec<Clause> {
     let to_act_on: Vec<_> = rows.iter().filter(|row| row.severity >= Severity::Warning).collect();
-    let alike = to_act_on.chunk_by(|a, b| (a.severity, a.state) == (b.severity, b.state));
+    let alike = to_act_on.chunk_by(|a, b| a.state == b.state);
     let clause = |alike: &[&ClientRow<'_>]| Clause {
         subject: Subject::Clients,
         severity: alike[0].severity,
@@ -361,7 +361,7 @@ mod tests {
             let summary = Summary::new(&state, NOW as f64, Thresholds::default());
             let row = summary.certificates.iter().find(|row| row.id == "other").unwrap();
             let said = &row.deactivation.as_ref().unwrap().effects;
-            assert_eq!(said.contains("no clients are configured"), says_so, "{said}");
+            assert_eq!(said.contains("none are configured"), says_so, "{said}");
         }
     }
 

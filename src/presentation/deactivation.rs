@@ -1,7 +1,7 @@
 //! Whether a certificate can be deactivated: what would become of scopes and clients.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::rows::CertificateRow;
 use super::sanitize::sanitize;
@@ -9,7 +9,7 @@ use super::scope_changes::{scope_in_words, tell_scope_changes};
 use super::text::{format_date, names};
 use crate::clients::Assessment;
 use crate::config::OWN_CLIENT;
-use crate::inventory::{Inventory, ScopeChange, Snapshot, whole_second};
+use crate::inventory::{Inventory, Project, ScopeChange, Snapshot, whole_second};
 use crate::poll_state::PollState;
 
 /// As many are named.
@@ -75,15 +75,18 @@ pub(super) fn annotate(
 /// An anchor of the organization matters to every project, also to those that are not seen.
 fn unseen_projects(state: &PollState, snapshot: &Snapshot) -> Option<Effect> {
     let faults = &snapshot.inventory.lists().project_faults;
-    let unseen =
-        snapshot.inventory.unread_projects().len() as u64 + faults.hidden + faults.unselected;
-    let text = match unseen {
+    let unread = snapshot.inventory.unread_projects();
+    let text = match unread.len() as u64 + faults.hidden + faults.unselected {
         _ if !state.projects => "projects are not monitored".into(),
         _ if snapshot.projects_listed_at.is_none() => {
             "the list of projects has not been read yet".into()
         }
         0 => return None,
-        1 => "what depends on it in 1 other project is not known".into(),
+        1 => {
+            let which =
+                unread.first().map_or("1 other project".into(), |it| scope_in_words(Some(it)));
+            format!("what depends on it in {which} is not known")
+        }
         many => format!("what depends on it in {many} other projects is not known"),
     };
     Some((Safety::Unknown, text))
@@ -93,6 +96,8 @@ fn unseen_projects(state: &PollState, snapshot: &Snapshot) -> Option<Effect> {
 struct Clients<'a> {
     /// Whether any is configured. The exporter is one itself, which says nothing of the others.
     is_any_configured: bool,
+    /// The identifiers of the projects where one is.
+    configured_at: HashSet<&'a str>,
     /// By the identifier of each certificate: those that depend on it, and whether that is known.
     dependents: HashMap<&'a str, (BTreeSet<&'a str>, bool)>,
     /// Those with a file that cannot be used.
@@ -106,6 +111,7 @@ impl<'a> Clients<'a> {
         let mut all = Self {
             is_any_configured: known
                 .is_some_and(|it| it.clients().iter().any(|client| *client.name != *OWN_CLIENT)),
+            configured_at: HashSet::new(),
             dependents: HashMap::new(),
             failed: BTreeSet::new(),
             failed_at: HashMap::new(),
@@ -115,10 +121,15 @@ impl<'a> Clients<'a> {
             names.insert(client);
             *are_known &= is_known;
         }
-        for (client, project) in known.iter().flat_map(|it| it.failed()) {
-            all.failed.insert(&client.name);
-            if let Some(project) = project {
-                all.failed_at.entry(&project.id).or_default().insert(&client.name);
+        let clients = known.iter().flat_map(|it| it.clients_at_scopes());
+        for (client, project) in clients.filter(|(client, _)| *client.name != *OWN_CLIENT) {
+            let project = project.map(|project| &*project.id);
+            all.configured_at.extend(project);
+            if !client.failed.is_empty() {
+                all.failed.insert(&client.name);
+                if let Some(project) = project {
+                    all.failed_at.entry(project).or_default().insert(&client.name);
+                }
             }
         }
         all
@@ -129,8 +140,21 @@ impl<'a> Clients<'a> {
         Some(if *are_known {
             (Safety::Unsafe, format!("{} would be refused", clients(names)))
         } else {
-            (Safety::Unknown, format!("{UNKNOWN} is not known"))
+            (Safety::Unknown, UNKNOWN.into())
         })
+    }
+
+    /// Who uses an anchor that is active at projects alone is not known where no client is configured.
+    fn missing_at(&self, row: &CertificateRow<'_>) -> Option<Effect> {
+        if !self.is_any_configured {
+            return Some((Safety::Unknown, format!("{UNKNOWN}: none are configured")));
+        }
+        let is_missing = |project: &&Project| !self.configured_at.contains(&*project.id);
+        let missing = row.active_projects().filter(is_missing);
+        let missing: Vec<_> = missing.map(|project| scope_in_words(Some(project))).collect();
+        let is_any = !missing.is_empty() && !row.used.active_at_organization;
+        let effect = || format!("no client of {} is configured", names(&missing, NAMED));
+        is_any.then(|| (Safety::Unknown, effect()))
     }
 
     /// What is in a file that cannot be used may depend on any certificate of the client's scopes.
@@ -152,7 +176,7 @@ fn clients(all: &BTreeSet<&str>) -> String {
     names(&all, NAMED)
 }
 
-const UNKNOWN: &str = "which clients would be refused";
+const UNKNOWN: &str = "which clients would be refused is not known";
 
 /// What is left to say of a certificate without which mutual TLS would still be enforced.
 fn of_others(
@@ -166,19 +190,19 @@ fn of_others(
         (Safety::Safe, "it is never valid".into())
     } else if row.used.has_expired(now) {
         (Safety::Safe, "it has expired, so no client can use it".into())
-    } else if let Some(begin) = certificate.valid_at.filter(|_| row.used.is_not_yet_valid(now)) {
-        let begin = format_date(begin, now);
-        (Safety::Unknown, format!("who depends on it from {begin}, when it begins, is not known"))
     } else if certificate.has_unreadable_date && !is_anything_lost {
         (Safety::Unknown, "what would change is not known".into())
-    } else if !clients.is_any_configured {
-        (Safety::Unknown, format!("{UNKNOWN} is not known, since no clients are configured"))
+    } else if let Some(missing) = clients.missing_at(row) {
+        missing
     } else if is_anything_lost {
         return None;
+    } else if let Some(begin) = certificate.valid_at.filter(|_| row.used.is_not_yet_valid(now)) {
+        let begin = format_date(begin, now);
+        (Safety::Unknown, format!("nothing depends on it before it begins on {begin}"))
     } else if let Some(failed) = clients.failed_at(row) {
         failed
     } else {
-        (Safety::Safe, "no scope and no configured client is affected".into())
+        (Safety::Safe, "no scope and no configured client depends on it".into())
     })
 }
 
@@ -238,7 +262,7 @@ mod tests {
             (
                 with(|lists, project| lists.unread = vec![project]),
                 0,
-                Some("what depends on it in 1 other project is not known"),
+                Some("what depends on it in project p is not known"),
             ),
             (
                 with(|lists, _| lists.project_faults.unselected = 3),
@@ -247,8 +271,7 @@ mod tests {
             ),
         ] {
             let Deactivation { safety, effects } = of_first(&state, age);
-            let rest =
-                "which clients would be refused is not known, since no clients are configured";
+            let rest = "which clients would be refused is not known: none are configured";
             assert_eq!(safety, Safety::Unknown);
             assert_eq!(effects, expected.map_or(rest.into(), |it| format!("{rest}; {it}")));
         }
@@ -257,9 +280,8 @@ mod tests {
     #[test]
     fn what_is_lost_is_told_and_what_is_not_known() {
         let valid = |id: &str, days| certificate(id).valid(-9..days);
-        let unknown =
-            "which clients would be refused is not known, since no clients are configured";
-        let open = "mutual TLS would no longer be enforced for the organization, so any client would be let in";
+        let unknown = "which clients would be refused is not known: none are configured";
+        let open = "mutual TLS would no longer be enforced for the organization, so no client certificate would be needed";
         let unreadable = |id: &str| Certificate { has_unreadable_date: true, ..certificate(id) };
         for (read, safety, effects) in [
             (vec![vec![valid("a", 90)]], "Not safe", open.into()),
@@ -289,14 +311,12 @@ mod tests {
             (
                 vec![vec![certificate("a").valid(30..90), valid("b", 20)]],
                 "Not safe",
-                "the organization would not be covered again, from 14 February 2027; \
-                 who depends on it from 14 February 2027, when it begins, is not known"
-                    .into(),
+                format!("the organization would stay uncovered after 14 February 2027; {unknown}"),
             ),
             (
                 vec![vec![certificate("a").valid(30..90), valid("b", 99)]],
                 "May not be safe",
-                "who depends on it from 14 February 2027, when it begins, is not known".into(),
+                unknown.into(),
             ),
             (
                 vec![vec![unreadable("a"), unreadable("b")]],
@@ -307,8 +327,8 @@ mod tests {
             (
                 vec![vec![valid("a", 90)], vec![], vec![valid("b", 20)], vec![valid("b", 20)]],
                 "Not safe",
-                "mutual TLS would no longer be enforced for the organization and project proj_0, so any client would \
-                 be let in; coverage of project proj_1 and project proj_2 would end on 4 February 2027 instead of 15 April 2027"
+                "mutual TLS would no longer be enforced for the organization and project proj_0, so no client \
+                 certificate would be needed; coverage of project proj_1 and project proj_2 would end on 4 February 2027 instead of 15 April 2027"
                     .into(),
             ),
         ] {

@@ -3,8 +3,11 @@
 use super::harms::{CERTIFICATES, SCOPES, names, title};
 use super::links::Marked;
 use super::rows::{CertificateRow, ScopeRow};
-use super::text::{format_date, relative};
+use super::text::{format_date, join_with_and, relative};
 use crate::inventory::{Coverage, UnixSeconds};
+
+/// Of the scopes whose coverage does not end first, as many are named in place of those that do.
+const EXCEPT: usize = 2;
 
 /// The scopes whose coverage ends first.
 #[derive(Debug)]
@@ -12,6 +15,7 @@ pub(crate) struct FirstToStop {
     /// What stands before the text.
     pub label: &'static str,
     pub text: Marked,
+    who: Marked,
     pub(super) until: UnixSeconds,
     /// Whether all that is covered ends then.
     pub(super) is_all: bool,
@@ -30,29 +34,59 @@ impl FirstToStop {
             _ => None,
         });
         let covered: Vec<_> = covered.collect();
-        let (until, first) = *covered.first().filter(|_| covered.len() > 1)?;
-        let ending = covered.iter().filter(|(end, _)| *end == until).map(|(_, row)| row);
-        let (resumes, places): (Vec<_>, Vec<_>) =
-            ending.map(|row| (row.resumes_at, row.in_words())).unzip();
-        let expiring = certificates
-            .iter()
-            .filter(|row| row.used.is_active() && row.used.certificate.expires_at == Some(until));
-        let expiring: Vec<_> = expiring.map(title).collect();
-        let s = if expiring.len() == 1 { "s" } else { "" };
-        let when = if expiring.is_empty() {
-            String::new()
-        } else {
-            format!(", when {} expire{s}", names(&expiring, CERTIFICATES))
-        };
-        let again = first.resumes_at.filter(|_| resumes.iter().all(|at| *at == first.resumes_at));
-        let again = again.map(|at| format!("; covered again from {}", format_date(at, now)));
-        let (who, again) = (names(&places, SCOPES), again.unwrap_or_default());
-        let (relative, date) = (relative(Some(until), now), format_date(until, now));
+        let until = covered.first().filter(|_| covered.len() > 1)?.0;
+        let (ending, others) = covered.split_at(covered.partition_point(|(end, _)| *end == until));
+        let who = who(ending, others);
         Some(Self {
-            label: if is_partial { "First known to stop" } else { "First to stop" },
-            text: Marked(format!("{who}, {relative} ({date}){when}{again}")),
+            label: if is_partial { "First scope known to stop" } else { "First scope to stop" },
+            text: Marked(format!("{who}{}", when(until, ending, certificates, now))),
+            who: Marked(who),
             until,
-            is_all: places.len() == covered.len(),
+            is_all: others.is_empty(),
         })
     }
+
+    /// Where the headline says when.
+    pub(super) fn without_date(self) -> Self {
+        Self { text: self.who.clone(), ..self }
+    }
+}
+
+type Covered<'a, 'b> = (UnixSeconds, &'b ScopeRow<'a>);
+
+fn who(ending: &[Covered<'_, '_>], others: &[Covered<'_, '_>]) -> String {
+    let in_words =
+        |rows: &[Covered<'_, '_>]| rows.iter().map(|(_, row)| row.in_words()).collect::<Vec<_>>();
+    let who = names(&in_words(ending), SCOPES);
+    // A count tells little.
+    match others.len() {
+        1..=EXCEPT if ending.len() > EXCEPT + 1 => {
+            format!("{who} (all but {})", join_with_and(&in_words(others)))
+        }
+        _ => who,
+    }
+}
+
+fn when(
+    until: UnixSeconds,
+    ending: &[Covered<'_, '_>],
+    certificates: &[CertificateRow<'_>],
+    now: f64,
+) -> String {
+    let expiring = certificates
+        .iter()
+        .filter(|row| row.used.is_active() && row.used.certificate.expires_at == Some(until));
+    let expiring: Vec<_> = expiring.map(title).collect();
+    let s = if expiring.len() == 1 { "s" } else { "" };
+    let certificates = if expiring.is_empty() {
+        String::new()
+    } else {
+        format!(", when {} expire{s}", names(&expiring, CERTIFICATES))
+    };
+    let resumes_at = ending[0].1.resumes_at;
+    let resumes_at =
+        resumes_at.filter(|at| ending.iter().all(|(_, row)| row.resumes_at == Some(*at)));
+    let again = resumes_at.map(|at| format!("; covered again from {}", format_date(at, now)));
+    let (relative, date) = (relative(Some(until), now), format_date(until, now));
+    format!(", {relative} ({date}){certificates}{}", again.unwrap_or_default())
 }

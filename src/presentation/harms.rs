@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::links::Link;
 use super::rows::{CertificateRow, ScopeRow};
-use super::text::{format_date, humanize, join_with_and, relative, within};
+use super::text::{format_date, humanize, join_with_and, relative};
 use crate::inventory::{Coverage, Severity, Thresholds, UnixSeconds};
 
 /// What somebody has to act on, in the order in which it is said.
@@ -274,9 +274,8 @@ pub(super) fn names(all: &[impl AsRef<str>], (section, plural): (&str, &str)) ->
 fn clause(alike: &[Item], more: &str, now: f64) -> String {
     let last = alike.iter().map(|item| item.at).max().unwrap_or(UnixSeconds::MAX);
     let (when, date) = (relative(Some(last), now), format_date(last, now));
-    let together = alike.iter().all(|item| item.at == last);
-    let soon =
-        if together { when.clone() } else { format!("within {}", within(last as f64 - now)) };
+    let span = [alike[0].at, last].map(|at| humanize(at as f64 - now));
+    let soon = if span[0] == span[1] { when.clone() } else { format!("in {}", span.join(" to ")) };
     let (section, plural) = if alike[0].harm.is_of_certificate() { CERTIFICATES } else { SCOPES };
     let plural = if alike[0].harm == Harm::Unread { "projects" } else { plural };
     let count = Link::count(section, format!("{}{more} {plural}", alike.len())).mark();

@@ -18,6 +18,8 @@ pub(crate) struct NextStep {
     pub text: Marked,
     /// The section of the runbook that says more, if there is one. It has the name of the alert.
     pub runbook: Option<&'static str>,
+    /// Whether it keeps the first scope from stopping.
+    pub keeps_first_scope: bool,
 }
 
 impl NextStep {
@@ -33,30 +35,33 @@ impl NextStep {
     ) -> Vec<Self> {
         let api_time = state.earliest_time(now);
         let of_clients = |severity| client_sentences::next_step(clients, severity, api_time);
-        let scope = of_scopes(scopes, certificates, api_time);
+        let of_scopes = of_scopes(scopes, certificates, clients, api_time);
         // What a scope's step says of a certificate is enough, unless the headline is about another.
-        let is_needed = scope.is_none() || first == Some(Subject::Certificates);
-        let certificate = of_certificates(certificates, scope.is_none(), api_time);
-        let mut steps: Vec<_> = [
-            (Subject::Scopes, scope),
-            (Subject::Clients, of_clients(Severity::Critical)),
-            (Subject::Certificates, certificate.filter(|_| is_needed)),
-        ]
-        .into_iter()
-        .filter_map(|(subject, step)| Some((subject, step?)))
-        .collect();
+        let is_needed = of_scopes.is_empty() || first == Some(Subject::Certificates);
+        let certificate = of_certificates(certificates, of_scopes.is_empty(), api_time);
+        let certificate = certificate.filter(|_| is_needed).map(Self::new);
+        let of_scopes = of_scopes.into_iter().map(|step| (Subject::Scopes, step));
+        let client = of_clients(Severity::Critical).map(|step| (Subject::Clients, Self::new(step)));
+        let certificate = certificate.map(|step| (Subject::Certificates, step));
+        let mut steps: Vec<_> = of_scopes.chain(client).chain(certificate).collect();
         steps.sort_by_key(|(subject, _)| Some(*subject) != first);
         let mut steps: Vec<_> = steps.into_iter().map(|(_, step)| step).take(MAX_STEPS).collect();
         if steps.is_empty() && !state.is_failing() {
-            steps.extend(of_clients(Severity::Warning));
+            steps.extend(of_clients(Severity::Warning).map(Self::new));
         }
-        let mut steps: Vec<_> =
-            steps.into_iter().map(|(text, alert)| (text, Some(alert))).collect();
         if steps.is_empty() {
-            steps.extend(of_polls(state, now));
+            let of_polls = of_polls(state, now).into_iter();
+            steps.extend(of_polls.map(|(text, runbook)| Self { runbook, ..Self::of(text) }));
         }
-        let step = |(text, runbook)| Self { text: Marked(text), runbook };
-        steps.into_iter().map(step).collect()
+        steps
+    }
+
+    fn new((text, alert): Step) -> Self {
+        Self { runbook: Some(alert), ..Self::of(text) }
+    }
+
+    fn of(text: String) -> Self {
+        Self { text: Marked(text), runbook: None, keeps_first_scope: false }
     }
 }
 
@@ -66,25 +71,43 @@ type Step = (String, &'static str);
 const CHECK_BY_HAND: &str =
     "check by hand, in OpenAI's console, the entries that could not be read";
 
-/// About the scope whose requests are refused, or will be first.
+/// About the first scope that needs it and, if its requests are refused already, about the first whose will be.
 fn of_scopes(
     scopes: &[ScopeRow<'_>],
     certificates: &[CertificateRow<'_>],
+    clients: &[ClientRow<'_>],
     now: f64,
-) -> Option<Step> {
-    let (row, coverage) = scopes
-        .iter()
-        .filter(|row| row.severity >= Severity::Warning)
-        .find_map(|row| Some((row, row.coverage.filter(|it| *it != Coverage::Unknown)?)))?;
+) -> Vec<NextStep> {
+    let to_act_on = scopes.iter().filter(|row| row.severity >= Severity::Warning);
+    let mut rows = to_act_on
+        .filter_map(|row| Some((row, row.coverage.filter(|it| *it != Coverage::Unknown)?)));
+    let first = rows.next();
+    let is_refused = matches!(first, Some((_, Coverage::Refused { .. })));
+    let is_covered = |coverage| matches!(coverage, Coverage::Covered { .. });
+    let next = rows.find(|(_, coverage)| is_refused && is_covered(*coverage));
+    let step = |(row, coverage)| {
+        let step = of_scope(row, coverage, certificates, clients, now);
+        NextStep { keeps_first_scope: is_covered(coverage), ..NextStep::new(step) }
+    };
+    first.into_iter().chain(next).map(step).collect()
+}
+
+fn of_scope(
+    row: &ScopeRow<'_>,
+    coverage: Coverage,
+    certificates: &[CertificateRow<'_>],
+    clients: &[ClientRow<'_>],
+    now: f64,
+) -> Step {
     if coverage == Coverage::InDoubt {
-        return Some((CHECK_BY_HAND.into(), "OpenAICertExporterMalformed"));
+        return (CHECK_BY_HAND.into(), "OpenAICertExporterMalformed");
     }
     let place = row.in_words();
     if coverage == (Coverage::Undated { since: None }) {
         let text = format!(
             "look in OpenAI's console when the certificates active at {place} expire, since the API does not say"
         );
-        return Some((text, "OpenAIMTLSExpiryUnknown"));
+        return (text, "OpenAIMTLSExpiryUnknown");
     }
     let second = whole_second(now);
     let end = coverage.end().filter(|_| matches!(coverage, Coverage::Covered { .. }));
@@ -92,17 +115,21 @@ fn of_scopes(
     let before = end.map_or_else(String::new, |end| format!(" before {}", format_date(end, now)));
     let text = match (uploaded(certificates, row, from), row.last_to_end()) {
         (Some(link), _) => {
-            format!("activate {} (already uploaded) at {place}{before}", link.mark())
+            let waiting = clients.iter().find(|client| client.waits_for(&link, row.project));
+            let when = waiting.map_or(before, |client| {
+                format!(" now: client {} is refused until then", client.link().mark())
+            });
+            format!("activate {} (already uploaded) at {place}{when}", link.mark())
         }
         (None, Some(last)) => {
             format!("upload a successor of {} and activate it at {place}{before}", last.mark())
         }
         (None, None) => format!("upload a new certificate and activate it at {place}{before}"),
     };
-    Some(match coverage {
+    match coverage {
         Coverage::Refused { .. } => (text, "OpenAIMTLSNotCovered"),
         _ => (text, "OpenAIMTLSRunwayShort"),
-    })
+    }
 }
 
 /// The certificate of the scope's authority that is not in effect there, is valid at `instant` and ends last: one of another
@@ -149,7 +176,7 @@ fn of_certificates(
     let date = format_date(certificate.expires_at?, now);
     let text = match row.successor_link() {
         _ if row.used.has_expired(now) => {
-            format!("deactivate {name}: it has expired, and every scope is covered without it")
+            format!("deactivate {name}: it has expired, and no scope or client depends on it")
         }
         Some(successor) => {
             let to = successor.mark();
@@ -309,7 +336,7 @@ mod tests {
             // What expires comes before what has expired.
             (
                 scopes(vec![covered(), ending("a", -1)]),
-                Some("deactivate a: it has expired, and every scope is covered without it"),
+                Some("deactivate a: it has expired, and no scope or client depends on it"),
                 Some("OpenAICertificateExpiry"),
             ),
             (
@@ -328,9 +355,7 @@ mod tests {
             ),
             (
                 scopes(vec![covered(), certificate("a").valid(3..300)]),
-                Some(
-                    "keep another certificate active until a begins on 18 January 2027, 08:00 UTC",
-                ),
+                Some("keep another certificate active until a begins on 18 January, 08:00 UTC"),
                 Some("OpenAICertificateNotYetValid"),
             ),
             (

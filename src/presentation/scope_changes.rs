@@ -50,7 +50,7 @@ fn clause(change: ScopeChange, is_one: bool, who: &str, now: f64) -> String {
     match change {
         ScopeChange::NotEnforced => {
             format!(
-                "mutual TLS would no longer be enforced for {who}, so any client would be let in"
+                "mutual TLS would no longer be enforced for {who}, so no client certificate would be needed"
             )
         }
         ScopeChange::MayNotBeEnforced => {
@@ -67,7 +67,7 @@ fn clause(change: ScopeChange, is_one: bool, who: &str, now: f64) -> String {
         }
         ScopeChange::NotResumed(at) => {
             let first = if is_one { "" } else { "the first " };
-            format!("{who} would not be covered again, {first}from {}", format_date(at, now))
+            format!("{who} would stay uncovered after {first}{}", format_date(at, now))
         }
         ScopeChange::NoKnownEnd => format!("coverage of {who} would have no known end"),
         ScopeChange::NoLongerRefused => {

@@ -62,6 +62,7 @@ pub(super) fn sentences(
     let rank = |clause: &Clause| (Reverse(clause.severity), clause.urgency);
     let Some(first) = (0..clauses.len()).min_by_key(|position| rank(&clauses[*position])) else {
         let headline = covered.unwrap_or_else(|| Marked(String::new()));
+        let first_to_stop = first_to_stop.map(FirstToStop::without_date);
         let (findings, detail) = (Vec::new(), due.into_iter().collect());
         return Sentences { headline, subject: None, first_to_stop, findings, detail };
     };

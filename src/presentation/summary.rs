@@ -351,7 +351,7 @@ mod tests {
                 vec![vec![ending("a", 90), ending("b", 8), ending("c", 9), ending("d", 29)]],
                 Warning,
                 &format!(
-                    "b expires in 8 days. 2 more certificates expire within 29 days. {covered}."
+                    "b expires in 8 days. 2 more certificates expire in 9 days to 29 days. {covered}."
                 ),
             ),
             (
@@ -373,20 +373,20 @@ mod tests {
                     vec![],
                 ],
                 Critical,
-                "ci expires in 23 minutes. First to stop: the organization, project proj_0 and project proj_1, in 3 days \
-                 (18 January 2027, 08:00 UTC), when z expires. 2 certificates have expired.",
+                "ci expires in 23 minutes. First scope to stop: the organization, project proj_0 and project proj_1, in 3 days \
+                 (18 January, 08:00 UTC), when z expires. 2 certificates have expired.",
             ),
             (
                 vec![vec![ending("a", 5)], vec![], vec![ending("b", 90)]],
                 Critical,
                 "The organization and project proj_0 are covered for only 5 more days, until \
-                 20 January 2027, 08:00 UTC, when a expires.",
+                 20 January, 08:00 UTC, when a expires.",
             ),
             (
                 vec![vec![], vec![ending("a", 3)], vec![ending("b", 5)], vec![ending("c", 20)]],
                 Critical,
-                "Project proj_0 is covered for only 3 more days, until 18 January 2027, 08:00 UTC, when a expires. \
-                 Project proj_1 is covered only until 20 January 2027, 08:00 UTC; project proj_2 is covered only until \
+                "Project proj_0 is covered for only 3 more days, until 18 January, 08:00 UTC, when a expires. \
+                 Project proj_1 is covered only until 20 January, 08:00 UTC; project proj_2 is covered only until \
                  4 February 2027. b expires in 5 days; c expires in 20 days.",
             ),
             // Refused requests come before all that is to come.
@@ -394,13 +394,13 @@ mod tests {
                 vec![vec![ending("a", -2)]],
                 Critical,
                 "Requests of the organization are refused: no active certificate has been valid since \
-                 13 January 2027, 08:00 UTC. a is active but expired 2 days ago.",
+                 13 January, 08:00 UTC. a is active but expired 2 days ago.",
             ),
             (
                 vec![vec![], vec![ending("a", -2)], vec![ending("b", -4)], vec![minutes("c", 5)]],
                 Critical,
                 "Requests of project proj_1 and project proj_0 are refused: no active certificate is valid. \
-                 Project proj_2 is covered only until 15 January 2027, 08:05 UTC. \
+                 Project proj_2 is covered only until 15 January, 08:05 UTC. \
                  c expires in 5 minutes; 2 certificates have expired.",
             ),
             // Gaps, and what is not yet valid.
@@ -408,26 +408,26 @@ mod tests {
                 vec![vec![certificate("a").valid(1..90)]],
                 Critical,
                 "Requests of the organization are refused: no active certificate is valid before \
-                 16 January 2027, 08:00 UTC. a is active but not valid before 16 January 2027, 08:00 UTC.",
+                 16 January, 08:00 UTC. a is active but not valid before 16 January, 08:00 UTC.",
             ),
             (
                 vec![vec![certificate("a").dated(Some(NOW + DAY), None)]],
                 Critical,
                 "Requests of the organization are refused: no active certificate is valid before \
-                 16 January 2027, 08:00 UTC. a is active but not valid before 16 January 2027, 08:00 UTC.",
+                 16 January, 08:00 UTC. a is active but not valid before 16 January, 08:00 UTC.",
             ),
             (
                 vec![vec![certificate("a").valid(-9..-2), new.clone()]],
                 Critical,
                 "Requests of the organization are refused: no active certificate has been valid since \
-                 13 January 2027, 08:00 UTC; covered again from 20 January 2027, 08:00 UTC. a is active but expired \
-                 2 days ago; b is active but not valid before 20 January 2027, 08:00 UTC.",
+                 13 January, 08:00 UTC; covered again from 20 January, 08:00 UTC. a is active but expired \
+                 2 days ago; b is active but not valid before 20 January, 08:00 UTC.",
             ),
             (
                 vec![vec![gap, new]],
                 Critical,
-                "The organization is covered for only 3 more days, until 18 January 2027, 08:00 UTC, when a expires, \
-                 and again from 20 January 2027, 08:00 UTC. b is active but not valid before 20 January 2027, 08:00 UTC.",
+                "The organization is covered for only 3 more days, until 18 January, 08:00 UTC, when a expires, \
+                 and again from 20 January, 08:00 UTC. b is active but not valid before 20 January, 08:00 UTC.",
             ),
             (
                 vec![vec![certificate("a").dated(Some(NOW + 90 * DAY), Some(NOW + DAY))]],
@@ -438,7 +438,7 @@ mod tests {
             (
                 vec![vec![certificate("a").valid(1..90), ending("b", 80)]],
                 Warning,
-                &format!("a is active but not valid before 16 January 2027, 08:00 UTC. {covered}."),
+                &format!("a is active but not valid before 16 January, 08:00 UTC. {covered}."),
             ),
             (
                 vec![vec![certificate("a"), ending("b", -10)]],
@@ -540,7 +540,7 @@ mod tests {
                 unread(3, &["p"]),
                 Status::Critical,
                 "Act now",
-                "The organization is covered for only 3 more days, until 18 January 2027, 08:00 UTC, when a expires. \
+                "The organization is covered for only 3 more days, until 18 January, 08:00 UTC, when a expires. \
                  Project p could not be read."
                     .into(),
             ),
@@ -616,7 +616,7 @@ mod tests {
                 Status::Warning,
                 "Act soon",
                 "Whether requests of 2 scopes are refused is not known. a is active but not valid before \
-                 16 January 2027, 08:00 UTC. 1 list entry could not be read in full."
+                 16 January, 08:00 UTC. 1 list entry could not be read in full."
                     .into(),
             ),
             (

@@ -24,12 +24,21 @@ pub(crate) fn format_timestamp(instant: UnixSeconds) -> String {
     rfc3339(instant).replacen('T', " ", 1)
 }
 
-/// The instant within a sentence, to the minute if it is less than a week from `now`: `14 March 2026`.
+/// The instant within a sentence: `14 March 2026`, or `14 March, 09:30 UTC` if it is less than a week from `now`.
 pub(crate) fn format_date(instant: UnixSeconds, now: f64) -> String {
     let Some(at) = calendar(instant) else { return OUT_OF_RANGE.into() };
-    let date = format!("{} {} {:04}", at.day(), at.month(), at.year());
-    let is_near = days_until(instant, now).abs() < 7.0;
-    if is_near { format!("{date}, {:02}:{:02} UTC", at.hour(), at.minute()) } else { date }
+    let (day, month) = (at.day(), at.month());
+    if days_until(instant, now).abs() < 7.0 {
+        return format!("{day} {month}, {:02}:{:02} UTC", at.hour(), at.minute());
+    }
+    format!("{day} {month} {:04}", at.year())
+}
+
+/// The instant within a sentence, to the minute: `14 March 2026, 09:30 UTC`.
+pub(crate) fn format_minute(instant: UnixSeconds) -> String {
+    let Some(at) = calendar(instant) else { return OUT_OF_RANGE.into() };
+    let (day, month, year) = (at.day(), at.month(), at.year());
+    format!("{day} {month} {year:04}, {:02}:{:02} UTC", at.hour(), at.minute())
 }
 
 /// `a`, `a and b`, `a, b and c`.
@@ -54,27 +63,18 @@ pub(crate) fn change_of_date(before: UnixSeconds, after: UnixSeconds, now: f64) 
     if old != new {
         return format!("{new} instead of {old}");
     }
-    let [old, new] = [before, after].map(|at| format_date(at, at as f64));
+    let [old, new] = [before, after].map(format_minute);
     format!("{new} instead of {old}")
 }
 
 /// A length of time in one unit, rounded down: `3 days`, `90 minutes`. The sign is left out.
 pub(crate) fn humanize(seconds: f64) -> String {
-    in_one_unit(seconds, f64::floor)
-}
-
-/// The same, rounded up: what comes within it is not missed.
-pub(super) fn within(seconds: f64) -> String {
-    in_one_unit(seconds, f64::ceil)
-}
-
-fn in_one_unit(seconds: f64, round: fn(f64) -> f64) -> String {
     const UNITS: [(f64, &str); 3] = [(SECONDS_PER_DAY, "day"), (3_600.0, "hour"), (60.0, "minute")];
     let seconds = seconds.abs();
     // Below two of a unit, the next smaller one is more exact.
     let (length, unit) =
         UNITS.into_iter().find(|(length, _)| seconds >= 2.0 * length).unwrap_or((1.0, "second"));
-    let count = round(seconds / length);
+    let count = (seconds / length).floor();
     format!("{count} {unit}{}", if (count - 1.0).abs() < f64::EPSILON { "" } else { "s" })
 }
 
@@ -104,7 +104,8 @@ mod tests {
         assert_eq!(rfc3339(at), "2026-03-14T09:30:00Z");
         assert_eq!(format_timestamp(at), "2026-03-14 09:30:00Z");
         assert_eq!(format_date(at, 1_770_000_000.0), "14 March 2026");
-        assert_eq!(format_date(at, 1_773_400_000.0), "14 March 2026, 09:30 UTC");
+        assert_eq!(format_date(at, 1_773_400_000.0), "14 March, 09:30 UTC");
+        assert_eq!(format_minute(at), "14 March 2026, 09:30 UTC");
     }
 
     #[test]

@@ -93,6 +93,15 @@ function filter(main) {
   form.querySelector("output").textContent = isFiltered ? result : "";
 }
 
+/** Leads to the first row that is found by its own name or identifier, or else to the first that is found. */
+function leadToFound() {
+  const rows = [...document.querySelectorAll("tbody tr:not([hidden])")];
+  const asked = form.elements.q.value.toLowerCase().split(/\s+/);
+  const own = (row) => [...row.querySelectorAll("th > bdi, th > code")].map((node) => node.textContent.toLowerCase()).join(" ");
+  const row = rows.find((row) => asked.every((word) => own(row).includes(word))) ?? rows[0];
+  if (row) location.hash = row.id;
+}
+
 // Whether the current history entry belongs to the edit under way, which then replaces it.
 let isUnderWay;
 let typing;
@@ -330,7 +339,10 @@ form.addEventListener("input", () => {
 form.addEventListener("change", () => edit(true));
 // The event comes before the fields are emptied.
 form.addEventListener("reset", () => setTimeout(edit, 0, true));
-form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  leadToFound();
+});
 addEventListener("popstate", recall);
 addEventListener("hashchange", () => {
   filter(find("main"));

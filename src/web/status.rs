@@ -15,8 +15,8 @@ use super::timeline::Axis;
 use crate::inventory::{Severity, Thresholds, whole_second};
 use crate::poll_state::PollState;
 use crate::presentation::{
-    Banner, CertificateRow, ClientRow, Link, Marked, ScopeRow, Summary, ago, format_timestamp,
-    humanize, name_failures,
+    Banner, CertificateRow, ClientRow, Link, Marked, NextStep, ScopeRow, Summary, ago,
+    format_timestamp, humanize, name_failures,
 };
 
 /// The page loads only its own style, script and icons, and must not be framed.
@@ -185,6 +185,12 @@ impl Page<'_> {
             None => escape(text),
         };
         marked.pieces().map(piece).collect()
+    }
+
+    /// What keeps the first scope from stopping, where that scope is named, and what else is to be done.
+    fn steps(&self) -> (Vec<&NextStep>, Vec<&NextStep>) {
+        let is_named = self.summary.first_to_stop.is_some();
+        self.summary.next_steps.iter().partition(|next| is_named && next.keeps_first_scope)
     }
 
     /// Where a certificate is active, as HTML.

@@ -514,7 +514,7 @@ async fn deactivation_is_not_ok_where_nobody_knows_who_is_a_client() {
             vec!["--without=cert_a".into(), "--without=cert_b".into()],
             1,
             "WARNING - If cert_a and cert_b were deactivated everywhere: mutual TLS would no longer be enforced for \
-             the organization, so any client would be let in. Mutual TLS is not enforced "
+             the organization, so no client certificate would be needed. Mutual TLS is not enforced "
                 .into(),
         ),
     ] {
@@ -545,7 +545,7 @@ async fn end_of_enforcement_is_a_warning_and_comes_first() {
     has.projects = ["a", "b", "c", "d", "e"].map(|id| project(id, vec![])).into();
     let api = Api::of(has).await;
     let lost = "WARNING - If cert_root were deactivated everywhere: mutual TLS would no longer be enforced for \
-                the organization, project name of a, project name of b and 3 more, so any client would be let in.";
+                the organization, project name of a, project name of b and 3 more, so no client certificate would be needed.";
     let launch = || api.once().projects();
     for launch in [launch(), clients.in_use(launch())] {
         let said = said(launch, &["--without=cert_root"], 1).await;
