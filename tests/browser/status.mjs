@@ -472,7 +472,7 @@ const tests = {
       assert.equal(await state.inputValue(), asked.get("state") ?? "");
     };
     await found.pressSequentially("edge", { delay: 120 });
-    await found.press("Enter");
+    await found.press("Tab");
     await assertAsks("?q=edge", 14);
     await severity.selectOption("critical");
     await state.selectOption("Refused");
@@ -492,6 +492,22 @@ const tests = {
     await page.goBack();
     await assertAsks("?q=edge", 14);
     await close();
+  },
+
+  async "return leads from a name to its row, not to one that mentions it"() {
+    const exporter = await (await keep(Exporter.demo())).polled();
+    for (const viewport of [WIDE, SMALL]) {
+      const { page, close } = await open(exporter, { viewport });
+      await page.getByLabel("Find").fill("CI-runners-2025");
+      await page.getByLabel("Find").press("Enter");
+      const row = page.locator("tr:target");
+      await row.waitFor();
+      assert.match(await row.getByRole("rowheader").innerText(), /^ci-runners-2025\n/);
+      const { y, height } = await row.boundingBox();
+      assert.ok(y >= 0 && y + height <= viewport.height, "it is in sight");
+      assert.equal(new URL(page.url()).search, "?q=CI-runners-2025");
+      await close();
+    }
   },
 
   async "names lead to their rows, and identifiers can be copied"() {
