@@ -366,6 +366,37 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_is_safe_to_deactivate_only_where_its_clients_are_known() {
+        let ((root, issue), (other, _)) = (authority("root"), authority("other"));
+        let leaf = || file("/leaf", FileKind::Certificate, &issue(300));
+        let unreadable = || FailedFile { path: "/odd".into(), message: "is odd".into() };
+        let edge = |failed| Client { failed, ..client("edge", Some("proj_0"), vec![leaf()]) };
+        let here = |id: &str| vec![certificate(id).dated(None, Some(NOW + 90 * DAY))];
+        for (project, failed, told) in [
+            (0, vec![], "Safe to deactivate: no scope and no configured client depends on it"),
+            (
+                0,
+                vec![unreadable()],
+                "May not be safe to deactivate: client edge has a file that cannot be used",
+            ),
+            (
+                1,
+                vec![unreadable()],
+                "May not be safe to deactivate: no client of project proj_1 is configured",
+            ),
+        ] {
+            let mut read = [vec![certificate("root").valid(-9..300)], vec![], vec![]];
+            read[1 + project] = here("other");
+            let pems = [("root", &*root), ("other", &*other)];
+            let state = state(&read, &pems, vec![edge(failed)]);
+            let summary = Summary::new(&state, NOW as f64, Thresholds::default());
+            let row = summary.certificates.iter().find(|row| row.id == "other").unwrap();
+            let it = row.deactivation.as_ref().unwrap();
+            assert_eq!(format!("{}: {}", it.safety, it.effects), told);
+        }
+    }
+
+    #[test]
     fn a_certificate_tells_who_depends_on_it_and_what_is_odd() {
         let ((root, issue), (other, _)) = (authority("root"), authority("other"));
         let leaf = file("/leaf", FileKind::Certificate, &issue(300));

@@ -55,7 +55,13 @@ pub(super) fn annotate(
         let mut effects = of_scopes(losses, inventory, now);
         effects.extend(clients.dependents_of(id));
         // Where mutual TLS is not enforced, nobody is refused.
-        if losses.iter().all(|(_, change)| *change != ScopeChange::NotEnforced) {
+        let opened = losses.iter().filter(|(_, change)| *change == ScopeChange::NotEnforced);
+        let in_effect = if row.used.active_at_organization {
+            inventory.scopes().count()
+        } else {
+            row.active_projects().len()
+        };
+        if opened.count() < in_effect {
             effects.extend(of_others(row, &clients, !effects.is_empty(), now));
         }
         effects.sort_by_key(|(safety, _)| Reverse(*safety));
@@ -328,7 +334,8 @@ mod tests {
                 vec![vec![valid("a", 90)], vec![], vec![valid("b", 20)], vec![valid("b", 20)]],
                 "Not safe",
                 "mutual TLS would no longer be enforced for the organization and project proj_0, so no client \
-                 certificate would be needed; coverage of project proj_1 and project proj_2 would end on 4 February 2027 instead of 15 April 2027"
+                 certificate would be needed; coverage of project proj_1 and project proj_2 would end on 4 February 2027 instead of 15 April 2027; \
+                 which clients would be refused is not known: none are configured"
                     .into(),
             ),
         ] {

@@ -38,8 +38,13 @@ impl FirstToStop {
         let (ending, others) = covered.split_at(covered.partition_point(|(end, _)| *end == until));
         let who = who(ending, others);
         Some(Self {
-            label: if is_partial { "First scope known to stop" } else { "First scope to stop" },
-            text: Marked(format!("{who}{}", when(until, ending, certificates, now))),
+            label: match (is_partial, ending.len()) {
+                (false, 1) => "First scope to stop",
+                (false, _) => "First scopes to stop",
+                (true, 1) => "First scope known to stop",
+                (true, _) => "First scopes known to stop",
+            },
+            text: Marked(format!("{who}{}", when(until, certificates, now))),
             who: Marked(who),
             until,
             is_all: others.is_empty(),
@@ -67,12 +72,7 @@ fn who(ending: &[Covered<'_, '_>], others: &[Covered<'_, '_>]) -> String {
     }
 }
 
-fn when(
-    until: UnixSeconds,
-    ending: &[Covered<'_, '_>],
-    certificates: &[CertificateRow<'_>],
-    now: f64,
-) -> String {
+fn when(until: UnixSeconds, certificates: &[CertificateRow<'_>], now: f64) -> String {
     let expiring = certificates
         .iter()
         .filter(|row| row.used.is_active() && row.used.certificate.expires_at == Some(until));
@@ -83,10 +83,6 @@ fn when(
     } else {
         format!(", when {} expire{s}", names(&expiring, CERTIFICATES))
     };
-    let resumes_at = ending[0].1.resumes_at;
-    let resumes_at =
-        resumes_at.filter(|at| ending.iter().all(|(_, row)| row.resumes_at == Some(*at)));
-    let again = resumes_at.map(|at| format!("; covered again from {}", format_date(at, now)));
     let (relative, date) = (relative(Some(until), now), format_date(until, now));
-    format!(", {relative} ({date}){certificates}{}", again.unwrap_or_default())
+    format!(", {relative} ({date}){certificates}")
 }

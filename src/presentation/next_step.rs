@@ -24,10 +24,11 @@ pub(crate) struct NextStep {
 
 impl NextStep {
     /// None if nobody has to do anything. What the headline is about, `first`, comes first. Rows come sorted by what ends
-    /// first.
+    /// first; `is_end_told`: it has been said when the first of them does.
     pub(super) fn all(
         state: &PollState,
         first: Option<Subject>,
+        is_end_told: bool,
         scopes: &[ScopeRow<'_>],
         certificates: &[CertificateRow<'_>],
         clients: &[ClientRow<'_>],
@@ -35,7 +36,7 @@ impl NextStep {
     ) -> Vec<Self> {
         let api_time = state.earliest_time(now);
         let of_clients = |severity| client_sentences::next_step(clients, severity, api_time);
-        let of_scopes = of_scopes(scopes, certificates, clients, api_time);
+        let of_scopes = of_scopes(scopes, certificates, clients, is_end_told, api_time);
         // What a scope's step says of a certificate is enough, unless the headline is about another.
         let is_needed = of_scopes.is_empty() || first == Some(Subject::Certificates);
         let certificate = of_certificates(certificates, of_scopes.is_empty(), api_time);
@@ -76,6 +77,7 @@ fn of_scopes(
     scopes: &[ScopeRow<'_>],
     certificates: &[CertificateRow<'_>],
     clients: &[ClientRow<'_>],
+    is_end_told: bool,
     now: f64,
 ) -> Vec<NextStep> {
     let to_act_on = scopes.iter().filter(|row| row.severity >= Severity::Warning);
@@ -86,7 +88,7 @@ fn of_scopes(
     let is_covered = |coverage| matches!(coverage, Coverage::Covered { .. });
     let next = rows.find(|(_, coverage)| is_refused && is_covered(*coverage));
     let step = |(row, coverage)| {
-        let step = of_scope(row, coverage, certificates, clients, now);
+        let step = of_scope(row, coverage, certificates, clients, is_end_told, now);
         NextStep { keeps_first_scope: is_covered(coverage), ..NextStep::new(step) }
     };
     first.into_iter().chain(next).map(step).collect()
@@ -97,6 +99,7 @@ fn of_scope(
     coverage: Coverage,
     certificates: &[CertificateRow<'_>],
     clients: &[ClientRow<'_>],
+    is_end_told: bool,
     now: f64,
 ) -> Step {
     if coverage == Coverage::InDoubt {
@@ -112,13 +115,13 @@ fn of_scope(
     let second = whole_second(now);
     let end = coverage.end().filter(|_| matches!(coverage, Coverage::Covered { .. }));
     let from = end.unwrap_or(second);
-    let before = end.map_or_else(String::new, |end| format!(" before {}", format_date(end, now)));
+    let before = end.filter(|_| !is_end_told);
+    let before =
+        before.map_or_else(String::new, |end| format!(" before {}", format_date(end, now)));
     let text = match (uploaded(certificates, row, from), row.last_to_end()) {
         (Some(link), _) => {
-            let waiting = clients.iter().find(|client| client.waits_for(&link, row.project));
-            let when = waiting.map_or(before, |client| {
-                format!(" now: client {} is refused until then", client.link().mark())
-            });
+            let is_waited_for = clients.iter().any(|it| it.waits_for(&link, row.project));
+            let when = if is_waited_for { " now" } else { &*before };
             format!("activate {} (already uploaded) at {place}{when}", link.mark())
         }
         (None, Some(last)) => {
@@ -176,7 +179,7 @@ fn of_certificates(
     let date = format_date(certificate.expires_at?, now);
     let text = match row.successor_link() {
         _ if row.used.has_expired(now) => {
-            format!("deactivate {name}: it has expired, and no scope or client depends on it")
+            format!("deactivate {name}: it has expired, and nothing depends on it")
         }
         Some(successor) => {
             let to = successor.mark();
@@ -237,10 +240,10 @@ fn of_failure(FailedList { list, reason, .. }: &FailedList) -> &'static str {
             "check the connection to the API: DNS, proxy, firewall, and TLS (api.ca_file, api.client_cert_file)"
         }
         FailureReason::RateLimited => {
-            "wait; if it goes on, find out what else uses this key, or raise poll.interval"
+            "wait; if it lasts, find out what else uses this key, or raise poll.interval"
         }
         FailureReason::Server => {
-            "wait; if it goes on, look at OpenAI's status page, and at any proxy between here and the API"
+            "wait; if it lasts, check OpenAI's status page, and any proxy on the way to the API"
         }
         FailureReason::Client | FailureReason::Decode | FailureReason::Pagination => {
             "check api.base_url, and any proxy between here and the API"
@@ -336,7 +339,7 @@ mod tests {
             // What expires comes before what has expired.
             (
                 scopes(vec![covered(), ending("a", -1)]),
-                Some("deactivate a: it has expired, and no scope or client depends on it"),
+                Some("deactivate a: it has expired, and nothing depends on it"),
                 Some("OpenAICertificateExpiry"),
             ),
             (

@@ -56,10 +56,18 @@ impl<'a> ScopeRow<'a> {
                 state.is_late(read_at, now).then(|| format!("as it was {}", ago(read_at, now)));
             Self::new(inventory, (project, Some(scope)), age, api_time, thresholds)
         });
-        let unread = inventory
-            .unread_projects()
-            .iter()
-            .map(|project| Self::new(inventory, (Some(project), None), None, api_time, thresholds));
+        // Each project has the organization's certificates in effect as well as its own.
+        let organization = inventory.scope(0).map(|(_, scope)| scope);
+        let at_least = organization.map(|scope| Coverage::of(scope, whole_second(api_time)));
+        let at_least = at_least.and_then(|coverage| match coverage {
+            Coverage::Covered { until } => Some(format_date(until, api_time)),
+            _ => None,
+        });
+        let at_least =
+            at_least.map(|date| format!("covered by the organization until {date} at least"));
+        let unread = inventory.unread_projects().iter().map(|project| {
+            Self::new(inventory, (Some(project), None), at_least.clone(), api_time, thresholds)
+        });
         let mut rows: Vec<_> = read.chain(unread).collect();
         rows.sort_by_key(|row| row.coverage.unwrap_or(Coverage::Unknown).order());
         rows

@@ -26,8 +26,10 @@ pub(super) struct Sentences {
     pub first_to_stop: Option<FirstToStop>,
     /// What else somebody has to act on. What is worst comes first.
     pub findings: Vec<Finding>,
-    /// What is well, and what is due next.
+    /// What is well.
     pub detail: Vec<Marked>,
+    /// What is due next.
+    pub due: Option<Marked>,
 }
 
 /// Rows come sorted by what ends first; `clients` are clauses about clients, `gaps` about what no row shows.
@@ -63,8 +65,8 @@ pub(super) fn sentences(
     let Some(first) = (0..clauses.len()).min_by_key(|position| rank(&clauses[*position])) else {
         let headline = covered.unwrap_or_else(|| Marked(String::new()));
         let first_to_stop = first_to_stop.map(FirstToStop::without_date);
-        let (findings, detail) = (Vec::new(), due.into_iter().collect());
-        return Sentences { headline, subject: None, first_to_stop, findings, detail };
+        let (findings, detail) = (Vec::new(), Vec::new());
+        return Sentences { headline, subject: None, first_to_stop, findings, detail, due };
     };
     let first = clauses.remove(first);
     first_to_stop.take_if(|_| first.tells_who_stops());
@@ -72,7 +74,7 @@ pub(super) fn sentences(
         clauses.retain(|it| !it.tells_who_stops() || it.urgency != Urgency::At(until));
     }
     let covered = covered.filter(|_| first_to_stop.is_none());
-    let detail = covered.into_iter().chain(due).collect();
+    let detail = covered.into_iter().collect();
     let by_subject = clauses.chunk_by(|a, b| a.subject == b.subject);
     let mut findings: Vec<_> = by_subject
         .map(|alike| {
@@ -83,7 +85,7 @@ pub(super) fn sentences(
         .collect();
     findings.sort_by_key(|finding| Reverse(finding.severity));
     let headline = sentence(std::slice::from_ref(&first));
-    Sentences { headline, subject: Some(first.subject), first_to_stop, findings, detail }
+    Sentences { headline, subject: Some(first.subject), first_to_stop, findings, detail, due }
 }
 
 fn sentence(clauses: &[Clause]) -> Marked {
@@ -106,7 +108,7 @@ pub(super) fn nothing_known(is_failing: bool) -> Sentences {
     let marked = |text: &str| Marked(text.into());
     let detail = detail.map(marked).into_iter().collect();
     let (headline, findings) = (marked(headline), Vec::new());
-    Sentences { headline, subject: None, first_to_stop: None, findings, detail }
+    Sentences { headline, subject: None, first_to_stop: None, findings, detail, due: None }
 }
 
 /// What covers the scopes, `covered`, and what is due next.
@@ -153,11 +155,15 @@ fn coverage(scopes: &[ScopeRow<'_>], is_partial: bool, now: f64) -> Option<Strin
     known.retain(|coverage| coverage.is_known());
     let all = match known.as_slice() {
         [_] if scopes.len() == 1 => "the organization",
-        _ if is_partial => "wherever mutual TLS is known to be enforced, everything",
-        _ if known.contains(&Coverage::NotEnforced) => {
-            "wherever mutual TLS is enforced, everything"
+        _ if !known.contains(&Coverage::NotEnforced) => {
+            if is_partial {
+                "everything that is known"
+            } else {
+                "everything"
+            }
         }
-        _ => "everything",
+        _ if is_partial => "wherever mutual TLS is known to be enforced, everything",
+        _ => "wherever mutual TLS is enforced, everything",
     };
     // Rows come sorted: the first says the least of all.
     Some(match known.first()? {

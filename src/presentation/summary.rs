@@ -165,7 +165,7 @@ impl<'a> Summary<'a> {
         let clients = state.clients.as_deref();
         let clients = clients.map(|all| ClientRow::all(all, state.earliest_time(now), thresholds));
         let clients = clients.unwrap_or_default();
-        let Sentences { headline, subject, first_to_stop, findings, mut detail } = match &state
+        let Sentences { headline, subject, first_to_stop, findings, mut detail, due } = match &state
             .snapshot
         {
             None => nothing_known(state.is_failing()),
@@ -183,6 +183,8 @@ impl<'a> Summary<'a> {
                 sentences(&scopes, &certificates, clauses, gaps, hides_projects, now, thresholds)
             }
         };
+        // What was last known says nothing of what was uploaded or activated since.
+        detail.extend(due.filter(|_| !is_old));
         if !state.projects {
             let how = "set poll.projects = true to include them";
             detail.push(Marked(format!("Projects are not monitored ({how}).")));
@@ -194,11 +196,19 @@ impl<'a> Summary<'a> {
             doubt,
             assumed: Vec::new(),
             headline,
-            first_to_stop,
             findings,
             detail,
-            next_steps: NextStep::all(state, subject, &scopes, &certificates, &clients, now),
+            next_steps: NextStep::all(
+                state,
+                subject,
+                first_to_stop.is_some(),
+                &scopes,
+                &certificates,
+                &clients,
+                now,
+            ),
             caveats: caveats(state, now),
+            first_to_stop,
             is_doubt_decisive: status == Status::Unknown
                 || is_doubtful && !is_incomplete && known < Severity::Warning,
             certificates,
@@ -373,7 +383,7 @@ mod tests {
                     vec![],
                 ],
                 Critical,
-                "ci expires in 23 minutes. First scope to stop: the organization, project proj_0 and project proj_1, in 3 days \
+                "ci expires in 23 minutes. First scopes to stop: the organization, project proj_0 and project proj_1, in 3 days \
                  (18 January, 08:00 UTC), when z expires. 2 certificates have expired.",
             ),
             (
@@ -507,7 +517,7 @@ mod tests {
         selected.project_faults.unselected = 3;
         let incomplete = "Not everything is known";
         let covered = "until 15 April 2027, when a expires";
-        let known = "Wherever mutual TLS is known to be enforced, everything is covered";
+        let known = "Everything that is known is covered";
         let due = "Nothing known is due before then.";
         for (lists, status, badge, message) in [
             (
@@ -600,7 +610,7 @@ mod tests {
         hidden_project.project_faults.hidden = 1;
         let incomplete = "Not everything is known";
         let covered = "covered until 15 April 2027, when a expires";
-        let known = "Wherever mutual TLS is known to be enforced, everything is";
+        let known = "Everything that is known is";
         let due = "Nothing known is due before then.";
         for (lists, status, badge, message) in [
             (

@@ -93,12 +93,12 @@ function filter(main) {
   form.querySelector("output").textContent = isFiltered ? result : "";
 }
 
-/** Leads to the first row that is found by its own name or identifier, or else to the first that is found. */
+/** Leads to the row with this name or identifier, or else to the first that has it in its own, or that is found at all. */
 function leadToFound() {
   const rows = [...document.querySelectorAll("tbody tr:not([hidden])")];
-  const asked = form.elements.q.value.toLowerCase().split(/\s+/);
-  const own = (row) => [...row.querySelectorAll("th > bdi, th > code")].map((node) => node.textContent.toLowerCase()).join(" ");
-  const row = rows.find((row) => asked.every((word) => own(row).includes(word))) ?? rows[0];
+  const asked = form.elements.q.value.trim().toLowerCase();
+  const isOwn = (is) => (row) => [...row.querySelectorAll("th > bdi, th > code")].some((node) => is(node.textContent.toLowerCase()));
+  const row = rows.find(isOwn((own) => own === asked)) ?? rows.find(isOwn((own) => own.includes(asked))) ?? rows[0];
   if (row) location.hash = row.id;
 }
 

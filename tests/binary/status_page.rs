@@ -67,7 +67,7 @@ async fn page_shows_every_certificate_and_scope() {
     assert_eq!(rows(&page), 48 + 12 + 17, "certificates, scopes, clients");
     for expected in [
         "8 client certificates are refused.",
-        "<dt>First scope to stop</dt><dd>the organization, project Internal tools and project Batch pipeline, in 3 days (",
+        "<dt>First scopes to stop</dt><dd>the organization, project Internal tools and project Batch pipeline, in 3 days (",
         "ci-runners-2025 expires in ",
         "Checkout",
     ] {

@@ -80,6 +80,9 @@ async fn what_was_never_read_is_a_warning_everywhere() {
             assert!(page.contains(told), "{what}: {told}: {page}");
         }
         assert_eq!(page.matches(">Not read yet</td>").count(), unread, "{what}");
+        let at_least =
+            page.matches("<i>covered by the organization until 2 October 2096 at least</i>");
+        assert_eq!(at_least.count(), unread, "{what}: {page}");
         assert_eq!(scopes.iter().filter(|scope| scope["read"] == false).count(), unread, "{what}");
         let log = exporter.line_saying("poll failed in part").await;
         assert!(log.contains("verdict=\"warning\""), "{log}");

@@ -498,14 +498,18 @@ const tests = {
     const exporter = await (await keep(Exporter.demo())).polled();
     for (const viewport of [WIDE, SMALL]) {
       const { page, close } = await open(exporter, { viewport });
-      await page.getByLabel("Find").fill("CI-runners-2025");
-      await page.getByLabel("Find").press("Enter");
-      const row = page.locator("tr:target");
-      await row.waitFor();
-      assert.match(await row.getByRole("rowheader").innerText(), /^ci-runners-2025\n/);
-      const { y, height } = await row.boundingBox();
-      assert.ok(y >= 0 && y + height <= viewport.height, "it is in sight");
-      assert.equal(new URL(page.url()).search, "?q=CI-runners-2025");
+      // Other rows mention the one, and have the words of the other in name and identifier together.
+      const regions = ["us-west-2", "ap-south-1", "eu-central-1", "us-east-1"].map((region) => `inference-clients-${region} gen 5`);
+      for (const name of ["ci-runners-2025", ...regions]) {
+        await page.getByLabel("Find").fill(name.toUpperCase());
+        await page.getByLabel("Find").press("Enter");
+        const row = page.locator("tr:target");
+        await row.filter({ has: page.getByText(name, { exact: true }) }).first().waitFor();
+        assert.ok((await row.getByRole("rowheader").innerText()).startsWith(`${name}\n`), name);
+        const { y, height } = await row.boundingBox();
+        assert.ok(y >= 0 && y + height <= viewport.height, "it is in sight");
+        assert.equal(new URL(page.url()).searchParams.get("q"), name.toUpperCase());
+      }
       await close();
     }
   },
