@@ -107,11 +107,10 @@ fn runs() -> impl Iterator<Item = &'static [Metric]> {
     METRICS.chunk_by(|a, b| a.series.lifetime() == b.series.lifetime()).chain([&[][..]])
 }
 
-/// The page that was compressed last, and what it was made of.
+/// The page that was compressed last, and its runs.
 #[derive(Default)]
 struct Cache {
     compressor: Compressor,
-    /// Of each run.
     fragments: Vec<Memo<Key, Arc<Fragment>>>,
     page: Memo<(UnixSeconds, Identity), Bytes>,
     /// The inventory that the page shows.
@@ -125,23 +124,24 @@ impl Cache {
         state: &Arc<PollState>,
         now: UnixSeconds,
     ) -> Result<Bytes, ExpositionError> {
-        let Self { compressor, fragments, page, inventory } = self;
-        page.get_or_make((now, Identity::of(state)), || {
+        self.page.get_or_make((now, Identity::of(state)), || {
             let mut registered = registered(registry)?;
-            fragments.resize_with(runs().count(), Memo::default);
-            let fragments = runs().zip(fragments).map(|(run, fragment)| {
+            self.fragments.resize_with(runs().count(), Memo::default);
+            let fragments = runs().zip(&mut self.fragments).map(|(run, fragment)| {
                 let is_before = |(name, _): &Registered| {
                     run.last().is_none_or(|last| name.as_str() < last.name)
                 };
-                let beyond = registered.split_off(registered.partition_point(is_before));
-                let registered = std::mem::replace(&mut registered, beyond);
-                let key = key(run, &registered, state, now);
-                fragment.get_or_make(key, || {
-                    compressor.compress(TextBody::new(run, registered, state, now)).map(Arc::new)
+                let end = registered.partition_point(is_before);
+                let registered: Vec<_> = registered.drain(..end).collect();
+                fragment.get_or_make(key(run, &registered, state, now), || {
+                    self.compressor
+                        .compress(TextBody::new(run, registered, state, now))
+                        .map(Arc::new)
                 })
             });
             let page = gzip_member(&fragments.collect::<Result<Vec<_>, _>>()?);
-            *inventory = state.snapshot.as_ref().map(|snapshot| Identity::of(&snapshot.inventory));
+            self.inventory =
+                state.snapshot.as_ref().map(|snapshot| Identity::of(&snapshot.inventory));
             Ok(page)
         })
     }
@@ -157,9 +157,8 @@ impl Cache {
     }
 }
 
-/// Cache key of a fragment: the text that is rendered for every page, the identities of its sources, and the second or
-/// epochs.
-type Key = (String, [Option<Identity>; 2], [Option<i64>; 2]);
+/// What the text of a run is made from.
+type Key = (Vec<Registered>, [Option<Identity>; 3], [Option<usize>; 2], Option<UnixSeconds>);
 
 fn key(
     run: &'static [Metric],
@@ -167,23 +166,16 @@ fn key(
     state: &Arc<PollState>,
     now: UnixSeconds,
 ) -> Key {
-    let lifetime = run.first().map_or(Lifetime::Poll, |metric| metric.series.lifetime());
-    let written = if lifetime == Lifetime::Poll { run } else { &[] };
-    let text = TextBody::new(written, registered.to_vec(), state, now).collect();
-    let snapshot = state.snapshot.as_ref();
-    let clients = state.clients.as_ref();
-    let facts = || [snapshot.map(|it| Identity::of(&it.inventory)), clients.map(Identity::of)];
-    let epoch = |epoch: Option<usize>| epoch.and_then(|epoch| i64::try_from(epoch).ok());
-    let (objects, moments) = match lifetime {
-        Lifetime::Poll => ([None, None], [None, None]),
-        Lifetime::Inventory => (facts(), [None, None]),
-        Lifetime::Epoch => {
-            let of_clients = clients.map(|clients| clients.epoch(now));
-            let of_scopes = snapshot.map(|snapshot| snapshot.inventory.epoch(now));
-            (facts(), [epoch(of_scopes), epoch(of_clients)])
-        }
-        Lifetime::Reads => ([snapshot.map(Identity::of), None], [None, None]),
-        Lifetime::Second => (facts(), [Some(now), None]),
+    let (snapshot, clients) = (state.snapshot.as_ref(), state.clients.as_ref());
+    let inventory = snapshot.map(|snapshot| &snapshot.inventory);
+    let lifetime = run.first().map_or(Lifetime::State, |metric| metric.series.lifetime());
+    let (source, second) = match lifetime {
+        Lifetime::State => (Some(Identity::of(state)), None),
+        Lifetime::Facts => (None, None),
+        Lifetime::Reads => (snapshot.map(Identity::of), None),
+        Lifetime::Second => (None, Some(now)),
     };
-    (text, objects, moments)
+    let sources = [inventory.map(Identity::of), clients.map(Identity::of), source];
+    let epochs = [inventory.map(|it| it.epoch(now)), clients.map(|it| it.epoch(now))];
+    (registered.to_vec(), sources, epochs, second)
 }
