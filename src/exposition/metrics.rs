@@ -52,13 +52,11 @@ pub(super) enum Series {
 /// How long the text of a family stays the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lifetime {
-    /// Until the state of the polls changes.
+    /// Until the state of the polls changes, as it does a few times with each poll.
     State,
     /// Until a list, a file of a client or an anchor's PEM holds something else, an active certificate begins or ends, or a
     /// client is let in or refused.
     Facts,
-    /// Until a list is read again.
-    Reads,
     /// Until the next second.
     Second,
 }
@@ -66,7 +64,9 @@ pub(super) enum Lifetime {
 impl Series {
     pub(super) const fn lifetime(&self) -> Lifetime {
         match self {
-            Self::State(_) | Self::FailureReasons => Lifetime::State,
+            Self::State(_) | Self::FailureReasons | Self::ScopeReads | Self::ProjectReads => {
+                Lifetime::State
+            }
             Self::Certificates(_)
             | Self::CertificateUses(_)
             | Self::Scopes(_)
@@ -77,7 +77,6 @@ impl Series {
             | Self::ClientRefusals
             | Self::DependentClients
             | Self::Problems => Lifetime::Facts,
-            Self::ScopeReads | Self::ProjectReads => Lifetime::Reads,
             Self::CertificatesNow(_) => Lifetime::Second,
         }
     }

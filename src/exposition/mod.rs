@@ -132,16 +132,12 @@ fn key(
     state: &Arc<PollState>,
     now: UnixSeconds,
 ) -> Key {
-    let (snapshot, clients) = (state.snapshot.as_ref(), state.clients.as_ref());
-    let inventory = snapshot.map(|snapshot| &snapshot.inventory);
     let lifetime = run.first().map_or(Lifetime::State, |metric| metric.series.lifetime());
-    let (source, second) = match lifetime {
-        Lifetime::State => (Some(Identity::of(state)), None),
-        Lifetime::Facts => (None, None),
-        Lifetime::Reads => (snapshot.map(Identity::of), None),
-        Lifetime::Second => (None, Some(now)),
-    };
-    let sources = [inventory.map(Identity::of), clients.map(Identity::of), source];
+    let source = (lifetime == Lifetime::State).then(|| Identity::of(state));
+    let second = (lifetime == Lifetime::Second).then_some(now);
+    let inventory = state.snapshot.as_ref().map(|snapshot| &snapshot.inventory);
+    let clients = state.clients.as_ref();
+    let sources = [source, inventory.map(Identity::of), clients.map(Identity::of)];
     let epochs = [inventory.map(|it| it.epoch(now)), clients.map(|it| it.epoch(now))];
     (registered.to_vec(), sources, epochs, second)
 }

@@ -187,15 +187,15 @@ fn text_is_kept_for_its_lifetime() {
     let mut scraped = Scraped::new();
     scraped.read(read(9), &[]);
     let day = DAY as f64;
-    let all = ["Facts", "Reads", "Second", "State"];
+    let all = ["Facts", "Second", "State"];
     for (step, expected) in [
         (Step::Pass(0.5), &[][..]),
         (Step::Pass(1.0), &["Second"]),
         (Step::Pass(2.0 * day), &all),
         (Step::Pass(-2.0 * day), &all),
         (Step::Fail(vec![FailureReason::Server]), &["State"]),
-        (Step::ReadAgain(vec![5.0]), &["Reads", "State"]),
-        (Step::Read(read(9), vec![]), &["Reads", "State"]),
+        (Step::ReadAgain(vec![5.0]), &["State"]),
+        (Step::Read(read(9), vec![]), &["State"]),
         (Step::Read(read(8), vec![]), &all),
         (Step::Regroup("(-)"), &all),
     ] {
