@@ -25,7 +25,6 @@ use openai_cert_exporter::poll_state::{PollResult, PollState, PollTiming};
 use prometheus::Registry;
 use regex::Regex;
 use secrecy::SecretString;
-use tokio::runtime::{Builder, Runtime};
 
 /// An organization at its documented most, and projects that have some of its certificates.
 #[derive(Clone, Copy)]
@@ -227,7 +226,6 @@ mod page {
 
     /// An exposition, and what it is asked for.
     struct Scraped {
-        runtime: Runtime,
         exposition: Exposition,
         state: Arc<PollState>,
         now: f64,
@@ -240,7 +238,6 @@ mod page {
                 timeout: Duration::from_secs(240),
             };
             let mut scraped = Self {
-                runtime: Builder::new_current_thread().build().unwrap(),
                 exposition: Exposition::new(Registry::new()).unwrap(),
                 state: Arc::new(PollState::new(
                     Instant::now() + Duration::from_secs(3_600),
@@ -274,7 +271,7 @@ mod page {
         }
 
         fn gzip(&self) -> usize {
-            self.runtime.block_on(self.exposition.gzip(&self.state, self.now)).unwrap().len()
+            self.exposition.gzip(&self.state, self.now).unwrap().len()
         }
 
         fn text(&self) -> usize {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use regex::Regex;
 
-use super::metrics::{Lifetime, METRICS, Metric, Series};
+use super::metrics::{METRICS, Metric, Series};
 use super::series::push_label;
 use crate::inventory::{days_until, whole_second};
 use crate::poll_state::{ListName, PollState};
@@ -21,7 +21,7 @@ pub(crate) fn facts(earlier: &str, constant_labels: &str, state: &PollState, now
     let of_failed: Vec<_> = failed.filter_map(|failed| label_of(&failed.list)).collect();
     let is_lacking = |metric: &Metric, labels: &str| match metric.name {
         LAST_SUCCESS => !state.up(),
-        _ if metric.series.lifetime() == Lifetime::Poll => false,
+        _ if matches!(metric.series, Series::State(_) | Series::FailureReasons) => false,
         // Files need no poll.
         _ if matches!(metric.series, Series::Clients(_) | Series::ClientLeaves(_)) => false,
         _ if state.snapshot.is_none() => true,
@@ -61,7 +61,7 @@ fn family(
     now: f64,
     is_lacking: impl Fn(&str) -> bool,
 ) -> String {
-    let is_days = metric.series.lifetime() == Lifetime::Second;
+    let is_days = matches!(metric.series, Series::CertificatesNow(_));
     let source = if is_days { NOT_AFTER } else { metric.name };
     let mut labels = regex::escape(constant_labels);
     for name in metric.series.labels() {

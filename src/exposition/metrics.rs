@@ -52,15 +52,11 @@ pub(super) enum Series {
 /// How long the text of a family stays the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lifetime {
-    /// Until a poll ends. These are few series: their text is written for each page, together with that of the registry, and
-    /// compressed again only if it differs.
-    Poll,
-    /// Until a list, a file of a client or an anchor's PEM holds something else.
-    Inventory,
-    /// The same, or until an active certificate begins or ends, or a client is let in or refused.
-    Epoch,
-    /// Until a list is read again.
-    Reads,
+    /// Until the state of the polls changes, as it does a few times with each poll.
+    State,
+    /// Until a list, a file of a client or an anchor's PEM holds something else, an active certificate begins or ends, or a
+    /// client is let in or refused.
+    Facts,
     /// Until the next second.
     Second,
 }
@@ -68,19 +64,19 @@ pub(super) enum Lifetime {
 impl Series {
     pub(super) const fn lifetime(&self) -> Lifetime {
         match self {
-            Self::State(_) | Self::FailureReasons => Lifetime::Poll,
+            Self::State(_) | Self::FailureReasons | Self::ScopeReads | Self::ProjectReads => {
+                Lifetime::State
+            }
             Self::Certificates(_)
             | Self::CertificateUses(_)
+            | Self::Scopes(_)
             | Self::ProjectCertificates(_)
-            | Self::Problems => Lifetime::Inventory,
-            // With what changes less often beside it, so that they are compressed together.
-            Self::Scopes(_)
             | Self::Clients(_)
             | Self::ClientLeaves(_)
             | Self::ClientScopes(..)
             | Self::ClientRefusals
-            | Self::DependentClients => Lifetime::Epoch,
-            Self::ScopeReads | Self::ProjectReads => Lifetime::Reads,
+            | Self::DependentClients
+            | Self::Problems => Lifetime::Facts,
             Self::CertificatesNow(_) => Lifetime::Second,
         }
     }

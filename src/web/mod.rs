@@ -14,8 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prometheus::IntGauge;
 use tokio::sync::watch;
 
-use crate::exposition::Exposition;
-use crate::exposition::Identity;
+use crate::exposition::{Exposition, Identity};
 use crate::inventory::UnixSeconds;
 use crate::poll_state::PollState;
 

@@ -74,7 +74,7 @@ async fn metrics_page(State(app): State<AppState>, headers: HeaderMap) -> Respon
     let (state, now) = (Arc::clone(&app.state.borrow()), unix_now());
     let gzip = accepts_gzip(&headers);
     let page = if gzip {
-        app.exposition.gzip(&state, now).await.map(Body::from)
+        app.exposition.gzip(&state, now).map(Body::from)
     } else {
         app.exposition
             .text(&state, now)

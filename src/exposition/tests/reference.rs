@@ -1,5 +1,5 @@
-//! The page as the library writes it, from a collector of its own. Names, types and help texts stand here once more, so that
-//! none of them changes unnoticed.
+//! The page as the library writes it, from a collector of its own. Each series stands here once more, without its family's
+//! help text.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,190 +7,10 @@ use std::sync::Arc;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
+use super::METRICS;
 use crate::clients::{FileKind, Judgement, Span};
 use crate::inventory::{Certificate, Project, UnixSeconds, days_until};
 use crate::poll_state::{FailureReason, PollState};
-
-pub(super) const FAMILIES: [(&str, MetricType, &str); 35] = [
-    (
-        "openai_cert_exporter_clock_offset_seconds",
-        MetricType::GAUGE,
-        "The clock of this machine less that of the API, by the date of its answers; absent before the first.",
-    ),
-    (
-        "openai_cert_exporter_duplicate_certificates",
-        MetricType::GAUGE,
-        "List entries that came again and are shown once; absent before the first success.",
-    ),
-    (
-        "openai_cert_exporter_last_poll_duration_seconds",
-        MetricType::GAUGE,
-        "How long the last poll took, its retries and waits included; absent before the first.",
-    ),
-    (
-        "openai_cert_exporter_last_poll_timestamp_seconds",
-        MetricType::GAUGE,
-        "When the last poll ended, as a Unix time; absent before the first.",
-    ),
-    (
-        "openai_cert_exporter_last_success_timestamp_seconds",
-        MetricType::GAUGE,
-        "When a poll last read every list whole, as a Unix time; absent before the first such poll.",
-    ),
-    (
-        "openai_cert_exporter_malformed_certificates",
-        MetricType::GAUGE,
-        "List entries of which a field could not be read; absent before the first success.",
-    ),
-    (
-        "openai_cert_exporter_poll_failures_total",
-        MetricType::COUNTER,
-        "Polls that failed, in part or as a whole, by reason.",
-    ),
-    (
-        "openai_cert_exporter_poll_interval_seconds",
-        MetricType::GAUGE,
-        "The interval between the starts of polls, as configured.",
-    ),
-    (
-        "openai_cert_exporter_polls_total",
-        MetricType::COUNTER,
-        "Polls that ended, whatever came of them.",
-    ),
-    (
-        "openai_cert_exporter_state_write_failures_total",
-        MetricType::COUNTER,
-        "Snapshots that could not be kept in the state file.",
-    ),
-    (
-        "openai_cert_exporter_up",
-        MetricType::GAUGE,
-        "Whether the last poll got every list whole: 1, or 0, also before the first poll.",
-    ),
-    (
-        "openai_cert_exporter_vanished_projects",
-        MetricType::GAUGE,
-        "Projects that are listed, but of which the API says that they do not exist; absent before the first success.",
-    ),
-    (
-        "openai_certificate_active",
-        MetricType::GAUGE,
-        "Whether the certificate is active at the organization: 1 or 0.",
-    ),
-    (
-        "openai_certificate_created_timestamp_seconds",
-        MetricType::GAUGE,
-        "When the certificate was uploaded, as a Unix time; absent where the API gives no date.",
-    ),
-    (
-        "openai_certificate_days_until_expiry",
-        MetricType::GAUGE,
-        "Days from now until the certificate expires, negative once it has; absent where the API gives no date.",
-    ),
-    (
-        "openai_certificate_dependent_clients",
-        MetricType::GAUGE,
-        "Pairs of a client's certificate file and a scope that would be refused at once if this certificate were deactivated everywhere; absent where no client is configured, or where it is not known.",
-    ),
-    (
-        "openai_certificate_not_after_timestamp_seconds",
-        MetricType::GAUGE,
-        "When the certificate expires, as a Unix time; absent where the API gives no date.",
-    ),
-    (
-        "openai_certificate_not_before_timestamp_seconds",
-        MetricType::GAUGE,
-        "When the certificate becomes valid, as a Unix time; absent where the API gives no date.",
-    ),
-    (
-        "openai_certificate_problem",
-        MetricType::GAUGE,
-        "A constant 1 for each thing that is odd about the PEM of the certificate.",
-    ),
-    (
-        "openai_certificate_superseded",
-        MetricType::GAUGE,
-        "Whether another certificate of the same rotation group has taken over wherever this one is active: 1 or 0.",
-    ),
-    (
-        "openai_client_certificate_accepted",
-        MetricType::GAUGE,
-        "Whether the client would be let in now: 1, also where mutual TLS is not enforced, or 0; absent while it cannot be known. Attribute filters of anchors are not seen.",
-    ),
-    (
-        "openai_client_certificate_not_after_timestamp_seconds",
-        MetricType::GAUGE,
-        "When the client's own certificate expires, as a Unix time.",
-    ),
-    (
-        "openai_client_certificate_not_before_timestamp_seconds",
-        MetricType::GAUGE,
-        "When the client's own certificate becomes valid, as a Unix time.",
-    ),
-    (
-        "openai_client_certificate_refusal",
-        MetricType::GAUGE,
-        "A constant 1 for the reason why the client is refused now or, where it is let in, at the instant from which it will be refused.",
-    ),
-    (
-        "openai_client_certificate_refused_from_timestamp_seconds",
-        MetricType::GAUGE,
-        "The first instant from now on at which the client is refused, as a Unix time; where it is refused now, when acceptance ended; absent where it never was let in, or nothing known ends it.",
-    ),
-    (
-        "openai_client_certificates",
-        MetricType::GAUGE,
-        "Certificate files of the client that could be read.",
-    ),
-    (
-        "openai_client_files_failed",
-        MetricType::GAUGE,
-        "Files of the client that cannot be read or hold no certificate, and patterns that match no file.",
-    ),
-    (
-        "openai_client_issuer_trusted",
-        MetricType::GAUGE,
-        "Whether a certificate that this issuer signs now would be let in: 1 or 0; absent while it cannot be known.",
-    ),
-    (
-        "openai_mtls_active_certificates",
-        MetricType::GAUGE,
-        "Certificates that are active in the scope and valid now; absent where none is known to be and an entry whose id, \
-         activity or dates cannot be read might be.",
-    ),
-    (
-        "openai_mtls_enforced",
-        MetricType::GAUGE,
-        "Whether any certificate is active in the scope, valid or not, so that mutual TLS is enforced there: 1 or 0; absent where none is known to be and an entry whose id or activity cannot be read might be.",
-    ),
-    (
-        "openai_mtls_read_timestamp_seconds",
-        MetricType::GAUGE,
-        "When the list of the scope itself was last read whole, as a Unix time.",
-    ),
-    (
-        "openai_mtls_runway_end_timestamp_seconds",
-        MetricType::GAUGE,
-        "The first instant from now on at which no active certificate of the scope with a known expiry is valid, as a Unix \
-         time; where none is valid now, when the last one ended; absent where none has been valid yet, and where that end is \
-         past and an entry whose id, activity or dates cannot be read might be valid.",
-    ),
-    (
-        "openai_mtls_unknown_expiry_certificates",
-        MetricType::GAUGE,
-        "Certificates that are active in the scope and whose expiry the API does not give; the runway leaves them out.",
-    ),
-    (
-        "openai_project_certificate_active",
-        MetricType::GAUGE,
-        "Whether the certificate is active at the project: 1 or 0.",
-    ),
-    (
-        "openai_project_last_success_timestamp_seconds",
-        MetricType::GAUGE,
-        "When the project's certificates were last read whole, as a Unix time.",
-    ),
-];
 
 /// What a state says at a second.
 pub(super) struct Reference {
@@ -205,7 +25,7 @@ impl Reference {
     pub(super) fn new(state: &Arc<PollState>, now: UnixSeconds) -> Self {
         let desc =
             |name: &str| Desc::new(name.into(), "help".into(), Vec::new(), HashMap::new()).unwrap();
-        let descs = FAMILIES.iter().map(|(name, ..)| desc(name)).collect();
+        let descs = METRICS.iter().map(|metric| desc(metric.name)).collect();
         Self { state: Arc::clone(state), now, descs }
     }
 
@@ -426,6 +246,10 @@ fn label_value(value: &str) -> String {
     value
 }
 
+fn kind(name: &str) -> MetricType {
+    if name.ends_with("_total") { MetricType::COUNTER } else { MetricType::GAUGE }
+}
+
 fn metric(labels: Labels, kind: MetricType, value: f64) -> Metric {
     let pair = |(name, value): (&str, String)| {
         let mut pair = LabelPair::default();
@@ -452,20 +276,21 @@ impl Collector for Reference {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let mut metrics: HashMap<&str, Vec<Metric>> = HashMap::new();
+        let mut metrics: HashMap<_, Vec<_>> = HashMap::new();
         for (name, labels, value) in self.series() {
-            let (_, kind, _) = *FAMILIES.iter().find(|(known, ..)| *known == name).unwrap();
-            metrics.entry(name).or_default().extend(value.map(|value| metric(labels, kind, value)));
+            let series = value.map(|value| metric(labels, kind(name), value));
+            metrics.entry(name).or_default().extend(series);
         }
-        let mut families = Vec::new();
-        for (name, kind, help) in FAMILIES {
+        let families = METRICS.iter().map(|metric| {
             let mut family = MetricFamily::default();
-            family.set_name(name.to_owned());
-            family.set_help(help.to_owned());
-            family.set_field_type(kind);
-            family.set_metric(metrics.remove(name).unwrap_or_default());
-            families.push(family);
-        }
+            family.set_name(metric.name.to_owned());
+            family.set_help(metric.help.to_owned());
+            family.set_field_type(kind(metric.name));
+            family.set_metric(metrics.remove(metric.name).unwrap_or_default());
+            family
+        });
+        let families = families.collect();
+        assert!(metrics.is_empty(), "{metrics:?}");
         families
     }
 }
