@@ -344,7 +344,7 @@ mod tests {
         let ending = state(&[vec![active(40)]], &[("root", &root)], files);
         let (status, message, next) = said(&ending, 41);
         assert_eq!(status, Status::Critical);
-        assert!(message.starts_with("Requests of the organization are refused: "), "{message}");
+        assert!(message.starts_with("Requests from the organization are refused: "), "{message}");
         assert!(message.contains(". 2 client certificates are refused."), "{message}");
         assert!(next.unwrap().starts_with("upload a successor of root"));
     }

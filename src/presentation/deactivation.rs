@@ -294,7 +294,7 @@ mod tests {
             (
                 vec![vec![valid("a", 90), valid("ended", -2)]],
                 "Not safe",
-                format!("every request of the organization would newly be refused; {unknown}"),
+                format!("every request from the organization would newly be refused; {unknown}"),
             ),
             (
                 vec![vec![valid("a", 90), valid("b", 20)]],

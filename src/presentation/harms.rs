@@ -148,7 +148,11 @@ impl Clause {
     }
 
     fn of(alike: &[Item], text: String) -> Self {
-        let Item { harm, severity, at, .. } = alike[0];
+        let severity = alike.iter().map(|item| item.severity).max().unwrap_or(Severity::Off);
+        let harm = alike[0].harm;
+        // Items come sorted by time.
+        let worst = alike.iter().find(|item| item.severity == severity);
+        let at = worst.map_or(UnixSeconds::MAX, |item| item.at);
         let begins_with_name = harm.is_of_certificate();
         let urgency = match harm {
             Harm::Refused => Urgency::ScopeRefused,
@@ -182,13 +186,19 @@ pub(super) fn clauses(
     all
 }
 
-/// About the `first` items together, then about the rest by severity and harm.
+/// About the `first` items together, then about the rest by harm, the worst first.
 fn about(first: &[Item], mut rest: Vec<Item>, said: &mut Vec<Harm>, now: f64) -> Vec<Clause> {
     let text = first_clause(first, now);
     let mut clauses: Vec<_> = text.map(|text| Clause::of(first, text)).into_iter().collect();
     said.extend(first.iter().map(|item| item.harm));
-    rest.sort_by_key(|item| (Reverse(item.severity), item.harm));
-    for alike in rest.chunk_by(|a, b| (a.severity, a.harm) == (b.severity, b.harm)) {
+    // A superseded certificate is a warning, however soon it expires: ranges of time would overlap.
+    let kind = |item: &Item| {
+        (item.harm, Some(Reverse(item.severity)).filter(|_| !item.harm.is_of_certificate()))
+    };
+    rest.sort_by_key(kind);
+    let mut alike: Vec<_> = rest.chunk_by(|a, b| kind(a) == kind(b)).collect();
+    alike.sort_by_key(|alike| alike.iter().map(|item| Reverse(item.severity)).min());
+    for alike in alike {
         let more = if said.contains(&alike[0].harm) { " more" } else { "" };
         clauses.push(Clause::of(alike, clause(alike, more, now)));
         said.push(alike[0].harm);
@@ -238,7 +248,7 @@ fn first_clause(first: &[Item], now: f64) -> Option<String> {
             (None, Some(_)) if scopes.len() == 1 => format!("has been valid since {date}"),
             (None, _) => "is valid".into(),
         };
-        return Some(format!("requests of {who} are refused: no active certificate {valid}"));
+        return Some(format!("requests from {who} are refused: no active certificate {valid}"));
     }
     let is = if scopes.len() == 1 { "is" } else { "are" };
     let left = humanize(at? as f64 - now).replacen(' ', " more ", 1);
@@ -307,8 +317,8 @@ fn clause(alike: &[Item], more: &str, now: f64) -> String {
             format!("{count} are active but not yet valid"),
         ),
         Harm::InDoubt => (
-            format!("whether requests of {one} are refused is not known"),
-            format!("whether requests of {count} are refused is not known"),
+            format!("whether requests from {one} are refused is not known"),
+            format!("whether requests from {count} are refused is not known"),
         ),
         Harm::Unknown => (
             format!("whether {one} enforces mutual TLS is not known"),

@@ -50,7 +50,7 @@ impl NextStep {
         if steps.is_empty() && !state.is_failing() {
             steps.extend(of_clients(Severity::Warning).map(Self::new));
         }
-        if steps.is_empty() {
+        if steps.len() < MAX_STEPS && (steps.is_empty() || state.is_failing()) {
             let of_polls = of_polls(state, now).into_iter();
             steps.extend(of_polls.map(|(text, runbook)| Self { runbook, ..Self::of(text) }));
         }
@@ -242,9 +242,7 @@ fn of_failure(FailedList { list, reason, .. }: &FailedList) -> &'static str {
         FailureReason::RateLimited => {
             "wait; if it lasts, find out what else uses this key, or raise poll.interval"
         }
-        FailureReason::Server => {
-            "wait; if it lasts, check OpenAI's status page, and any proxy on the way to the API"
-        }
+        FailureReason::Server => "wait; if it lasts, check OpenAI's status page and your proxy",
         FailureReason::Client | FailureReason::Decode | FailureReason::Pagination => {
             "check api.base_url, and any proxy between here and the API"
         }
@@ -413,6 +411,10 @@ mod tests {
         assert_eq!(first(&state(Some(&far), &failed)).as_deref(), replace);
         let near = [vec![certificate("near").valid(-300..3)]];
         assert!(first(&state(Some(&near), &failed)).unwrap().starts_with("upload"));
+        let state_of_both = state(Some(&near), &failed);
+        let summary = Summary::new(&state_of_both, NOW as f64, Thresholds::default());
+        let then = summary.next_steps.into_iter().nth(1).map(|next| next.text.to_string());
+        assert_eq!(then.as_deref(), replace);
         let mut wrong = state(Some(&far), &[]);
         wrong.clock_offset = Some(-(DAY as f64));
         assert_eq!(first(&wrong).as_deref(), Some("correct the clock of this machine"));

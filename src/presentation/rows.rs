@@ -240,7 +240,7 @@ impl<'a> CertificateRow<'a> {
     pub(super) fn places_in_words(&self) -> String {
         let (links, more) = active_at(self.inventory, self.used, |project| match project {
             None => Link::organization("the organization").mark(),
-            Some(project) => Link::project(project).mark(),
+            Some(project) => format!("project {}", Link::project(project).mark()),
         });
         enumerate(links, more)
     }

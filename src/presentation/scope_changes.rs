@@ -56,8 +56,8 @@ fn clause(change: ScopeChange, is_one: bool, who: &str, now: f64) -> String {
         ScopeChange::MayNotBeEnforced => {
             format!("it would not be known whether mutual TLS is enforced for {who}")
         }
-        ScopeChange::Refused => format!("every request of {who} would newly be refused"),
-        ScopeChange::MayBeRefused => format!("every request of {who} might be refused"),
+        ScopeChange::Refused => format!("every request from {who} would newly be refused"),
+        ScopeChange::MayBeRefused => format!("every request from {who} might be refused"),
         ScopeChange::Ends { after, before } if is_one => {
             format!("coverage of {who} would end on {}", change_of_date(before, after, now))
         }
@@ -71,7 +71,7 @@ fn clause(change: ScopeChange, is_one: bool, who: &str, now: f64) -> String {
         }
         ScopeChange::NoKnownEnd => format!("coverage of {who} would have no known end"),
         ScopeChange::NoLongerRefused => {
-            format!("requests of {who} would no longer be refused")
+            format!("requests from {who} would no longer be refused")
         }
     }
 }

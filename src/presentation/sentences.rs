@@ -54,10 +54,13 @@ pub(super) fn sentences(
     clauses.extend(gaps.into_iter().map(Clause::gap));
     let is_known = |row: &ScopeRow<'_>| row.coverage.is_some_and(Coverage::is_known);
     let is_partial = hides_projects || !scopes.iter().all(is_known);
+    // What covers the organization covers every project, also one that is not seen.
+    let is_covered = |row: &ScopeRow<'_>| matches!(row.coverage, Some(Coverage::Covered { .. }));
+    let covers_all = scopes.iter().any(|row| !row.is_project() && is_covered(row));
     let first_to_stop = FirstToStop::new(scopes, certificates, is_partial, now);
     // Otherwise what is said of everything says it.
     let mut first_to_stop = first_to_stop.filter(|it| !it.is_all || names_coverage);
-    let covered = coverage(scopes, is_partial, now);
+    let covered = coverage(scopes, is_partial && !covers_all, now);
     let (covered, due) = healthy(scopes, certificates, covered, clauses.is_empty(), now);
     let covered = covered.filter(|_| !names_coverage).map(|text| sentence(&[Clause::gap(text)]));
     let due = due.filter(|_| !is_dated).map(Marked);
@@ -68,7 +71,7 @@ pub(super) fn sentences(
         let (findings, detail) = (Vec::new(), Vec::new());
         return Sentences { headline, subject: None, first_to_stop, findings, detail, due };
     };
-    let first = clauses.remove(first);
+    let mut first = clauses.remove(first);
     first_to_stop.take_if(|_| first.tells_who_stops());
     if let Some(FirstToStop { until, .. }) = first_to_stop {
         clauses.retain(|it| !it.tells_who_stops() || it.urgency != Urgency::At(until));
@@ -84,8 +87,23 @@ pub(super) fn sentences(
         })
         .collect();
     findings.sort_by_key(|finding| Reverse(finding.severity));
-    let headline = sentence(std::slice::from_ref(&first));
-    Sentences { headline, subject: Some(first.subject), first_to_stop, findings, detail, due }
+    if first_to_stop.is_some() && !is_partial && is_harmless(&first, scopes) {
+        first.text.push_str("; no scope stops then");
+    }
+    let subject = Some(first.subject);
+    let headline = sentence(&[first]);
+    Sentences { headline, subject, first_to_stop, findings, detail, due }
+}
+
+/// Whether it is about certificates that expire before the coverage of any scope ends.
+fn is_harmless(clause: &Clause, scopes: &[ScopeRow<'_>]) -> bool {
+    let Urgency::At(at) = clause.urgency else { return false };
+    let mut known = scopes.iter().filter_map(|row| row.coverage);
+    clause.subject == Subject::Certificates
+        && known.all(|coverage| match coverage {
+            Coverage::Covered { until } => until > at,
+            coverage => coverage == Coverage::NotEnforced,
+        })
 }
 
 fn sentence(clauses: &[Clause]) -> Marked {

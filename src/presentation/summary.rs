@@ -368,7 +368,7 @@ mod tests {
                 vec![vec![ending("a", 90), ending("b", 3), ending("c", 4), ending("d", 29)]],
                 Critical,
                 &format!(
-                    "b expires in 3 days. c expires in 4 days; d expires in 29 days. {covered}."
+                    "b expires in 3 days. 2 more certificates expire in 4 days to 29 days. {covered}."
                 ),
             ),
             (
@@ -383,7 +383,7 @@ mod tests {
                     vec![],
                 ],
                 Critical,
-                "ci expires in 23 minutes. First scopes to stop: the organization, project proj_0 and project proj_1, in 3 days \
+                "ci expires in 23 minutes; no scope stops then. First scopes to stop: the organization, project proj_0 and project proj_1, in 3 days \
                  (18 January, 08:00 UTC), when z expires. 2 certificates have expired.",
             ),
             (
@@ -403,13 +403,13 @@ mod tests {
             (
                 vec![vec![ending("a", -2)]],
                 Critical,
-                "Requests of the organization are refused: no active certificate has been valid since \
+                "Requests from the organization are refused: no active certificate has been valid since \
                  13 January, 08:00 UTC. a is active but expired 2 days ago.",
             ),
             (
                 vec![vec![], vec![ending("a", -2)], vec![ending("b", -4)], vec![minutes("c", 5)]],
                 Critical,
-                "Requests of project proj_1 and project proj_0 are refused: no active certificate is valid. \
+                "Requests from project proj_1 and project proj_0 are refused: no active certificate is valid. \
                  Project proj_2 is covered only until 15 January, 08:05 UTC. \
                  c expires in 5 minutes; 2 certificates have expired.",
             ),
@@ -417,19 +417,19 @@ mod tests {
             (
                 vec![vec![certificate("a").valid(1..90)]],
                 Critical,
-                "Requests of the organization are refused: no active certificate is valid before \
+                "Requests from the organization are refused: no active certificate is valid before \
                  16 January, 08:00 UTC. a is active but not valid before 16 January, 08:00 UTC.",
             ),
             (
                 vec![vec![certificate("a").dated(Some(NOW + DAY), None)]],
                 Critical,
-                "Requests of the organization are refused: no active certificate is valid before \
+                "Requests from the organization are refused: no active certificate is valid before \
                  16 January, 08:00 UTC. a is active but not valid before 16 January, 08:00 UTC.",
             ),
             (
                 vec![vec![certificate("a").valid(-9..-2), new.clone()]],
                 Critical,
-                "Requests of the organization are refused: no active certificate has been valid since \
+                "Requests from the organization are refused: no active certificate has been valid since \
                  13 January, 08:00 UTC; covered again from 20 January, 08:00 UTC. a is active but expired \
                  2 days ago; b is active but not valid before 20 January, 08:00 UTC.",
             ),
@@ -442,7 +442,7 @@ mod tests {
             (
                 vec![vec![certificate("a").dated(Some(NOW + 90 * DAY), Some(NOW + DAY))]],
                 Critical,
-                "Requests of the organization are refused: no active certificate is valid. \
+                "Requests from the organization are refused: no active certificate is valid. \
                  a is active but never valid.",
             ),
             (
@@ -455,6 +455,21 @@ mod tests {
                 Critical,
                 "The organization has been covered only by certificates without a known end since 5 January 2027. \
                  b is active but expired 10 days ago.",
+            ),
+            (
+                vec![
+                    vec![
+                        edge("a", "2026", 2),
+                        edge("b", "2027", 300),
+                        ending("x", 3),
+                        ending("y", 5),
+                    ],
+                    vec![],
+                    vec![ending("z", 400)],
+                ],
+                Critical,
+                "x expires in 3 days; no scope stops then. First scopes to stop: the organization and project proj_0, \
+                 in 300 days (11 November 2027), when edge-2027 expires. 2 more certificates expire in 2 days to 5 days.",
             ),
             // A superseded certificate is a warning: clients may still use it.
             (
@@ -517,7 +532,7 @@ mod tests {
         selected.project_faults.unselected = 3;
         let incomplete = "Not everything is known";
         let covered = "until 15 April 2027, when a expires";
-        let known = "Everything that is known is covered";
+        let known = "Everything is covered";
         let due = "Nothing known is due before then.";
         for (lists, status, badge, message) in [
             (
@@ -574,7 +589,7 @@ mod tests {
                 incomplete,
                 format!(
                     "Whether the organization enforces mutual TLS is not known. 1 list entry could not be read in full. \
-                     {known} until 15 April 2027, when b expires. {due}"
+                     Everything that is known is covered until 15 April 2027, when b expires. {due}"
                 ),
             ),
             (
@@ -610,14 +625,14 @@ mod tests {
         hidden_project.project_faults.hidden = 1;
         let incomplete = "Not everything is known";
         let covered = "covered until 15 April 2027, when a expires";
-        let known = "Everything that is known is";
+        let known = "Everything is";
         let due = "Nothing known is due before then.";
         for (lists, status, badge, message) in [
             (
                 hiding(&[vec![ending("a", -2)]]),
                 Status::Critical,
                 "Act now",
-                "a is active but expired 2 days ago. Whether requests of the organization are refused is not known. \
+                "a is active but expired 2 days ago. Whether requests from the organization are refused is not known. \
                  1 list entry could not be read in full."
                     .into(),
             ),
@@ -625,7 +640,7 @@ mod tests {
                 hiding(&[vec![certificate("a").valid(1..90)], vec![]]),
                 Status::Warning,
                 "Act soon",
-                "Whether requests of 2 scopes are refused is not known. a is active but not valid before \
+                "Whether requests from 2 scopes are refused is not known. a is active but not valid before \
                  16 January, 08:00 UTC. 1 list entry could not be read in full."
                     .into(),
             ),
@@ -718,7 +733,13 @@ mod tests {
             (10, -3, Status::Critical, "Act now, but", "The organization is covered for only 7 "),
             (-10, 5, Status::Critical, "Act now, but", "The organization is covered for only 5 "),
             (10, 12, Status::Warning, "Act soon, but", "The organization is covered for only 22 "),
-            (-10, -3, Status::Critical, "Act now, but", "Requests of the organization are refused"),
+            (
+                -10,
+                -3,
+                Status::Critical,
+                "Act now, but",
+                "Requests from the organization are refused",
+            ),
             (10, 90, Status::Warning, "Healthy, but", "The organization is covered until 15 April"),
         ] {
             let mut state = state(Some(snapshot(&[vec![ending("a", days)]])), Vec::new());

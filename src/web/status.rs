@@ -421,7 +421,7 @@ mod tests {
                 "critical",
                 "critical",
                 "Act now",
-                "Requests of the organization are refused: no active certificate has been valid since ",
+                "Requests from the organization are refused: no active certificate has been valid since ",
             ),
             (
                 "only future anchors",
@@ -429,7 +429,7 @@ mod tests {
                 "critical",
                 "critical",
                 "Act now",
-                "Requests of the organization are refused: no active certificate is valid before ",
+                "Requests from the organization are refused: no active certificate is valid before ",
             ),
             (
                 "gap",

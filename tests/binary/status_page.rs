@@ -144,7 +144,7 @@ async fn date_that_no_calendar_has_is_not_shown() {
     assert!(page.contains("1 list entry could not be read in full."), "{page}");
     assert!(
         without_links(&page)
-            .contains("Whether requests of the organization are refused is not known."),
+            .contains("Whether requests from the organization are refused is not known."),
         "{page}"
     );
     assert!(page.contains("</svg>Dates unknown</td>"), "{page}");
