@@ -1,4 +1,5 @@
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::iter;
 use std::sync::Arc;
 
@@ -75,7 +76,7 @@ impl Acceptance {
                 .any(|id| scope.dates(id).is_some()),
             candidates: Arc::clone(candidates),
         };
-        acceptance.certain = acceptance.certain().into();
+        acceptance.certain = acceptance.certain(None).into();
         acceptance
     }
 
@@ -152,6 +153,22 @@ impl Acceptance {
         }
     }
 
+    /// The anchors of which the deactivation everywhere would have the client, let in at `now`, refused sooner, though not
+    /// at once.
+    pub(super) fn prolonged_by(&self, now: UnixSeconds) -> Vec<&str> {
+        let end = |without| {
+            let mut certain = self.certain(without).into_iter();
+            certain.find(|(begin, end)| (*begin..*end).contains(&now)).map(|(_, end)| end)
+        };
+        let open = self.accepting_paths().filter(|(_, _, valid)| valid.contains(now));
+        let open: BTreeSet<_> = open.map(|(anchor, ..)| &*anchor.id).collect();
+        let ids = self.accepting_paths().map(|(anchor, ..)| &*anchor.id);
+        let mut ids: Vec<_> = ids.collect::<BTreeSet<_>>().into_iter().collect();
+        let all = if ids.len() > 1 { end(None) } else { None };
+        ids.retain(|id| end(Some(*id)) < all && open.iter().any(|other| other != id));
+        ids
+    }
+
     fn paths(&self) -> impl Iterator<Item = (&CandidateAnchor, &CandidatePath, Option<Span>)> {
         let anchors = self.candidates.anchors.iter().zip(&self.in_effect);
         anchors.flat_map(|(anchor, in_effect)| {
@@ -169,11 +186,14 @@ impl Acceptance {
         })
     }
 
-    /// When there is an accepting path, and no anchor with the name and key of the leaf's issuer has ended yet.
-    fn certain(&self) -> Vec<(UnixSeconds, UnixSeconds)> {
-        let until = self.shadows().map(|(_, _, end)| end).min().unwrap_or(UnixSeconds::MAX);
-        let spans =
-            self.accepting_paths().map(|(_, _, valid)| valid.and(Span::new(None, Some(until))));
+    /// When there is an accepting path, and no anchor with the name and key of the leaf's issuer has ended yet; without one
+    /// of the anchors, if one is given.
+    fn certain(&self, without: Option<&str>) -> Vec<(UnixSeconds, UnixSeconds)> {
+        let is_left = |anchor: &CandidateAnchor| without.is_none_or(|id| *anchor.id != *id);
+        let shadows = self.shadows().filter(|(anchor, ..)| is_left(anchor));
+        let until = shadows.map(|(_, _, end)| end).min().unwrap_or(UnixSeconds::MAX);
+        let spans = self.accepting_paths().filter(|(anchor, ..)| is_left(anchor));
+        let spans = spans.map(|(_, _, valid)| valid.and(Span::new(None, Some(until))));
         let mut spans: Vec<_> =
             spans.filter(|span| !span.is_empty()).map(|span| (span.begin, span.end)).collect();
         spans.sort_unstable();

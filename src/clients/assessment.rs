@@ -41,6 +41,15 @@ struct Judged {
     acceptance: Acceptance,
 }
 
+/// What rests on a certificate though no client would be refused at once without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Dependence {
+    /// That the client's issuer is trusted.
+    Issuer,
+    /// That the client is not refused sooner.
+    Longer,
+}
+
 /// A file of a client in one of its scopes.
 #[derive(Clone, Copy, Debug)]
 pub struct Judgement<'a> {
@@ -189,6 +198,26 @@ impl Assessment {
             let depends = scope.map(|scope| it.acceptance.depends_on(scope, now));
             let with_client = |(id, is_known)| (id, &*client.name, is_known);
             depends.into_iter().flatten().map(with_client)
+        })
+    }
+
+    /// The identifier of each certificate on which something else of a client rests, and that client.
+    pub(crate) fn weaker_dependents(
+        &self,
+        now: UnixSeconds,
+    ) -> impl Iterator<Item = (&str, &str, Dependence)> {
+        self.judged.iter().flat_map(move |it| {
+            let client = &self.clients[it.client];
+            let scope = self.enforced.get(&it.scope);
+            let (ids, dependence) = match client.files[it.file].kind {
+                FileKind::Certificate => (it.acceptance.prolonged_by(now), Dependence::Longer),
+                FileKind::Issuer => {
+                    let trusting = scope.map(|scope| it.acceptance.depends_on(scope, now));
+                    let trusting = trusting.into_iter().flatten().map(|(id, _)| id);
+                    (trusting.collect(), Dependence::Issuer)
+                }
+            };
+            ids.into_iter().map(move |id| (id, &*client.name, dependence))
         })
     }
 

@@ -46,6 +46,7 @@ mod x509;
 
 pub use acceptance::{Acceptance, TrustPath, Verdict};
 pub use anchor::{AnchorContent, Contents};
+pub(crate) use assessment::Dependence;
 pub use assessment::{Assessment, Judgement};
 pub use chain::{Chain, ChainError};
 pub use client::{Client, ClientFile, FailedFile, FileKind};

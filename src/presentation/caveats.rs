@@ -77,10 +77,7 @@ fn failed_briefly(state: &PollState) -> String {
     let whys: BTreeSet<_> = failed.iter().map(|failed| &*failed.message).collect();
     let why = match whys.first() {
         Some(why) if whys.len() == 1 => (*why).to_owned(),
-        _ => {
-            let reasons: BTreeSet<_> = failed.iter().map(|it| it.reason.to_string()).collect();
-            reasons.into_iter().collect::<Vec<_>>().join(", ").replace('_', " ")
-        }
+        _ => "for several reasons".into(),
     };
     if total_failure(state).is_some() {
         return format!("The last poll failed: {why}.");

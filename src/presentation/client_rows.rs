@@ -189,18 +189,18 @@ impl<'a> ClientRow<'a> {
     }
 
     /// Whether it is refused, or may be; of an issuer: whether what it signs now would be.
-    /// Whether it is refused only until this anchor is activated at a project or, if there is none, at the organization.
-    pub(super) fn waits_for(&self, anchor: &Link, at: Option<&Project>) -> bool {
-        let is_reached = at.is_none_or(|at| self.project.is_some_and(|own| own.id == at.id));
-        let is_inactive = self.refusal == Some(Refusal::AnchorInactive) && !self.anchor_has_expired;
-        self.is_refused() && is_inactive && is_reached && self.anchor.as_ref() == Some(anchor)
-    }
-
     pub(crate) fn is_refused(&self) -> bool {
         matches!(
             self.state,
             ClientState::Refused | ClientState::Doubtful | ClientState::IssuerNotTrusted
         )
+    }
+
+    /// Whether it is refused only until this anchor is activated at a project or, if there is none, at the organization.
+    pub(super) fn waits_for(&self, anchor: &Link, at: Option<&Project>) -> bool {
+        let is_reached = at.is_none_or(|at| self.project.is_some_and(|own| own.id == at.id));
+        let is_inactive = self.refusal == Some(Refusal::AnchorInactive) && !self.anchor_has_expired;
+        self.is_refused() && is_inactive && is_reached && self.anchor.as_ref() == Some(anchor)
     }
 
     /// Whether it is known if it is let in.

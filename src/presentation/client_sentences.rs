@@ -8,7 +8,7 @@ use super::links::Link;
 use super::rows::CertificateRow;
 use super::text::{format_date, relative};
 use crate::clients::{Assessment, Problem, Refusal};
-use crate::inventory::{SECONDS_PER_DAY, Severity};
+use crate::inventory::{SECONDS_PER_DAY, Severity, UnixSeconds};
 
 /// Tells of each certificate what is odd about its PEM.
 pub(super) fn annotate(rows: &mut [CertificateRow<'_>], assessment: &Assessment) {
@@ -49,22 +49,29 @@ pub(super) fn clauses(rows: &[ClientRow<'_>], now: f64) -> Vec<Clause> {
     let clause = |alike: &[&ClientRow<'_>]| Clause {
         subject: Subject::Clients,
         severity: alike[0].severity,
-        urgency: match (alike[0].state, alike[0].refused_from) {
+        urgency: match (alike[0].state, first(alike).refused_from) {
             (ClientState::Refused, _) => Urgency::ClientRefused,
             (ClientState::Accepted, Some(at)) => Urgency::At(at),
             _ => Urgency::Undated,
         },
+        last: UnixSeconds::MAX,
         begins_with_name: false,
         text: text(alike, now),
     };
     alike.map(clause).collect()
 }
 
+/// What is refused first. That need not be the worst: a certificate made for a day is renewed in its last hours.
+fn first<'a, 'b>(alike: &[&'b ClientRow<'a>]) -> &'b ClientRow<'a> {
+    let dated = alike.iter().filter(|row| row.state == ClientState::Accepted);
+    dated.min_by_key(|row| row.refused_from.unwrap_or(UnixSeconds::MAX)).unwrap_or(&alike[0])
+}
+
 const CERTIFICATES: &str = "client certificates";
 
 /// Rows of one state: one by name, otherwise how many. The rest is in the rows.
 fn text(alike: &[&ClientRow<'_>], now: f64) -> String {
-    let row = alike[0];
+    let row = first(alike);
     let when = row.refused_from.map_or_else(String::new, |at| match at as f64 - now {
         left if left < SECONDS_PER_DAY => relative(Some(at), now),
         _ => format!("from {}", format_date(at, now)),
@@ -368,27 +375,57 @@ mod tests {
     #[test]
     fn a_certificate_is_safe_to_deactivate_only_where_its_clients_are_known() {
         let ((root, issue), (other, _)) = (authority("root"), authority("other"));
-        let leaf = || file("/leaf", FileKind::Certificate, &issue(300));
+        let leaf = |path: &str| file(path, FileKind::Certificate, &issue(300));
         let unreadable = || FailedFile { path: "/odd".into(), message: "is odd".into() };
-        let edge = |failed| Client { failed, ..client("edge", Some("proj_0"), vec![leaf()]) };
-        let here = |id: &str| vec![certificate(id).dated(None, Some(NOW + 90 * DAY))];
-        for (project, failed, told) in [
-            (0, vec![], "Safe to deactivate: no scope and no configured client depends on it"),
+        let edge =
+            |projects, failed| Client { failed, ..client("edge", projects, vec![leaf("/leaf")]) };
+        let renewing = || {
+            let files = vec![leaf("/leaf"), file("/ca", FileKind::Issuer, &other)];
+            client("edge", Some("proj_0"), files)
+        };
+        let ends = |id: &str| certificate(id).dated(None, Some(NOW + 90 * DAY));
+        let at_0 = Some("proj_0");
+        for (place, client, told) in [
             (
-                0,
-                vec![unreadable()],
-                "May not be safe to deactivate: client edge has a file that cannot be used",
+                1,
+                edge(at_0, vec![]),
+                "Safe to deactivate: no scope and no configured client depends on it",
             ),
             (
                 1,
-                vec![unreadable()],
+                renewing(),
+                "Not safe to deactivate: the issuer of client edge would not be trusted",
+            ),
+            (
+                1,
+                edge(at_0, vec![unreadable()]),
+                "May not be safe to deactivate: client edge has a file or a pattern that cannot be used",
+            ),
+            (
+                1,
+                edge(Some("proj_[01]|none"), vec![]),
+                "Safe to deactivate: no scope and no configured client depends on it",
+            ),
+            (
+                0,
+                edge(at_0, vec![]),
+                "May not be safe to deactivate: no client of project proj_1 is configured",
+            ),
+            (
+                0,
+                edge(None, vec![]),
+                "Safe to deactivate: no scope and no configured client depends on it",
+            ),
+            (
+                2,
+                edge(at_0, vec![unreadable()]),
                 "May not be safe to deactivate: no client of project proj_1 is configured",
             ),
         ] {
             let mut read = [vec![certificate("root").valid(-9..300)], vec![], vec![]];
-            read[1 + project] = here("other");
+            read[place].push(ends("other"));
             let pems = [("root", &*root), ("other", &*other)];
-            let state = state(&read, &pems, vec![edge(failed)]);
+            let state = state(&read, &pems, vec![client]);
             let summary = Summary::new(&state, NOW as f64, Thresholds::default());
             let row = summary.certificates.iter().find(|row| row.id == "other").unwrap();
             let it = row.deactivation.as_ref().unwrap();

@@ -1,13 +1,13 @@
 //! Whether a certificate can be deactivated: what would become of scopes and clients.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::rows::CertificateRow;
 use super::sanitize::sanitize;
 use super::scope_changes::{scope_in_words, tell_scope_changes};
 use super::text::{format_date, names};
-use crate::clients::Assessment;
+use crate::clients::{Assessment, Dependence};
 use crate::config::OWN_CLIENT;
 use crate::inventory::{Inventory, Project, ScopeChange, Snapshot, whole_second};
 use crate::poll_state::PollState;
@@ -47,7 +47,12 @@ pub(super) fn annotate(
     let now = state.earliest_time(now);
     let losses = inventory.losses(now);
     let clients = Clients::new(state.clients.as_deref(), now);
-    let old = is_stale.then(|| (Safety::Unknown, "what is shown is stale".into()));
+    let old = if is_stale {
+        Some((Safety::Unknown, "what is shown is stale".into()))
+    } else {
+        let is_wrong = state.clock_error().is_some();
+        is_wrong.then(|| (Safety::Unknown, "this machine's clock is wrong".into()))
+    };
     let unseen = unseen_projects(state, snapshot);
     for row in rows.iter_mut().filter(|row| row.used.is_active()) {
         let id = &*row.used.certificate.id;
@@ -67,8 +72,7 @@ pub(super) fn annotate(
         effects.sort_by_key(|(safety, _)| Reverse(*safety));
         if effects.first().is_none_or(|(safety, _)| *safety < Safety::Unsafe) {
             // Without an anchor that lets nobody in, no project loses more than the organization.
-            let lets_in = !row.used.has_expired(now) && !row.used.is_never_valid();
-            effects.extend(unseen.clone().filter(|_| row.used.active_at_organization && lets_in));
+            effects.extend(unseen.clone().filter(|_| !row.lets_nobody_in(now)));
             effects.extend(old.clone());
             effects.sort_by_key(|(safety, _)| Reverse(*safety));
         }
@@ -98,15 +102,23 @@ fn unseen_projects(state: &PollState, snapshot: &Snapshot) -> Option<Effect> {
     Some((Safety::Unknown, text))
 }
 
+/// How clients depend on a certificate.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reliance {
+    AtOnce,
+    Weaker(Dependence),
+    Unknown,
+}
+
 /// What is known of clients.
 struct Clients<'a> {
     /// Whether any is configured. The exporter is one itself, which says nothing of the others.
     is_any_configured: bool,
-    /// The identifiers of the projects where one is.
-    configured_at: HashSet<&'a str>,
-    /// By the identifier of each certificate: those that depend on it, and whether that is known.
-    dependents: HashMap<&'a str, (BTreeSet<&'a str>, bool)>,
-    /// Those with a file that cannot be used.
+    /// The identifiers of the projects where one is (`None`: at the organization).
+    configured_at: HashSet<Option<&'a str>>,
+    /// By the identifier of each certificate: those that depend on it.
+    dependents: HashMap<&'a str, BTreeMap<Reliance, BTreeSet<&'a str>>>,
+    /// Those that no project matches, and those with a file that cannot be used.
     failed: BTreeSet<&'a str>,
     /// Of these, those at each project, by its identifier.
     failed_at: HashMap<&'a str, BTreeSet<&'a str>>,
@@ -122,15 +134,21 @@ impl<'a> Clients<'a> {
             failed: BTreeSet::new(),
             failed_at: HashMap::new(),
         };
-        for (id, client, is_known) in known.iter().flat_map(|it| it.dependents(whole_second(now))) {
-            let (names, are_known) = all.dependents.entry(id).or_insert((BTreeSet::new(), true));
-            names.insert(client);
-            *are_known &= is_known;
+        let now = whole_second(now);
+        let at_once = known.iter().flat_map(|it| it.dependents(now));
+        let at_once = at_once.map(|(id, client, is_known)| {
+            (id, client, if is_known { Reliance::AtOnce } else { Reliance::Unknown })
+        });
+        let weaker = known.iter().flat_map(|it| it.weaker_dependents(now));
+        let weaker = weaker.map(|(id, client, it)| (id, client, Reliance::Weaker(it)));
+        for (id, client, reliance) in at_once.chain(weaker) {
+            all.dependents.entry(id).or_default().entry(reliance).or_default().insert(client);
         }
+        all.failed.extend(known.iter().flat_map(|it| it.unscoped()).map(|client| &*client.name));
         let clients = known.iter().flat_map(|it| it.clients_at_scopes());
         for (client, project) in clients.filter(|(client, _)| *client.name != *OWN_CLIENT) {
             let project = project.map(|project| &*project.id);
-            all.configured_at.extend(project);
+            all.configured_at.insert(project);
             if !client.failed.is_empty() {
                 all.failed.insert(&client.name);
                 if let Some(project) = project {
@@ -141,26 +159,36 @@ impl<'a> Clients<'a> {
         all
     }
 
-    fn dependents_of(&self, id: &str) -> Option<Effect> {
-        let (names, are_known) = self.dependents.get(id)?;
-        Some(if *are_known {
-            (Safety::Unsafe, format!("{} would be refused", clients(names)))
-        } else {
-            (Safety::Unknown, UNKNOWN.into())
+    fn dependents_of(&self, id: &str) -> impl Iterator<Item = Effect> {
+        let dependents = self.dependents.get(id).into_iter().flatten();
+        dependents.map(|(reliance, names)| {
+            let names = clients(names);
+            match reliance {
+                Reliance::AtOnce => (Safety::Unsafe, format!("{names} would be refused")),
+                Reliance::Weaker(Dependence::Longer) => {
+                    (Safety::Unsafe, format!("{names} would be refused sooner"))
+                }
+                Reliance::Weaker(Dependence::Issuer) => {
+                    (Safety::Unsafe, format!("the issuer of {names} would not be trusted"))
+                }
+                Reliance::Unknown => (Safety::Unknown, UNKNOWN.into()),
+            }
         })
     }
 
-    /// Who uses an anchor that is active at projects alone is not known where no client is configured.
+    /// Who uses an anchor is not known where no client is configured: at the organization or, one by one, at its projects.
     fn missing_at(&self, row: &CertificateRow<'_>) -> Option<Effect> {
         if !self.is_any_configured {
             return Some((Safety::Unknown, format!("{UNKNOWN}: none are configured")));
         }
-        let is_missing = |project: &&Project| !self.configured_at.contains(&*project.id);
-        let missing = row.active_projects().filter(is_missing);
+        if row.used.active_at_organization && self.configured_at.contains(&None) {
+            return None;
+        }
+        let is_missing = |project: &&Project| !self.configured_at.contains(&Some(&project.id));
+        let missing = row.projects_in_effect().filter(is_missing);
         let missing: Vec<_> = missing.map(|project| scope_in_words(Some(project))).collect();
-        let is_any = !missing.is_empty() && !row.used.active_at_organization;
         let effect = || format!("no client of {} is configured", names(&missing, NAMED));
-        is_any.then(|| (Safety::Unknown, effect()))
+        (!missing.is_empty()).then(|| (Safety::Unknown, effect()))
     }
 
     /// What is in a file that cannot be used may depend on any certificate of the client's scopes.
@@ -172,7 +200,7 @@ impl<'a> Clients<'a> {
             at_projects.flatten().copied().collect()
         };
         let have = if names.len() == 1 { "has" } else { "have" };
-        let effect = format!("{} {have} a file that cannot be used", clients(&names));
+        let effect = format!("{} {have} a file or a pattern that cannot be used", clients(&names));
         (!names.is_empty()).then_some((Safety::Unknown, effect))
     }
 }
@@ -192,10 +220,10 @@ fn of_others(
     now: f64,
 ) -> Option<Effect> {
     let certificate = &row.used.certificate;
-    Some(if row.used.is_never_valid() {
-        (Safety::Safe, "it is never valid".into())
-    } else if row.used.has_expired(now) {
-        (Safety::Safe, "it has expired, so no client can use it".into())
+    Some(if row.lets_nobody_in(now) {
+        let is_never_valid = row.used.is_never_valid();
+        let why = if is_never_valid { "is never valid" } else { "has expired" };
+        (Safety::Safe, format!("it {why}, so no client can use it"))
     } else if certificate.has_unreadable_date && !is_anything_lost {
         (Safety::Unknown, "what would change is not known".into())
     } else if let Some(missing) = clients.missing_at(row) {
@@ -261,9 +289,11 @@ mod tests {
             state
         };
         let not_monitored = PollState { projects: false, ..state(&read) };
+        let ahead = PollState { clock_offset: Some(900.0), ..with(|_, _| ()) };
         for (state, age, expected) in [
             (with(|_, _| ()), 0, None),
             (with(|_, _| ()), 900, Some("what is shown is stale")),
+            (ahead, 0, Some("this machine's clock is wrong")),
             (not_monitored, 0, Some("projects are not monitored")),
             (
                 with(|lists, project| lists.unread = vec![project]),
@@ -312,7 +342,7 @@ mod tests {
             (
                 vec![vec![certificate("a").dated(Some(NOW), Some(NOW - DAY)), valid("b", 90)]],
                 "Safe",
-                "it is never valid".into(),
+                "it is never valid, so no client can use it".into(),
             ),
             (
                 vec![vec![certificate("a").valid(30..90), valid("b", 20)]],

@@ -19,14 +19,17 @@ pub(crate) struct FirstToStop {
     pub(super) until: UnixSeconds,
     /// Whether all that is covered ends then.
     pub(super) is_all: bool,
+    /// Whether a certificate activated at the first of them covers them all.
+    pub is_one_place: bool,
 }
 
 impl FirstToStop {
-    /// None if it goes without saying: unless several scopes are covered. Rows come sorted by what ends first.
+    /// None if it goes without saying: unless several scopes are covered. Rows come sorted by what ends first. `is_known`: no
+    /// other may end sooner.
     pub(super) fn new(
         scopes: &[ScopeRow<'_>],
         certificates: &[CertificateRow<'_>],
-        is_partial: bool,
+        is_known: bool,
         now: f64,
     ) -> Option<Self> {
         let covered = scopes.iter().filter_map(|row| match row.coverage? {
@@ -36,18 +39,20 @@ impl FirstToStop {
         let covered: Vec<_> = covered.collect();
         let until = covered.first().filter(|_| covered.len() > 1)?.0;
         let (ending, others) = covered.split_at(covered.partition_point(|(end, _)| *end == until));
-        let who = who(ending, others);
+        let is_all_covered = covered.len() == scopes.len();
+        let who = who(ending, others, is_all_covered);
         Some(Self {
-            label: match (is_partial, ending.len()) {
-                (false, 1) => "First scope to stop",
-                (false, _) => "First scopes to stop",
-                (true, 1) => "First scope known to stop",
-                (true, _) => "First scopes known to stop",
+            label: match (is_known, ending.len()) {
+                (true, 1) => "First scope to stop",
+                (true, _) => "First scopes to stop",
+                (false, 1) => "First scope known to stop",
+                (false, _) => "First scopes known to stop",
             },
             text: Marked(format!("{who}{}", when(until, certificates, now))),
             who: Marked(who),
             until,
             is_all: others.is_empty(),
+            is_one_place: ending.len() == 1 || !ending[0].1.is_project(),
         })
     }
 
@@ -59,13 +64,13 @@ impl FirstToStop {
 
 type Covered<'a, 'b> = (UnixSeconds, &'b ScopeRow<'a>);
 
-fn who(ending: &[Covered<'_, '_>], others: &[Covered<'_, '_>]) -> String {
+fn who(ending: &[Covered<'_, '_>], others: &[Covered<'_, '_>], is_all_covered: bool) -> String {
     let in_words =
         |rows: &[Covered<'_, '_>]| rows.iter().map(|(_, row)| row.in_words()).collect::<Vec<_>>();
     let who = names(&in_words(ending), SCOPES);
     // A count tells little.
     match others.len() {
-        1..=EXCEPT if ending.len() > EXCEPT + 1 => {
+        1..=EXCEPT if is_all_covered && ending.len() > EXCEPT + 1 => {
             format!("{who} (all but {})", join_with_and(&in_words(others)))
         }
         _ => who,

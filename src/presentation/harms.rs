@@ -123,6 +123,8 @@ pub(super) struct Clause {
     pub subject: Subject,
     pub severity: Severity,
     pub urgency: Urgency,
+    /// When the last that it is about comes.
+    pub last: UnixSeconds,
     /// Whether it begins with a certificate's name, which stays as it is.
     pub begins_with_name: bool,
     /// With its names marked.
@@ -142,6 +144,7 @@ impl Clause {
             subject: Subject::Gaps,
             severity: Severity::Warning,
             urgency: Urgency::Undated,
+            last: UnixSeconds::MAX,
             begins_with_name: false,
             text,
         }
@@ -160,7 +163,8 @@ impl Clause {
             _ => Urgency::Undated,
         };
         let subject = if begins_with_name { Subject::Certificates } else { Subject::Scopes };
-        Self { subject, severity, urgency, begins_with_name, text }
+        let last = alike.iter().map(|item| item.at).max().unwrap_or(UnixSeconds::MAX);
+        Self { subject, severity, urgency, last, begins_with_name, text }
     }
 }
 

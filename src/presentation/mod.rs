@@ -21,7 +21,7 @@ pub(crate) use caveats::{Banner, name_failures};
 pub(crate) use client_rows::ClientRow;
 pub(crate) use json::{Document, Instants};
 pub(crate) use links::{Link, Marked};
-pub(crate) use next_step::NextStep;
+pub(crate) use next_step::{Aim, NextStep};
 pub(crate) use rows::{CertificateRow, ScopeRow};
 pub(crate) use sanitize::sanitize;
 pub(crate) use scope_changes::{scope_changes, tell_scope_changes};

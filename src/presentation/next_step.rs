@@ -18,12 +18,21 @@ pub(crate) struct NextStep {
     pub text: Marked,
     /// The section of the runbook that says more, if there is one. It has the name of the alert.
     pub runbook: Option<&'static str>,
-    /// Whether it keeps the first scope from stopping.
-    pub keeps_first_scope: bool,
+    pub aim: Aim,
+}
+
+/// What a step is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// It keeps the first scope from stopping.
+    FirstScope,
+    /// It lets the exporter see everything.
+    Poll,
+    Other,
 }
 
 impl NextStep {
-    /// None if nobody has to do anything. What the headline is about, `first`, comes first. Rows come sorted by what ends
+    /// Empty if nobody has to do anything. What the headline is about, `first`, comes first. Rows come sorted by what ends
     /// first; `is_end_told`: it has been said when the first of them does.
     pub(super) fn all(
         state: &PollState,
@@ -52,7 +61,11 @@ impl NextStep {
         }
         if steps.len() < MAX_STEPS && (steps.is_empty() || state.is_failing()) {
             let of_polls = of_polls(state, now).into_iter();
-            steps.extend(of_polls.map(|(text, runbook)| Self { runbook, ..Self::of(text) }));
+            steps.extend(of_polls.map(|(text, runbook)| Self {
+                runbook,
+                aim: Aim::Poll,
+                ..Self::of(text)
+            }));
         }
         steps
     }
@@ -62,7 +75,7 @@ impl NextStep {
     }
 
     fn of(text: String) -> Self {
-        Self { text: Marked(text), runbook: None, keeps_first_scope: false }
+        Self { text: Marked(text), runbook: None, aim: Aim::Other }
     }
 }
 
@@ -89,7 +102,8 @@ fn of_scopes(
     let next = rows.find(|(_, coverage)| is_refused && is_covered(*coverage));
     let step = |(row, coverage)| {
         let step = of_scope(row, coverage, certificates, clients, is_end_told, now);
-        NextStep { keeps_first_scope: is_covered(coverage), ..NextStep::new(step) }
+        let aim = if is_covered(coverage) { Aim::FirstScope } else { Aim::Other };
+        NextStep { aim, ..NextStep::new(step) }
     };
     first.into_iter().chain(next).map(step).collect()
 }
@@ -169,7 +183,7 @@ fn of_certificates(
     let (name, certificate) = (row.link().mark(), &row.used.certificate);
     if row.used.is_never_valid() {
         let text = format!("deactivate {name}, which is never valid");
-        return Some((text, "OpenAICertificateNotYetValid"));
+        return is_safe.then_some((text, "OpenAICertificateNotYetValid"));
     }
     if row.used.is_not_yet_valid(now) {
         let begin = format_date(certificate.valid_at?, now);

@@ -217,6 +217,20 @@ impl<'a> CertificateRow<'a> {
         self.inventory.active_projects(self.used)
     }
 
+    /// Whether it has expired or is never valid, in whatever list.
+    pub(super) fn lets_nobody_in(&self, now: f64) -> bool {
+        let is_over = self.used.has_expired(now) || self.used.is_never_valid();
+        is_over && self.inventory.differing_project(self.used).is_none()
+    }
+
+    /// The projects where it is in effect, of those whose list has been read.
+    pub(super) fn projects_in_effect(&self) -> impl Iterator<Item = &'a Project> {
+        let everywhere = self.used.active_at_organization;
+        let all = self.inventory.projects().iter().map(|listed| &listed.project);
+        let own = self.active_projects().filter(move |_| !everywhere);
+        all.filter(move |_| everywhere).chain(own)
+    }
+
     /// The kinds of scopes at which it is active, separated by a space.
     pub(crate) fn kinds_of_scope(&self) -> Option<&'static str> {
         let at_projects = self.active_projects().len() > 0;

@@ -66,8 +66,13 @@ fn clause(change: ScopeChange, is_one: bool, who: &str, now: f64) -> String {
             format!("coverage of {who} would end at other times, the first on {first}")
         }
         ScopeChange::NotResumed(at) => {
-            let first = if is_one { "" } else { "the first " };
-            format!("{who} would stay uncovered after {first}{}", format_date(at, now))
+            let date = format_date(at, now);
+            let when = if is_one {
+                format!("after {date}")
+            } else {
+                format!("longer, the first after {date}")
+            };
+            format!("{who} would stay uncovered {when}")
         }
         ScopeChange::NoKnownEnd => format!("coverage of {who} would have no known end"),
         ScopeChange::NoLongerRefused => {

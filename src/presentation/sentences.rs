@@ -49,7 +49,7 @@ pub(super) fn sentences(
     let of_certificates: Vec<_> = of_certificates.collect();
     let names_coverage = of_scopes.iter().any(|item| item.harm.is_of_coverage());
     let mut items = of_scopes.iter().chain(&of_certificates);
-    let is_dated = items.any(|item| item.harm < Harm::InDoubt) || !clients.is_empty();
+    let is_any_dated = items.any(|item| item.harm < Harm::InDoubt) || !clients.is_empty();
     let mut clauses = clauses(of_scopes, of_certificates, clients, now);
     clauses.extend(gaps.into_iter().map(Clause::gap));
     let is_known = |row: &ScopeRow<'_>| row.coverage.is_some_and(Coverage::is_known);
@@ -57,13 +57,15 @@ pub(super) fn sentences(
     // What covers the organization covers every project, also one that is not seen.
     let is_covered = |row: &ScopeRow<'_>| matches!(row.coverage, Some(Coverage::Covered { .. }));
     let covers_all = scopes.iter().any(|row| !row.is_project() && is_covered(row));
-    let first_to_stop = FirstToStop::new(scopes, certificates, is_partial, now);
+    let is_dated = |row: &ScopeRow<'_>| !matches!(row.coverage, Some(Coverage::Undated { .. }));
+    let is_first_known = !is_partial && scopes.iter().all(is_dated);
+    let first_to_stop = FirstToStop::new(scopes, certificates, is_first_known, now);
     // Otherwise what is said of everything says it.
     let mut first_to_stop = first_to_stop.filter(|it| !it.is_all || names_coverage);
     let covered = coverage(scopes, is_partial && !covers_all, now);
     let (covered, due) = healthy(scopes, certificates, covered, clauses.is_empty(), now);
     let covered = covered.filter(|_| !names_coverage).map(|text| sentence(&[Clause::gap(text)]));
-    let due = due.filter(|_| !is_dated).map(Marked);
+    let due = due.filter(|_| !is_any_dated).map(Marked);
     let rank = |clause: &Clause| (Reverse(clause.severity), clause.urgency);
     let Some(first) = (0..clauses.len()).min_by_key(|position| rank(&clauses[*position])) else {
         let headline = covered.unwrap_or_else(|| Marked(String::new()));
@@ -74,9 +76,10 @@ pub(super) fn sentences(
     let mut first = clauses.remove(first);
     first_to_stop.take_if(|_| first.tells_who_stops());
     if let Some(FirstToStop { until, .. }) = first_to_stop {
-        clauses.retain(|it| !it.tells_who_stops() || it.urgency != Urgency::At(until));
+        let says_more = |it: &Clause| it.urgency != Urgency::At(until) || it.last != until;
+        clauses.retain(|it| !it.tells_who_stops() || says_more(it));
     }
-    let covered = covered.filter(|_| first_to_stop.is_none());
+    let [covered, due] = [covered, due].map(|text| text.filter(|_| first_to_stop.is_none()));
     let detail = covered.into_iter().collect();
     let by_subject = clauses.chunk_by(|a, b| a.subject == b.subject);
     let mut findings: Vec<_> = by_subject
@@ -87,7 +90,7 @@ pub(super) fn sentences(
         })
         .collect();
     findings.sort_by_key(|finding| Reverse(finding.severity));
-    if first_to_stop.is_some() && !is_partial && is_harmless(&first, scopes) {
+    if first_to_stop.is_some() && covers_all && is_harmless(&first, scopes) {
         first.text.push_str("; no scope stops then");
     }
     let subject = Some(first.subject);

@@ -98,6 +98,7 @@ function leadToFound() {
   const rows = [...document.querySelectorAll("tbody tr:not([hidden])")];
   const asked = form.elements.q.value.trim().toLowerCase();
   const isOwn = (is) => (row) => [...row.querySelectorAll("th > bdi, th > code")].some((node) => is(node.textContent.toLowerCase()));
+  if (!asked) return;
   const row = rows.find(isOwn((own) => own === asked)) ?? rows.find(isOwn((own) => own.includes(asked))) ?? rows[0];
   if (row) location.hash = row.id;
 }

@@ -15,7 +15,7 @@ use super::timeline::Axis;
 use crate::inventory::{Severity, Thresholds, whole_second};
 use crate::poll_state::PollState;
 use crate::presentation::{
-    Banner, CertificateRow, ClientRow, Link, Marked, NextStep, ScopeRow, Summary, ago,
+    Aim, Banner, CertificateRow, ClientRow, Link, Marked, NextStep, ScopeRow, Summary, ago,
     format_timestamp, humanize, name_failures,
 };
 
@@ -189,8 +189,8 @@ impl Page<'_> {
 
     /// What keeps the first scope from stopping, where that scope is named, and what else is to be done.
     fn steps(&self) -> (Vec<&NextStep>, Vec<&NextStep>) {
-        let is_named = self.summary.first_to_stop.is_some();
-        self.summary.next_steps.iter().partition(|next| is_named && next.keeps_first_scope)
+        let is_named = self.summary.first_to_stop.as_ref().is_some_and(|it| it.is_one_place);
+        self.summary.next_steps.iter().partition(|next| is_named && next.aim == Aim::FirstScope)
     }
 
     /// Where a certificate is active, as HTML.

@@ -101,6 +101,20 @@ impl Case<'_> {
         (-1..now).rev().find(|step| self.is_certain(*step)).map(|last| last + 1)
     }
 
+    /// The anchors without which it would be refused sooner, though another one lets it in.
+    pub(super) fn prolonged_by(&self, now: i64) -> Vec<usize> {
+        let end = |case: &Case<'_>| {
+            case.is_certain(now)
+                .then(|| (now..=STEPS).take_while(|step| case.is_certain(*step)).count())
+        };
+        let is_prolonging = |anchor: &usize| {
+            let scope = self.scope.without(*anchor);
+            let without = Case { world: self.world, scope: &scope, client: self.client };
+            end(&without) < end(self) && !without.accepting_anchors(now).is_empty()
+        };
+        self.scope.active().map(|(anchor, _)| anchor).filter(is_prolonging).collect()
+    }
+
     pub(super) fn refusal(&self, now: i64) -> Option<Refusal> {
         if self.scope.active().next().is_none() || self.scope.has_unread() {
             return None;

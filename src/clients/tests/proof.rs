@@ -99,6 +99,8 @@ fn compare(case: &Case<'_>, read: &Read, seed: u64) {
             let expected = case.refused_from(step).map(|step| day(step * 10));
             assert_eq!(verdict.refused_from, expected, "{}", about("refused from", step));
             assert_eq!(verdict.refusal, case.refusal(step), "{}", about("reason", step));
+            let expected: Vec<_> = case.prolonged_by(step).into_iter().map(id).collect();
+            assert_eq!(acceptance.prolonged_by(now), expected, "{}", about("prolonged", step));
         }
     }
     let mut boundaries: Vec<_> = acceptance.boundaries().collect();
