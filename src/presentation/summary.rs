@@ -471,6 +471,32 @@ mod tests {
                 "x expires in 3 days; no scope stops then. First scopes to stop: the organization and project proj_0, \
                  in 300 days (11 November 2027), when edge-2027 expires. 2 more certificates expire in 2 days to 5 days.",
             ),
+            // Nobody knows whether what has no known end stops first.
+            (
+                vec![
+                    vec![certificate("u"), ending("old", -3)],
+                    vec![ending("p", 20)],
+                    vec![ending("q", 25)],
+                ],
+                Critical,
+                "The organization has been covered only by certificates without a known end since 12 January, 08:00 UTC. First scope known to stop: project proj_0, in 20 days (4 February 2027), when p expires. old is active but expired 3 days ago; 2 certificates expire in 20 days to 25 days. 2 scopes end in 20 days to 25 days.",
+            ),
+            (
+                vec![vec![certificate("u")], vec![ending("p", 90)], vec![ending("q", 200)], vec![]],
+                Warning,
+                "2 scopes are covered only by certificates without a known end. First scope known to stop: project proj_0, in 90 days (15 April 2027), when p expires.",
+            ),
+            (
+                vec![
+                    vec![],
+                    vec![ending("p", 5)],
+                    vec![ending("q", 5)],
+                    vec![ending("r", 90)],
+                    vec![],
+                ],
+                Critical,
+                "Project proj_0 and project proj_1 are covered for only 5 more days, until 20 January, 08:00 UTC, when p and q expire.",
+            ),
             // A superseded certificate is a warning: clients may still use it.
             (
                 vec![vec![edge("a", "2026", 3), edge("b", "2027", 300)]],
