@@ -72,7 +72,7 @@ pub(super) fn annotate(
         effects.sort_by_key(|(safety, _)| Reverse(*safety));
         if effects.first().is_none_or(|(safety, _)| *safety < Safety::Unsafe) {
             // Without an anchor that lets nobody in, no project loses more than the organization.
-            effects.extend(unseen.clone().filter(|_| !row.lets_nobody_in(now)));
+            effects.extend(unseen.clone().filter(|_| !lets_nobody_in(row, now)));
             effects.extend(old.clone());
             effects.sort_by_key(|(safety, _)| Reverse(*safety));
         }
@@ -185,7 +185,7 @@ impl<'a> Clients<'a> {
             return None;
         }
         let is_missing = |project: &&Project| !self.configured_at.contains(&Some(&project.id));
-        let missing = row.projects_in_effect().filter(is_missing);
+        let missing = projects_in_effect(row).into_iter().filter(is_missing);
         let missing: Vec<_> = missing.map(|project| scope_in_words(Some(project))).collect();
         let effect = || format!("no client of {} is configured", names(&missing, NAMED));
         (!missing.is_empty()).then(|| (Safety::Unknown, effect()))
@@ -212,6 +212,21 @@ fn clients(all: &BTreeSet<&str>) -> String {
 
 const UNKNOWN: &str = "which clients would be refused is not known";
 
+/// Whether it has expired or is never valid, in whatever list.
+fn lets_nobody_in(row: &CertificateRow<'_>, now: f64) -> bool {
+    let is_over = row.used.has_expired(now) || row.used.is_never_valid();
+    is_over && row.inventory.differing_project(row.used).is_none()
+}
+
+/// The projects where it is in effect, of those whose list has been read.
+fn projects_in_effect<'a>(row: &CertificateRow<'a>) -> Vec<&'a Project> {
+    if row.used.active_at_organization {
+        row.inventory.projects().iter().map(|listed| &listed.project).collect()
+    } else {
+        row.active_projects().collect()
+    }
+}
+
 /// What is left to say of a certificate without which mutual TLS would still be enforced.
 fn of_others(
     row: &CertificateRow<'_>,
@@ -220,7 +235,7 @@ fn of_others(
     now: f64,
 ) -> Option<Effect> {
     let certificate = &row.used.certificate;
-    Some(if row.lets_nobody_in(now) {
+    Some(if lets_nobody_in(row, now) {
         let is_never_valid = row.used.is_never_valid();
         let why = if is_never_valid { "is never valid" } else { "has expired" };
         (Safety::Safe, format!("it {why}, so no client can use it"))

@@ -169,7 +169,7 @@ impl<'a> ScopeRow<'a> {
 
 #[derive(Debug)]
 pub(crate) struct CertificateRow<'a> {
-    inventory: &'a Inventory,
+    pub(super) inventory: &'a Inventory,
     pub used: &'a CertificateUse,
     pub label: &'static str,
     pub severity: Severity,
@@ -215,20 +215,6 @@ impl<'a> CertificateRow<'a> {
 
     pub(super) fn active_projects(&self) -> impl ExactSizeIterator<Item = &'a Project> {
         self.inventory.active_projects(self.used)
-    }
-
-    /// Whether it has expired or is never valid, in whatever list.
-    pub(super) fn lets_nobody_in(&self, now: f64) -> bool {
-        let is_over = self.used.has_expired(now) || self.used.is_never_valid();
-        is_over && self.inventory.differing_project(self.used).is_none()
-    }
-
-    /// The projects where it is in effect, of those whose list has been read.
-    pub(super) fn projects_in_effect(&self) -> impl Iterator<Item = &'a Project> {
-        let everywhere = self.used.active_at_organization;
-        let all = self.inventory.projects().iter().map(|listed| &listed.project);
-        let own = self.active_projects().filter(move |_| !everywhere);
-        all.filter(move |_| everywhere).chain(own)
     }
 
     /// The kinds of scopes at which it is active, separated by a space.
