@@ -57,8 +57,8 @@ pub(super) fn annotate(
     for row in rows.iter_mut().filter(|row| row.used.is_active()) {
         let id = &*row.used.certificate.id;
         let losses = losses.get(id).map_or(&[][..], Vec::as_slice);
-        let mut effects = of_scopes(losses, inventory, now);
-        effects.extend(clients.dependents_of(id));
+        let (first, last) = of_scopes(losses, inventory, now);
+        let mut effects: Vec<_> = first.chain(clients.dependents_of(id)).chain(last).collect();
         // Where mutual TLS is not enforced, nobody is refused.
         let opened = losses.iter().filter(|(_, change)| *change == ScopeChange::NotEnforced);
         let in_effect = if row.used.active_at_organization {
@@ -255,12 +255,20 @@ fn of_others(
     })
 }
 
-fn of_scopes(losses: &[(usize, ScopeChange)], inventory: &Inventory, now: f64) -> Vec<Effect> {
+/// What refuses every request of a scope or ends enforcement, and what only moves a scope's end.
+fn of_scopes(
+    losses: &[(usize, ScopeChange)],
+    inventory: &Inventory,
+    now: f64,
+) -> (impl Iterator<Item = Effect>, impl Iterator<Item = Effect>) {
     let named = losses.iter().filter_map(|(position, change)| {
         Some((*change, scope_in_words(inventory.scope(*position)?.0)))
     });
     let clauses = tell_scope_changes(named.collect(), NAMED, now).into_iter();
-    clauses.map(|(change, clause)| (safety(change), clause)).collect()
+    let (first, last): (Vec<_>, Vec<_>) =
+        clauses.partition(|(change, _)| *change <= ScopeChange::MayBeRefused);
+    let effect = |(change, clause)| (safety(change), clause);
+    (first.into_iter().map(effect), last.into_iter().map(effect))
 }
 
 fn safety(change: ScopeChange) -> Safety {
