@@ -60,6 +60,10 @@ impl<'a> TrustPath<'a> {
     }
 }
 
+fn is_left(anchor: &CandidateAnchor, without: Option<&str>) -> bool {
+    without.is_none_or(|id| *anchor.id != *id)
+}
+
 impl Acceptance {
     pub(super) fn new(candidates: &Arc<CandidatePaths>, scope: &EnforcedScope) -> Self {
         let dates = |anchor: &CandidateAnchor| {
@@ -154,19 +158,45 @@ impl Acceptance {
     }
 
     /// The anchors of which the deactivation everywhere would have the client, let in at `now`, refused sooner, though not
-    /// at once.
+    /// at once: for certain, or if no anchor that has ended is in the way.
     pub(super) fn prolonged_by(&self, now: UnixSeconds) -> Vec<&str> {
-        let end = |without| {
-            let mut certain = self.certain(without).into_iter();
-            certain.find(|(begin, end)| (*begin..*end).contains(&now)).map(|(_, end)| end)
-        };
         let open = self.accepting_paths().filter(|(_, _, valid)| valid.contains(now));
         let open: BTreeSet<_> = open.map(|(anchor, ..)| &*anchor.id).collect();
-        let ids = self.accepting_paths().map(|(anchor, ..)| &*anchor.id);
-        let mut ids: Vec<_> = ids.collect::<BTreeSet<_>>().into_iter().collect();
-        let all = if ids.len() > 1 { end(None) } else { None };
-        ids.retain(|id| end(Some(*id)) < all && open.iter().any(|other| other != id));
-        ids
+        let ids = self.accepting_paths().map(|(anchor, ..)| &*anchor.id).collect::<BTreeSet<_>>();
+        if ids.len() < 2 {
+            return Vec::new();
+        }
+        let end = |spans: Vec<(UnixSeconds, UnixSeconds)>| {
+            let mut spans = spans.into_iter();
+            spans.find(|(begin, end)| (*begin..*end).contains(&now)).map(|(_, end)| end)
+        };
+        let ends =
+            |without| (end(self.certain(without)), end(self.open(without, UnixSeconds::MAX)));
+        let (certain, open_until) = ends(None);
+        let mut prolonging = Vec::new();
+        for id in ids {
+            let without = ends(Some(id));
+            let is_sooner = without.0 < certain || without.1 < open_until;
+            if is_sooner && open.iter().any(|other| *other != id) {
+                prolonging.push(id);
+            }
+        }
+        prolonging
+    }
+
+    /// The anchors on which it may rest later: those that have not been read and, if it is refused at `now`, those in effect
+    /// to which a path leads.
+    pub(super) fn may_rest_on<'a>(
+        &'a self,
+        scope: &'a EnforcedScope,
+        now: UnixSeconds,
+    ) -> impl Iterator<Item = &'a str> {
+        let is_refused = !self.accepting_paths().any(|(_, _, valid)| valid.contains(now));
+        let anchors = self.candidates.anchors.iter().zip(&self.in_effect);
+        let lasting = anchors.filter(move |(_, in_effect)| {
+            is_refused && in_effect.is_some_and(|in_effect| now < in_effect.end)
+        });
+        scope.unread().chain(lasting.map(|(anchor, _)| &*anchor.id))
     }
 
     fn paths(&self) -> impl Iterator<Item = (&CandidateAnchor, &CandidatePath, Option<Span>)> {
@@ -189,10 +219,14 @@ impl Acceptance {
     /// When there is an accepting path, and no anchor with the name and key of the leaf's issuer has ended yet; without one
     /// of the anchors, if one is given.
     fn certain(&self, without: Option<&str>) -> Vec<(UnixSeconds, UnixSeconds)> {
-        let is_left = |anchor: &CandidateAnchor| without.is_none_or(|id| *anchor.id != *id);
-        let shadows = self.shadows().filter(|(anchor, ..)| is_left(anchor));
+        let shadows = self.shadows().filter(|(anchor, ..)| is_left(anchor, without));
         let until = shadows.map(|(_, _, end)| end).min().unwrap_or(UnixSeconds::MAX);
-        let spans = self.accepting_paths().filter(|(anchor, ..)| is_left(anchor));
+        self.open(without, until)
+    }
+
+    /// When there is an accepting path, up to an instant.
+    fn open(&self, without: Option<&str>, until: UnixSeconds) -> Vec<(UnixSeconds, UnixSeconds)> {
+        let spans = self.accepting_paths().filter(|(anchor, ..)| is_left(anchor, without));
         let spans = spans.map(|(_, _, valid)| valid.and(Span::new(None, Some(until))));
         let mut spans: Vec<_> =
             spans.filter(|span| !span.is_empty()).map(|span| (span.begin, span.end)).collect();

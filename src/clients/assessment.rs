@@ -48,6 +48,8 @@ pub(crate) enum Dependence {
     Issuer,
     /// That the client is not refused sooner.
     Longer,
+    /// Not known, or only later.
+    Perhaps,
 }
 
 /// A file of a client in one of its scopes.
@@ -206,19 +208,21 @@ impl Assessment {
         &self,
         now: UnixSeconds,
     ) -> impl Iterator<Item = (&str, &str, Dependence)> {
-        self.judged.iter().flat_map(move |it| {
-            let client = &self.clients[it.client];
-            let scope = self.enforced.get(&it.scope);
-            let (ids, dependence) = match client.files[it.file].kind {
-                FileKind::Certificate => (it.acceptance.prolonged_by(now), Dependence::Longer),
-                FileKind::Issuer => {
-                    let trusting = scope.map(|scope| it.acceptance.depends_on(scope, now));
-                    let trusting = trusting.into_iter().flatten().map(|(id, _)| id);
-                    (trusting.collect(), Dependence::Issuer)
-                }
-            };
-            ids.into_iter().map(move |id| (id, &*client.name, dependence))
-        })
+        self.judged.iter().filter_map(|it| Some((it, self.enforced.get(&it.scope)?))).flat_map(
+            move |(Judged { client, file, acceptance, .. }, scope)| {
+                let client = &self.clients[*client];
+                let (trusting, longer) = match client.files[*file].kind {
+                    FileKind::Certificate => (Vec::new(), Dependence::Longer),
+                    FileKind::Issuer => (acceptance.depends_on(scope, now), Dependence::Perhaps),
+                };
+                let trusting = trusting.into_iter().map(|(id, _)| (id, Dependence::Issuer));
+                let longer = acceptance.prolonged_by(now).into_iter().map(move |id| (id, longer));
+                let perhaps = acceptance.may_rest_on(scope, now);
+                let perhaps = perhaps.map(|id| (id, Dependence::Perhaps));
+                let all = trusting.chain(longer).chain(perhaps);
+                all.map(|(id, dependence)| (id, &*client.name, dependence))
+            },
+        )
     }
 
     /// Of each certificate: how many pairs of a client's certificate and a scope would be refused at once, were it

@@ -76,11 +76,11 @@ fn failed_briefly(state: &PollState) -> String {
     let failed = state.failed();
     let whys: BTreeSet<_> = failed.iter().map(|failed| &*failed.message).collect();
     let why = match whys.first() {
-        Some(why) if whys.len() == 1 => (*why).to_owned(),
-        _ => "for several reasons".into(),
+        Some(why) if whys.len() == 1 => format!(": {why}"),
+        _ => " for several reasons".into(),
     };
     if total_failure(state).is_some() {
-        return format!("The last poll failed: {why}.");
+        return format!("The last poll failed{why}.");
     }
     let snapshot = state.snapshot.as_deref();
     let lists: Vec<_> = failed.iter().take(NAMED).map(|it| name(&it.list, snapshot)).collect();
@@ -88,7 +88,7 @@ fn failed_briefly(state: &PollState) -> String {
         0..=NAMED => join_with_and(&lists),
         many => format!("{many} lists"),
     };
-    format!("The last poll could not read {lists}: {why}.")
+    format!("The last poll could not read {lists}{why}.")
 }
 
 /// When that was read which the last poll did not fail to read.

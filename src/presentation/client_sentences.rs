@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_certificate_is_safe_to_deactivate_only_where_its_clients_are_known() {
-        let ((root, issue), (other, _)) = (authority("root"), authority("other"));
+        let ((root, issue), (other, issue_other)) = (authority("root"), authority("other"));
         let leaf = |path: &str| file(path, FileKind::Certificate, &issue(300));
         let unreadable = || FailedFile { path: "/odd".into(), message: "is odd".into() };
         let edge =
@@ -383,47 +383,66 @@ mod tests {
             let files = vec![leaf("/leaf"), file("/ca", FileKind::Issuer, &other)];
             client("edge", Some("proj_0"), files)
         };
-        let ends = |id: &str| certificate(id).dated(None, Some(NOW + 90 * DAY));
+        let expired = || {
+            let leaf = file("/leaf", FileKind::Certificate, &issue_other(-1));
+            client("edge", Some("proj_0"), vec![leaf])
+        };
+        let ends = || certificate("other").dated(None, Some(NOW + 90 * DAY));
+        let undated = certificate("other");
         let at_0 = Some("proj_0");
-        for (place, client, told) in [
+        for (place, anchor, client, told) in [
+            (1, ends(), expired(), "May not be safe to deactivate: client edge may depend on it"),
             (
                 1,
+                undated,
+                edge(at_0, vec![]),
+                "May not be safe to deactivate: what depends on it later is not known, since it has no known end",
+            ),
+            (
+                1,
+                ends(),
                 edge(at_0, vec![]),
                 "Safe to deactivate: no scope and no configured client depends on it",
             ),
             (
                 1,
+                ends(),
                 renewing(),
                 "Not safe to deactivate: the issuer of client edge would not be trusted",
             ),
             (
                 1,
+                ends(),
                 edge(at_0, vec![unreadable()]),
                 "May not be safe to deactivate: client edge has a file or a pattern that cannot be used",
             ),
             (
                 1,
+                ends(),
                 edge(Some("proj_[01]|none"), vec![]),
                 "Safe to deactivate: no scope and no configured client depends on it",
             ),
             (
                 0,
+                ends(),
                 edge(at_0, vec![]),
                 "May not be safe to deactivate: no client of project proj_1 is configured",
             ),
             (
                 0,
+                ends(),
                 edge(None, vec![]),
                 "Safe to deactivate: no scope and no configured client depends on it",
             ),
             (
                 2,
+                ends(),
                 edge(at_0, vec![unreadable()]),
                 "May not be safe to deactivate: no client of project proj_1 is configured",
             ),
         ] {
             let mut read = [vec![certificate("root").valid(-9..300)], vec![], vec![]];
-            read[place].push(ends("other"));
+            read[place].push(anchor);
             let pems = [("root", &*root), ("other", &*other)];
             let state = state(&read, &pems, vec![client]);
             let summary = Summary::new(&state, NOW as f64, Thresholds::default());

@@ -71,8 +71,9 @@ pub(super) fn annotate(
         }
         effects.sort_by_key(|(safety, _)| Reverse(*safety));
         if effects.first().is_none_or(|(safety, _)| *safety < Safety::Unsafe) {
-            // Without an anchor that lets nobody in, no project loses more than the organization.
-            effects.extend(unseen.clone().filter(|_| !lets_nobody_in(row, now)));
+            // What is in effect everywhere and lets nobody in matters to no project more than to the organization.
+            let is_idle = row.used.active_at_organization && lets_nobody_in(row, now);
+            effects.extend(unseen.clone().filter(|_| !is_idle));
             effects.extend(old.clone());
             effects.sort_by_key(|(safety, _)| Reverse(*safety));
         }
@@ -82,7 +83,7 @@ pub(super) fn annotate(
     }
 }
 
-/// An anchor of the organization matters to every project, also to those that are not seen.
+/// An anchor may be in effect at projects that are not seen, too.
 fn unseen_projects(state: &PollState, snapshot: &Snapshot) -> Option<Effect> {
     let faults = &snapshot.inventory.lists().project_faults;
     let unread = snapshot.inventory.unread_projects();
@@ -102,22 +103,14 @@ fn unseen_projects(state: &PollState, snapshot: &Snapshot) -> Option<Effect> {
     Some((Safety::Unknown, text))
 }
 
-/// How clients depend on a certificate.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Reliance {
-    AtOnce,
-    Weaker(Dependence),
-    Unknown,
-}
-
 /// What is known of clients.
 struct Clients<'a> {
     /// Whether any is configured. The exporter is one itself, which says nothing of the others.
     is_any_configured: bool,
     /// The identifiers of the projects where one is (`None`: at the organization).
     configured_at: HashSet<Option<&'a str>>,
-    /// By the identifier of each certificate: those that depend on it.
-    dependents: HashMap<&'a str, BTreeMap<Reliance, BTreeSet<&'a str>>>,
+    /// By the identifier of each certificate: those that would be refused at once without it (`None`), and others.
+    dependents: HashMap<&'a str, BTreeMap<Option<Dependence>, BTreeSet<&'a str>>>,
     /// Those that no project matches, and those with a file that cannot be used.
     failed: BTreeSet<&'a str>,
     /// Of these, those at each project, by its identifier.
@@ -137,18 +130,24 @@ impl<'a> Clients<'a> {
         let now = whole_second(now);
         let at_once = known.iter().flat_map(|it| it.dependents(now));
         let at_once = at_once.map(|(id, client, is_known)| {
-            (id, client, if is_known { Reliance::AtOnce } else { Reliance::Unknown })
+            (id, client, if is_known { None } else { Some(Dependence::Perhaps) })
         });
         let weaker = known.iter().flat_map(|it| it.weaker_dependents(now));
-        let weaker = weaker.map(|(id, client, it)| (id, client, Reliance::Weaker(it)));
-        for (id, client, reliance) in at_once.chain(weaker) {
-            all.dependents.entry(id).or_default().entry(reliance).or_default().insert(client);
+        let weaker = weaker.map(|(id, client, dependence)| (id, client, Some(dependence)));
+        for (id, client, dependence) in at_once.chain(weaker) {
+            let of_certificate: &mut BTreeMap<_, BTreeSet<_>> =
+                all.dependents.entry(id).or_default();
+            if of_certificate.get(&None).is_none_or(|at_once| !at_once.contains(client)) {
+                of_certificate.entry(dependence).or_default().insert(client);
+            }
         }
         all.failed.extend(known.iter().flat_map(|it| it.unscoped()).map(|client| &*client.name));
         let clients = known.iter().flat_map(|it| it.clients_at_scopes());
-        for (client, project) in clients.filter(|(client, _)| *client.name != *OWN_CLIENT) {
+        for (client, project) in clients {
             let project = project.map(|project| &*project.id);
-            all.configured_at.insert(project);
+            if *client.name != *OWN_CLIENT {
+                all.configured_at.insert(project);
+            }
             if !client.failed.is_empty() {
                 all.failed.insert(&client.name);
                 if let Some(project) = project {
@@ -159,21 +158,25 @@ impl<'a> Clients<'a> {
         all
     }
 
+    /// What is certain of those that depend on it.
     fn dependents_of(&self, id: &str) -> impl Iterator<Item = Effect> {
         let dependents = self.dependents.get(id).into_iter().flatten();
-        dependents.map(|(reliance, names)| {
+        dependents.filter_map(|(dependence, names)| {
             let names = clients(names);
-            match reliance {
-                Reliance::AtOnce => (Safety::Unsafe, format!("{names} would be refused")),
-                Reliance::Weaker(Dependence::Longer) => {
-                    (Safety::Unsafe, format!("{names} would be refused sooner"))
-                }
-                Reliance::Weaker(Dependence::Issuer) => {
-                    (Safety::Unsafe, format!("the issuer of {names} would not be trusted"))
-                }
-                Reliance::Unknown => (Safety::Unknown, UNKNOWN.into()),
-            }
+            let effect = match dependence {
+                None => format!("{names} would be refused"),
+                Some(Dependence::Longer) => format!("{names} would be refused sooner"),
+                Some(Dependence::Issuer) => format!("the issuer of {names} would not be trusted"),
+                Some(Dependence::Perhaps) => return None,
+            };
+            Some((Safety::Unsafe, effect))
         })
+    }
+
+    fn perhaps_dependent_on(&self, row: &CertificateRow<'_>) -> Option<Effect> {
+        let dependents = self.dependents.get(&*row.used.certificate.id)?;
+        let names = dependents.get(&Some(Dependence::Perhaps))?;
+        Some((Safety::Unknown, format!("{} may depend on it", clients(names))))
     }
 
     /// Who uses an anchor is not known where no client is configured: at the organization or, one by one, at its projects.
@@ -245,9 +248,13 @@ fn of_others(
         missing
     } else if is_anything_lost {
         return None;
+    } else if let Some(dependent) = clients.perhaps_dependent_on(row) {
+        dependent
+    } else if certificate.expires_at.is_none() {
+        (Safety::Unknown, "what depends on it later is not known, since it has no known end".into())
     } else if let Some(begin) = certificate.valid_at.filter(|_| row.used.is_not_yet_valid(now)) {
         let begin = format_date(begin, now);
-        (Safety::Unknown, format!("nothing depends on it before it begins on {begin}"))
+        (Safety::Unknown, format!("what will depend on it from {begin} on is not known"))
     } else if let Some(failed) = clients.failed_at(row) {
         failed
     } else {

@@ -60,12 +60,9 @@ impl NextStep {
             steps.extend(of_clients(Severity::Warning).map(Self::new));
         }
         if steps.len() < MAX_STEPS && (steps.is_empty() || state.is_failing()) {
+            let aim = if state.is_failing() { Aim::Poll } else { Aim::Other };
             let of_polls = of_polls(state, now).into_iter();
-            steps.extend(of_polls.map(|(text, runbook)| Self {
-                runbook,
-                aim: Aim::Poll,
-                ..Self::of(text)
-            }));
+            steps.extend(of_polls.map(|(text, runbook)| Self { runbook, aim, ..Self::of(text) }));
         }
         steps
     }
@@ -173,17 +170,20 @@ fn of_certificates(
     now: f64,
 ) -> Option<Step> {
     let active = certificates.iter().filter(|row| row.used.is_active());
+    let is_safe = |row: &&CertificateRow<'_>| {
+        row.deactivation.as_ref().is_some_and(|it| it.safety == Safety::Safe)
+    };
     let concerned = active.filter(|row| row.severity >= Severity::Warning);
+    let concerned = concerned.filter(|row| !row.used.is_never_valid() || is_safe(row));
     // What has expired does no further harm.
     let row = concerned.min_by_key(|row| row.used.has_expired(now))?;
-    let is_safe = row.deactivation.as_ref().is_some_and(|it| it.safety == Safety::Safe);
-    if row.used.has_expired(now) && !(are_scopes_covered && is_safe) {
+    if row.used.has_expired(now) && !(are_scopes_covered && is_safe(&row)) {
         return None;
     }
     let (name, certificate) = (row.link().mark(), &row.used.certificate);
     if row.used.is_never_valid() {
         let text = format!("deactivate {name}, which is never valid");
-        return is_safe.then_some((text, "OpenAICertificateNotYetValid"));
+        return Some((text, "OpenAICertificateNotYetValid"));
     }
     if row.used.is_not_yet_valid(now) {
         let begin = format_date(certificate.valid_at?, now);

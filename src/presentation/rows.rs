@@ -34,6 +34,8 @@ pub(crate) struct ScopeRow<'a> {
     pub note: Option<String>,
     /// None if the project's list was never read.
     pub coverage: Option<Coverage>,
+    /// Whether it may be covered for longer, by a certificate without a known end.
+    pub(super) may_last: bool,
     /// When coverage begins again after it has ended, if that is known.
     pub resumes_at: Option<UnixSeconds>,
     /// When the scope is covered by certificates with a known end.
@@ -118,6 +120,7 @@ impl<'a> ScopeRow<'a> {
             .then(|| relative(ends_at, now)),
             note: (!notes.is_empty()).then(|| notes.join(", ")),
             coverage,
+            may_last: scope.is_some_and(|scope| scope.unknown_expiry() > 0),
             resumes_at,
             spans: scope.map_or(&[], Scope::coverage),
         }

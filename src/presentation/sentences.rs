@@ -57,8 +57,7 @@ pub(super) fn sentences(
     // What covers the organization covers every project, also one that is not seen.
     let is_covered = |row: &ScopeRow<'_>| matches!(row.coverage, Some(Coverage::Covered { .. }));
     let covers_all = scopes.iter().any(|row| !row.is_project() && is_covered(row));
-    let is_dated = |row: &ScopeRow<'_>| !matches!(row.coverage, Some(Coverage::Undated { .. }));
-    let is_first_known = !is_partial && scopes.iter().all(is_dated);
+    let is_first_known = !is_partial && !scopes.iter().any(|row| row.may_last);
     let first_to_stop = FirstToStop::new(scopes, certificates, is_first_known, now);
     // Otherwise what is said of everything says it.
     let mut first_to_stop = first_to_stop.filter(|it| !it.is_all || names_coverage);

@@ -103,14 +103,16 @@ impl Case<'_> {
 
     /// The anchors without which it would be refused sooner, though another one lets it in.
     pub(super) fn prolonged_by(&self, now: i64) -> Vec<usize> {
-        let end = |case: &Case<'_>| {
-            case.is_certain(now)
-                .then(|| (now..=STEPS).take_while(|step| case.is_certain(*step)).count())
+        let lasts = |is_so: &dyn Fn(i64) -> bool| {
+            is_so(now).then(|| (now..=STEPS).take_while(|step| is_so(*step)).count())
         };
+        let certain = |case: &Case<'_>| lasts(&|step| case.is_certain(step));
+        let open = |case: &Case<'_>| lasts(&|step| !case.accepting_anchors(step).is_empty());
         let is_prolonging = |anchor: &usize| {
             let scope = self.scope.without(*anchor);
             let without = Case { world: self.world, scope: &scope, client: self.client };
-            end(&without) < end(self) && !without.accepting_anchors(now).is_empty()
+            let is_sooner = certain(&without) < certain(self) || open(&without) < open(self);
+            is_sooner && !without.accepting_anchors(now).is_empty()
         };
         self.scope.active().map(|(anchor, _)| anchor).filter(is_prolonging).collect()
     }
