@@ -54,6 +54,8 @@ pub(super) fn annotate(
         is_wrong.then(|| (Safety::Unknown, "this machine's clock is wrong".into()))
     };
     let unseen = unseen_projects(state, snapshot);
+    let organization = inventory.scope(0).and_then(|(_, scope)| scope.enforced());
+    let is_enforced_everywhere = organization == Some(true);
     for row in rows.iter_mut().filter(|row| row.used.is_active()) {
         let id = &*row.used.certificate.id;
         let losses = losses.get(id).map_or(&[][..], Vec::as_slice);
@@ -71,8 +73,8 @@ pub(super) fn annotate(
         }
         effects.sort_by_key(|(safety, _)| Reverse(*safety));
         if effects.first().is_none_or(|(safety, _)| *safety < Safety::Unsafe) {
-            // What is in effect everywhere and lets nobody in matters to no project more than to the organization.
-            let is_idle = row.used.active_at_organization && lets_nobody_in(row, now);
+            // What lets nobody in could only end enforcement, which an anchor of the organization keeps up everywhere.
+            let is_idle = is_enforced_everywhere && lets_nobody_in(row, now);
             effects.extend(unseen.clone().filter(|_| !is_idle));
             effects.extend(old.clone());
             effects.sort_by_key(|(safety, _)| Reverse(*safety));
@@ -319,6 +321,21 @@ mod tests {
             state
         };
         let not_monitored = PollState { projects: false, ..state(&read) };
+        let expired = |organization| {
+            let read = [organization, vec![valid("a", -2), valid("c", 90)]];
+            let mut lists = lists(&read);
+            lists.unread = vec![unread.clone()];
+            let read = Snapshot {
+                inventory: Inventory::new_or_unchanged(None, lists, &group("^$")),
+                ..Snapshot::clone(&snapshot(&read))
+            };
+            PollState { snapshot: Some(Arc::new(read)), ..state(&[vec![]]) }
+        };
+        for (organization, safety) in
+            [(vec![valid("b", 90)], Safety::Safe), (vec![], Safety::Unknown)]
+        {
+            assert_eq!(of_first(&expired(organization), 0).safety, safety);
+        }
         let ahead = PollState { clock_offset: Some(900.0), ..with(|_, _| ()) };
         for (state, age, expected) in [
             (with(|_, _| ()), 0, None),
